@@ -1,0 +1,146 @@
+"""Controls: how a guide steers the posterior path, given the contexts of the observations around each step.
+
+A control resolves its action *inside* every observation interval, because the exact posterior's control grows towards each
+observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the context at the
+far end still sees nothing later than that observation, so the state at an observation depends on the past alone.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ._modules import Part
+from .dynamics import Dynamics
+from .paths import ControlledPath, Forces, Path, Plan, run, run_linear
+
+Contexts = Float[Tensor, "*batch time context"]
+
+
+class Control(Part):
+    """The contract: told the sizes once (`prepare`), then turns contexts into a plan for every batch."""
+
+    @abstractmethod
+    def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
+        """Create the parameters for these sizes."""
+
+    @abstractmethod
+    def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
+        """Decide for one batch: contexts at the observations, and the intervals between these in model units."""
+
+
+class AffineControl(Control):
+    """Posterior force κ_t (m_t − q) − ν_t p, with κ, ν ≥ 0 and m read from the contexts (ν for momenta only).
+
+    Every substep of an interval has its own (κ, m, ν) and its own noise ratio. The path is then a linear recursion: no
+    network in the loop, and the prior's gradient is evaluated once, on the whole path. On a linear-Gaussian problem with
+    uncoupled axes this family contains the exact posterior.
+
+    Parameters
+    ----------
+    hidden: width of the hidden layer between contexts and control.
+    """
+
+    def __init__(self, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+    def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
+        """Create the network from two contexts to all substeps of an interval."""
+        self.substeps, self.latent = substeps, dynamics.latent
+        self.fields = 2 + dynamics.state // dynamics.latent  # target, ratio, and one gain per part of the state
+        self.network = nn.Sequential(
+            nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), nn.Linear(self.hidden, substeps * self.fields * self.latent)
+        )
+
+    def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
+        """Targets, gains and noise ratios for all substeps of all intervals at once."""
+        fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, self.fields, self.latent))
+        target, ratio, *gains = fields.flatten(-4, -3).unbind(-2)
+        # A gain is the share of a gap that one step closes. Starting at 0.27, paths follow their targets within an
+        # interval; starting the noise ratio at 0.95 leaves the prior's noise almost alone.
+        return _AffinePlan(target, [torch.sigmoid(gain - 1) for gain in gains], torch.sigmoid(ratio + 3))
+
+
+class _AffinePlan:
+    def __init__(self, target: Tensor, gains: list[Tensor], ratio: Tensor) -> None:
+        self.target, self.gains, self.ratio = target, gains, ratio
+
+    def force(self, path: ControlledPath, origins: Path) -> Tensor:
+        unit = path.integrator.unit_stiffness(path.dynamics, path.grid.h)
+        position, *momentum = origins.split(path.dynamics.latent, -1)
+        force = unit * self.gains[0] * (self.target - position)
+        for gain, p in zip(self.gains[1:], momentum, strict=True):
+            force = force - gain / path.grid.h * p
+        return force
+
+    def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
+        return run_linear(path, noise), None
+
+
+class NeuralControl(Control):
+    """Posterior force = prior force + f(z, contexts, time within the interval): the paper's eq. 16 and 18.
+
+    The most flexible control, and the dearest: a network in every step of the loop.
+
+    Parameters
+    ----------
+    hidden: width of the two hidden layers.
+    gain: initial weights relative to the default; the paper starts at 0.2, close to the prior.
+    """
+
+    def __init__(self, hidden: int = 128, gain: float = 0.2) -> None:
+        super().__init__()
+        self.hidden, self.gain = hidden, gain
+
+    def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
+        """Create the network f."""
+        self.substeps = substeps
+        self.from_context = nn.Linear(2 * context + 1, self.hidden)
+        self.from_clock = nn.Linear(1, self.hidden, bias=False)
+        self.from_state = nn.Linear(dynamics.state, self.hidden, bias=False)
+        self.inner = nn.Linear(self.hidden, self.hidden)
+        self.outer = nn.Linear(self.hidden, dynamics.latent)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(self.gain)
+
+    def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
+        """Project contexts and clock once for all steps; the loop then adds the state."""
+        clock = torch.arange(self.substeps, dtype=contexts.dtype, device=contexts.device) / self.substeps
+        told = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
+        return _NeuralPlan(self, told.flatten(-3, -2))
+
+    def respond(self, told: Tensor, state: Tensor) -> Tensor:
+        """f for projected contexts `(*batch, time, hidden)` and states `(*batch, time, state)`."""
+        return self.outer(softplus(self.inner(softplus(told + self.from_state(state)))))
+
+
+class _NeuralPlan:
+    def __init__(self, control: NeuralControl, told: Tensor) -> None:
+        self.control, self.told, self.ratio = control, told, torch.ones((), dtype=told.dtype, device=told.device)
+
+    def force(self, path: ControlledPath, origins: Path) -> Tensor:
+        return path.dynamics.force(origins) + self.control.respond(self.told, origins)
+
+    def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
+        told = iter(self.told.split(1, -2))
+        met = []
+
+        def force(state: Tensor) -> Tensor:
+            prior = path.dynamics.force(state)
+            met.append(Forces(prior, prior + self.control.respond(next(told), state)))
+            return met[-1].posterior
+
+        drawn = run(path, force, noise)
+        return drawn, Forces(*(torch.cat(forces, -2) for forces in zip(*met, strict=True)))
+
+
+def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:
+    """The contexts at both ends of every interval and the logarithm of its length, `(*batch, interval, 2 context + 1)`."""
+    length = gaps.log().unsqueeze(-1).expand(*contexts.shape[:-2], -1, 1)
+    return torch.cat([contexts[..., :-1, :], contexts[..., 1:, :], length], -1)

@@ -1,0 +1,82 @@
+"""The Pyro guide: encoder, initial state, controlled posterior path, and an autoguide for every other latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide, AutoNormal
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ._modules import holding
+from ._typing import Series, Times
+from .controls import AffineControl, Control
+from .encoders import Encoder
+from .model import LatentLangevin, prepare
+from .paths import ControlledPath
+
+PATH_SITES = ["z0", "z", "x", "sequence"]
+
+
+class AmortizedGuide(PyroModule):
+    """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
+
+    The posterior path runs on the prior's own noise (same T, γ, M, as drawn here), steered by a control. Every latent
+    site of the model beside the path, whatever it is, gets its posterior from `autoguide`.
+
+    Parameters
+    ----------
+    model: the model this is a guide for.
+    encoder: data to contexts; causal or two-sided.
+    control: how contexts steer the path.
+    autoguide: makes the guide of all other latents, given the model with its path sites hidden.
+    """
+
+    def __init__(
+        self,
+        model: LatentLangevin,
+        encoder: Encoder,
+        control: Control | None = None,
+        autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
+    ) -> None:
+        super().__init__()
+        self._model = (model,)  # in a tuple, because the model's parameters are not the guide's
+        self.encoder = encoder
+        self.control = AffineControl() if control is None else control
+        self.control.prepare(encoder.size, model.dynamics, model.substeps)
+        self.initial = nn.Linear(encoder.size, 2 * model.dynamics.state)
+        self.others = autoguide(poutine.block(model, hide=PATH_SITES))
+        self.register_buffer("adapted", torch.tensor(False))
+
+    @property
+    def model(self) -> LatentLangevin:
+        """The model this is a guide for."""
+        return self._model[0]
+
+    def adapt(self, times: Times, x: Series) -> None:
+        """Take units from the first data seen, for the model too."""
+        self.model.adapt(times, x)
+        if not bool(self.adapted):
+            self.encoder.adapt(x)
+            self.adapted.fill_(True)
+
+    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> None:
+        """Draw all latents given data; arguments as for the model, and x is needed."""
+        times, x = prepare(times, x)
+        self.adapt(times, x)
+        latents = self.others(times, x, subsample_size)
+        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
+            batch = self.model.batch(times[index])
+            contexts = self.encoder(x[index], batch.gaps, batch.valid)
+            z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
+            plan = self.control.plan(contexts, batch.gaps)
+            pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
+
+    def _first(self, context: Tensor) -> dist.Normal:
+        loc, raw = self.initial(context).chunk(2, -1)
+        return dist.Normal(loc, softplus(raw))

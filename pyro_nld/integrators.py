@@ -1,0 +1,111 @@
+"""One step of a Langevin equation as one Gaussian.
+
+Every step has a single d-dimensional Gaussian, the *noise-bearing* part of the new state; the rest follows from it. What
+samples a path and what scores it both call `step`, so they cannot drift apart. A step is linear in the state and in the
+force, and takes whatever force it is given: the prior's, or that of a controlled posterior.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dynamics import Dynamics, Position, State
+
+
+class Step(NamedTuple):
+    """A step before its noise is drawn: the Gaussian of the noise-bearing part, and where the position would stand.
+
+    `loc`, `scale`: mean and standard deviation of the noise-bearing part of the new state, `(*batch, time, latent)`.
+    `midpoint`, `lever`: the new position is `midpoint + lever · (noise-bearing part)` where it is not that part itself.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    midpoint: Tensor | None = None
+    lever: Tensor | None = None
+
+
+class Integrator(ABC):
+    """The contract of a scheme with one Gaussian per step."""
+
+    @abstractmethod
+    def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
+        """The transition out of `z` under `force` during `h` (`(*batch, time, 1)`, time)."""
+
+    @abstractmethod
+    def noisy(self, z: State) -> Position:
+        """The noise-bearing part of a state."""
+
+    @abstractmethod
+    def arrive(self, step: Step, noisy: Position) -> State:
+        """The whole new state, given its noise-bearing part."""
+
+    @abstractmethod
+    def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """The stiffness whose spring closes a gap in one step: makes a guide's gains free of units."""
+
+
+class EulerMaruyama(Integrator):
+    """z' = z + h γ⁻¹ F(z) + √(2 T h/γ) ξ, for overdamped dynamics; weak order 1."""
+
+    def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
+        """N(z + h F/γ, 2 T h/γ)."""
+        mobility = h / dynamics.aligned("friction")
+        scale = (2 * dynamics.aligned("temperature") * mobility).sqrt()
+        return Step(*torch.broadcast_tensors(z + mobility * force, scale))
+
+    def noisy(self, z: State) -> Position:
+        """All of z."""
+        return z
+
+    def arrive(self, step: Step, noisy: Position) -> State:
+        """All of z."""
+        return noisy
+
+    def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """γ/h."""
+        return dynamics.aligned("friction") / h
+
+
+class BAOA(Integrator):
+    """p* = p + h F(q);  p' = e^{−γh/M} p* + √(M T (1 − e^{−2γh/M})) ξ;  q' = q + h (p* + p')/(2M).
+
+    For underdamped dynamics: the Langevin-middle scheme in leapfrog form; momentum carries the density, position
+    follows. Second order in averages over configurations.
+
+    References
+    ----------
+    Z. Zhang et al., J. Phys. Chem. A 123:6056–6079, 2019.
+    """
+
+    def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
+        """N(e^{−γh/M} (p + h F), M T (1 − e^{−2γh/M})) for the momentum."""
+        mass = dynamics.aligned("mass")
+        position, momentum = z.chunk(2, -1)
+        decay = torch.exp(-dynamics.aligned("friction") * h / mass)
+        kicked = momentum + h * force
+        lost = -torch.expm1(-2 * dynamics.aligned("friction") * h / mass)
+        scale = (mass * dynamics.aligned("temperature") * lost).sqrt()
+        lever = h / (2 * mass)
+        return Step(*torch.broadcast_tensors(decay * kicked, scale), position + lever * kicked, lever)
+
+    def noisy(self, z: State) -> Position:
+        """The momentum."""
+        return z.chunk(2, -1)[1]
+
+    def arrive(self, step: Step, noisy: Position) -> State:
+        """(q', p')."""
+        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+
+    def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """M/h²."""
+        return dynamics.aligned("mass") / h.square()
+
+
+def default_integrator(dynamics: Dynamics) -> Integrator:
+    """Euler–Maruyama where the state is the position, BAOA where it has a momentum."""
+    return EulerMaruyama() if dynamics.state == dynamics.latent else BAOA()

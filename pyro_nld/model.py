@@ -1,0 +1,135 @@
+"""The Pyro model: a latent Langevin path and an observation likelihood."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyro
+import torch
+from jaxtyping import Float
+from pyro import distributions as dist
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ._checks import ShapeError, check_series, check_times
+from ._modules import draw_latents
+from ._typing import Series, Times
+from .dynamics import Dynamics
+from .integrators import Integrator, default_integrator
+from .observations import Likelihood
+from .paths import Grid, LangevinPath, refine
+
+STEPS_PER_UNIT = 10
+"""Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
+
+
+class Batch(NamedTuple):
+    """One batch on its grid: intervals in model units `(sequence, interval)`, which times exist, the fine grid."""
+
+    gaps: Tensor
+    valid: Tensor
+    grid: Grid
+
+
+class LatentLangevin(PyroModule):
+    """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
+
+    Sites: the dynamics' and likelihood's random quantities (`temperature`, `friction`, `mass`, `noise_scale`, network
+    weights), then in the plate `sequence`: `z0 (state)`, `z (time, state)` on the fine grid without z₀, `x (time, channel)`.
+
+    Parameters
+    ----------
+    dynamics: prior of the path, overdamped or underdamped.
+    likelihood: p(x | q).
+    substeps: steps of the integrator per observation interval, ≥ 1. Every landscape number depends on it.
+    time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten median
+        observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of temperature or
+        friction is meant in the user's unit.
+    integrator: Euler–Maruyama for overdamped and BAOA for underdamped dynamics when None.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        likelihood: Likelihood,
+        substeps: int = 5,
+        time_unit: float | None = None,
+        integrator: Integrator | None = None,
+    ) -> None:
+        super().__init__()
+        if substeps < 1:
+            raise ShapeError(f"substeps must be at least 1: got {substeps}. Use 5 when unsure.")
+        if likelihood.decoder.latent != dynamics.latent:
+            raise ShapeError(
+                f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
+                f"{dynamics.latent}. Change one of them."
+            )
+        self.dynamics, self.likelihood, self.substeps = dynamics, likelihood, substeps
+        self.integrator = integrator or default_integrator(dynamics)
+        self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
+        self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
+        self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
+        self.register_buffer("adapted", torch.tensor(False))
+
+    def adapt(self, times: Times, x: Series | None) -> None:
+        """Take the unit of time and the channels' units from the first data seen; later data change nothing."""
+        if bool(self.time_unit.isnan()):
+            self.time_unit.fill_(STEPS_PER_UNIT * times.diff().nanmedian())
+        if x is not None and not bool(self.adapted):
+            self.likelihood.decoder.adapt(x)
+            self.adapted.fill_(True)
+
+    def batch(self, times: Times) -> Batch:
+        """Intervals and fine grid of `times`, in model units."""
+        scaled = times / self.time_unit
+        grid = refine(scaled, self.substeps)
+        gaps = grid.h[..., :: self.substeps, 0] * self.substeps
+        return Batch(gaps, times.isfinite(), grid)
+
+    def observed_positions(self, z0: Tensor, z: Tensor) -> Float[Tensor, "*batch time latent"]:
+        """Positions at the observation times, out of the path on the fine grid."""
+        at_observations = torch.cat([z0.unsqueeze(-2), z[..., self.substeps - 1 :: self.substeps, :]], -2)
+        return self.dynamics.position(at_observations)
+
+    def initial(self) -> dist.Normal:
+        """N(m, s²) for the position, equilibrium N(0, M T) for a momentum."""
+        thermal = self.dynamics.thermal_scale()
+        loc = nn.functional.pad(self.initial_loc, (0, thermal.shape[-1]))
+        scale = torch.cat([self.initial_scale.expand(*thermal.shape[:-1], -1), thermal], -1)
+        return dist.Normal(loc, scale)
+
+    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> Tensor:
+        """Run the generative model.
+
+        Parameters
+        ----------
+        times: `(time,)` or `(sequence, time)`, user's unit; NaN after the end of a ragged sequence.
+        x: `(sequence, time, channel)`, NaN where missing; drawn when None (for `(time,)` times, one sequence).
+        subsample_size: sequences per random batch of the plate; all when None.
+
+        Raises
+        ------
+        TimeGridError, ShapeError, DataError: see `check_series`.
+        """
+        times, x = prepare(times, x)
+        self.adapt(times, x)
+        latents = draw_latents(self)
+        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
+            gaps, valid, grid = self.batch(times[index])
+            z0 = pyro.sample("z0", self.initial().to_event(1), infer={"event_dims": ["latent"]})
+            path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
+            z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
+            noise = self.likelihood(self.observed_positions(z0, z))
+            seen = valid.unsqueeze(-1) if x is None else x[index].isfinite()
+            data = None if x is None else x[index].nan_to_num()
+            return pyro.sample("x", noise.mask(seen).to_event(2), obs=data, infer={"event_dims": ["time", "channel"]})
+
+
+def prepare(times: Times, x: Series | None) -> tuple[Tensor, Series | None]:
+    """Check what enters model and guide, and give every sequence its row of times."""
+    if x is None:
+        times = check_times(times)
+        return (times if times.dim() == 2 else times.unsqueeze(0)), None
+    times, x = check_series(times, x, whole=False)
+    return times.expand(len(x), -1), x

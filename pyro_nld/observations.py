@@ -1,0 +1,174 @@
+"""From hidden position to data: decoders (means) and likelihoods (noise).
+
+A decoder maps `(*batch, latent)` to `(*batch, channel)`; a likelihood turns that into a distribution over the channels at
+every time. Free decoders (linear, MLP) speak in standardised channels, so that a channel's unit does not change the fit;
+gauge-fixing ones (identity, orthonormal) speak in the data's own unit unless asked to standardise, because there the
+latent axes, and with them the temperature, are measured in it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ._checks import ShapeError
+from ._modules import Part, Physical, Quantity
+from .potentials import Dense
+
+
+class Decoder(Part):
+    """x = loc + scale · decode(q): write `decode`; loc and scale are 0 and 1, or the data's when `standardise` is set.
+
+    `fixes_gauge` says whether the latent axes have the unit of the data, which makes the temperature observable.
+    """
+
+    fixes_gauge = False
+
+    def __init__(self, latent: int, channels: int, standardise: bool) -> None:
+        super().__init__()
+        self.latent, self.channels, self.standardise = latent, channels, standardise
+        self.register_buffer("loc", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+
+    @abstractmethod
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """The channels' means in the decoder's unit."""
+
+    def forward(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """The channels' means in the data's unit."""
+        return self.loc + self.scale * self.decode(q)
+
+    def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
+        """Take loc and scale from data, ignoring NaN, if this decoder standardises."""
+        if self.standardise:
+            loc, scale = channel_moments(x)
+            # One scale for all axes keeps an orthonormal map orthonormal.
+            shared = scale.square().mean().sqrt().expand_as(scale) if self.fixes_gauge else scale
+            self.loc.copy_(loc)
+            self.scale.copy_(shared)
+
+
+def channel_moments(x: Float[Tensor, "sequence time channel"]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, `(channel,)`, ignoring NaN; scale 1 for a constant channel."""
+    seen = x.isfinite()
+    count = seen.sum((0, 1)).clamp(min=1)
+    loc = torch.where(seen, x, 0.0).sum((0, 1)) / count
+    scale = (torch.where(seen, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
+    return loc, torch.where(scale > 0, scale, 1.0)
+
+
+class IdentityDecoder(Decoder):
+    """x = q: the latent axes are the channels. Fixes the gauge.
+
+    Parameters
+    ----------
+    latent: number of axes and channels.
+    standardise: measure q in standard deviations of the data (one for all axes) from its mean, not in the data's unit.
+    """
+
+    fixes_gauge = True
+
+    def __init__(self, latent: int, standardise: bool = False) -> None:
+        super().__init__(latent, latent, standardise)
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """Q itself."""
+        return q
+
+
+class OrthonormalDecoder(Decoder):
+    """x = b + Q q with QᵀQ = 1, learned: a rotation of a subspace of the channels. Fixes the gauge up to rotations.
+
+    Parameters
+    ----------
+    latent: number of latent axes.
+    channels: number of channels, ≥ latent.
+    standardise: as for `IdentityDecoder`.
+    """
+
+    fixes_gauge = True
+
+    def __init__(self, latent: int, channels: int, standardise: bool = False) -> None:
+        if channels < latent:
+            raise ShapeError(f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes.")
+        super().__init__(latent, channels, standardise)
+        self.raw = nn.Parameter(torch.randn(channels, latent))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """B + Q q, with Q the orthonormal factor of an unconstrained matrix."""
+        return q @ torch.linalg.qr(self.raw)[0].mT + self.bias
+
+
+class LinearDecoder(Decoder):
+    """x = b + A q, standardised."""
+
+    def __init__(self, latent: int, channels: int) -> None:
+        super().__init__(latent, channels, standardise=True)
+        self.map = Dense(latent, channels)
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """B + A q."""
+        return self.map(q)
+
+
+class MLPDecoder(Decoder):
+    """x = MLP(q), standardised, with tanh layers.
+
+    Parameters
+    ----------
+    latent: number of latent axes.
+    channels: number of channels.
+    hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
+        super().__init__(latent, channels, standardise=True)
+        widths = [latent, *hidden]
+        self.layers = nn.ModuleList(Dense(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.output = Dense(widths[-1], channels)
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """The network's output."""
+        for layer in self.layers:
+            q = torch.tanh(layer(q))
+        return self.output(q)
+
+
+class Likelihood(Physical):
+    """The contract: positions at the observation times to a distribution per time and channel."""
+
+    decoder: Decoder
+
+    @abstractmethod
+    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistribution:
+        """P(x | q), batch shape `(*batch, time, channel)`."""
+
+
+class Gaussian(Likelihood):
+    """x ~ N(decoder(q), (s · channel scale)²), independent per channel.
+
+    Parameters
+    ----------
+    decoder: means.
+    noise_scale: s > 0, in the decoder's unit (the data's where it does not standardise): a number (fixed), a
+        distribution (latent site `noise_scale`), an `nn.Parameter`, one or one per channel; learned per channel when None.
+    """
+
+    quantities = ("noise_scale",)
+
+    def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
+        super().__init__()
+        self.decoder = decoder
+        # Half a channel's standard deviation: neither explains everything by noise nor forces every wiggle into q.
+        self.noise_scale = nn.Parameter(torch.full((decoder.channels,), 0.5)) if noise_scale is None else noise_scale
+
+    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistribution:
+        """N(decoder(q), s²)."""
+        return dist.Normal(self.decoder(q), self.aligned("noise_scale") * self.decoder.scale)

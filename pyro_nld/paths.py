@@ -1,0 +1,295 @@
+"""Whole paths as distributions: the Langevin prior, the controlled posterior, and the KL between them.
+
+A path is a Markov chain on a fine grid; its density is the product of its steps' Gaussians (`integrators`), so that both
+paths are ordinary reparameterised Pyro distributions with event shape `(time, state)`. The initial state is not part of
+the event: it is a site of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Normal, constraints, kl_divergence, register_kl
+
+from ._modules import holding
+from .dynamics import Dynamics
+from .integrators import Integrator, Step
+
+State0 = Float[Tensor, "*batch state"]
+Path = Float[Tensor, "*batch time state"]
+
+
+class Grid(NamedTuple):
+    """The fine grid of a path.
+
+    `h`: step lengths, `(*batch, time, 1)`, positive also where there is nothing to observe any more.
+    `valid`: which steps belong to the sequence, `(*batch, time)`; steps after the end of a ragged sequence do not.
+    """
+
+    h: Float[Tensor, "*batch time 1"]
+    valid: Bool[Tensor, "*batch time"]
+
+
+def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
+    """Split every observation interval into equal steps: Δt/substeps each.
+
+    Parameters
+    ----------
+    times: `(*batch, time)`, increasing; NaN after the end of a ragged sequence.
+    substeps: steps per interval, ≥ 1.
+    """
+    gaps = times.diff()
+    valid = gaps.isfinite()
+    h = torch.where(valid, gaps, gaps.nanmedian()) / substeps
+    return Grid(h.repeat_interleave(substeps, -1).unsqueeze(-1), valid.repeat_interleave(substeps, -1))
+
+
+class PathDistribution(TorchDistribution, ABC):
+    """The contract of a Markov path: the force that drives it, and a way to sample it."""
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.independent(constraints.real, 2)
+    has_rsample = True
+    ratio: Tensor | float = 1.0  # step noise relative to the dynamics'
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        integrator: Integrator,
+        initial: State0,
+        grid: Grid,
+        latents: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.dynamics, self.integrator, self.grid = dynamics, integrator, grid
+        self.latents = dict(latents or {})
+        batch = torch.broadcast_shapes(initial.shape[:-1], grid.valid.shape[:-1])
+        self.initial = initial.expand(*batch, initial.shape[-1])
+        event = torch.Size([grid.valid.shape[-1], dynamics.state])
+        super().__init__(batch, event, validate_args=False)
+
+    @abstractmethod
+    def force(self, origins: Path) -> Tensor:
+        """The force at every state of a path, in one batched evaluation, `(*batch, time, latent)`."""
+
+    @abstractmethod
+    def _draw(self, noise: Tensor) -> Path:
+        """The path driven by standard normal `noise (*batch, time, latent)`."""
+
+    def transitions(self, origins: Path, force: Tensor | None = None) -> Step:
+        """The Gaussians of all steps out of `origins`, under the path's own force when none is given."""
+        force = self.force(origins) if force is None else force
+        step = self.integrator.step(self.dynamics, origins, force, self.grid.h)
+        return step._replace(scale=step.scale * self.ratio)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Path:
+        """A path, differentiable in all that drives it."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
+        with holding(self.dynamics, self.latents):
+            return self._draw(noise)
+
+    def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
+        """Σ_k log N(noise-bearing part of z_{k+1}; its mean, its variance), the initial state being given.
+
+        NOT checked: that the positions of an underdamped path are those that its momenta imply.
+        """
+        with holding(self.dynamics, self.latents):
+            density = _normal(self.transitions(self._origins(value))).log_prob(self.integrator.noisy(value))
+        return self._total(density)
+
+    def _origins(self, value: Path) -> Path:
+        first = self.initial.expand(value.shape[:-2] + self.initial.shape[-1:]).unsqueeze(-2)
+        return torch.cat([first, value[..., :-1, :]], -2)
+
+    def _total(self, terms: Tensor) -> Tensor:
+        return torch.where(self.grid.valid, terms.sum(-1), 0.0).sum(-1)
+
+
+class LangevinPath(PathDistribution):
+    """A path of the prior: z_{k+1} ~ step(z_k, force of the dynamics).
+
+    Parameters
+    ----------
+    dynamics: what moves.
+    integrator: in which steps.
+    initial: z₀, `(*batch, state)`.
+    grid: step lengths and validity, see `refine`.
+    latents: values of the dynamics' random attributes by site name, as drawn by the model or guide.
+    """
+
+    def force(self, origins: Path) -> Tensor:
+        """The dynamics' own force: one gradient of U on the whole path at once."""
+        return self.dynamics.force(origins)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> LangevinPath:
+        """The same path law for a larger batch."""
+        initial = self.initial.expand(*batch_shape, -1)
+        return LangevinPath(self.dynamics, self.integrator, initial, self.grid, self.latents)
+
+    def _draw(self, noise: Tensor) -> Path:
+        return run(self, self.dynamics.force, noise)
+
+
+class Plan(Protocol):
+    """What a control decided for one batch: the posterior's force, and how to run a path under it.
+
+    `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised posterior is
+    narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO itself keeps it.
+    """
+
+    ratio: Tensor
+
+    def force(self, path: ControlledPath, origins: Path) -> Tensor:
+        """The posterior's force at every state of a path."""
+
+    def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
+        """The posterior path driven by `noise`, and the forces met on the way if they cost something."""
+
+
+class Forces(NamedTuple):
+    """Forces along a drawn path, `(*batch, time, latent)`: kept so that the KL evaluates no network twice."""
+
+    prior: Tensor
+    posterior: Tensor
+
+
+class ControlledPath(PathDistribution):
+    """A path of the posterior: the prior's noise, another force, chosen by a control that has read the data.
+
+    Parameters
+    ----------
+    plan: the control's decision for this batch (see `controls`); the others as for `LangevinPath`.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        integrator: Integrator,
+        initial: State0,
+        grid: Grid,
+        plan: Plan,
+        latents: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__(dynamics, integrator, initial, grid, latents)
+        self.plan, self.ratio = plan, plan.ratio
+        self._latest: tuple[Path, Forces | None] | None = None
+
+    def force(self, origins: Path) -> Tensor:
+        """The plan's force."""
+        return self.plan.force(self, origins)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> ControlledPath:
+        """The same path law for a larger batch."""
+        initial = self.initial.expand(*batch_shape, -1)
+        return ControlledPath(self.dynamics, self.integrator, initial, self.grid, self.plan, self.latents)
+
+    def kl_along(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
+        """Σ_k KL(posterior step ‖ prior step), both out of the states of `value`, a path drawn from self.
+
+        Its expectation is the KL of the two chains, exactly; unlike the difference of their log densities it carries no
+        martingale term Σ u·dW, hence far less variance.
+        """
+        origins = self._origins(value)
+        forces = self._met(prior, value)
+        with holding(self.dynamics, self.latents):
+            mine = self.transitions(origins, forces and forces.posterior)
+        with holding(prior.dynamics, prior.latents):
+            theirs = prior.transitions(origins, forces and forces.prior)
+        return self._total(kl_divergence(_normal(mine), _normal(theirs)))
+
+    def latest(self) -> Path:
+        """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
+        return self.rsample() if self._latest is None else self._latest[0]
+
+    def _draw(self, noise: Tensor) -> Path:
+        self._latest = self.plan.draw(self, noise)
+        return self._latest[0]
+
+    def _met(self, prior: LangevinPath, value: Path) -> Forces | None:
+        """The forces kept from drawing `value`, if `prior` has the very physics it was drawn under."""
+        if self._latest is None or value is not self._latest[0] or prior.dynamics is not self.dynamics:
+            return None
+        same = all(prior.latents.get(name) is drawn for name, drawn in self.latents.items())
+        return self._latest[1] if same else None
+
+
+@register_kl(ControlledPath, LangevinPath)
+def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> Tensor:
+    return posterior.kl_along(prior, posterior.latest())
+
+
+def _normal(step: Step) -> Normal:
+    return Normal(step.loc, step.scale, validate_args=False)
+
+
+class _Scan(torch.autograd.Function):
+    """z_{k+1} = A_k z_k + b_k, blocks of A diagonal in the latent axis; one fused operation per step both ways."""
+
+    @staticmethod
+    def forward(ctx: object, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+        path, state = torch.empty_like(shift), initial
+        for a, b, out in zip(matrix.unbind(0), shift.unbind(0), path.unbind(0), strict=True):
+            state = _apply(a, state, b, out)
+        ctx.save_for_backward(initial, matrix, path)
+        return path
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        initial, matrix, path = ctx.saved_tensors
+        adjoint = grad.contiguous().clone()
+        transposed = matrix.transpose(-3, -2)
+        for k in range(len(adjoint) - 1, 0, -1):
+            _apply(transposed[k], adjoint[k], adjoint[k - 1], adjoint[k - 1])
+        origins = torch.cat([initial.unsqueeze(0), path[:-1]])
+        grad_matrix = adjoint.unsqueeze(-2) * origins.unsqueeze(-3)
+        grad_initial = (transposed[0] * adjoint[0].unsqueeze(-3)).sum(-2)
+        return grad_initial, grad_matrix, adjoint
+
+
+def _apply(matrix: Tensor, state: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """out ← shift + A state for A `(*batch, part, part, latent)`, state `(*batch, part, latent)`."""
+    if matrix.shape[-2] == 1:
+        return torch.addcmul(shift, matrix[..., 0, :], state, out=out)
+    return torch.add(shift, (matrix * state.unsqueeze(-3)).sum(-2), out=out)
+
+
+def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:
+    """Step through a path whose force needs the state: `force` maps `(*batch, 1, state)` to `(*batch, 1, latent)`."""
+    state = path.initial.expand(*noise.shape[:-2], -1).unsqueeze(-2)
+    states = []
+    for h, xi in zip(path.grid.h.split(1, -2), (path.ratio * noise).split(1, -2), strict=True):
+        step = path.integrator.step(path.dynamics, state, force(state), h)
+        state = path.integrator.arrive(step, step.loc + step.scale * xi)
+        states.append(state)
+    return torch.cat(states, -2)
+
+
+def run_linear(path: ControlledPath, noise: Tensor) -> Path:
+    """Run a path whose force is affine in the state, without a network in the loop.
+
+    Its step is then affine too, z' = A z + b + B ξ: the columns of A are read off by stepping from the unit states, so
+    that no scheme is written down a second time.
+    """
+    latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
+    still = torch.zeros_like(noise)
+
+    def step_from(part: int | None, xi: Tensor) -> Tensor:
+        origin = noise.new_zeros(parts, latent)
+        if part is not None:
+            origin[part] = 1.0
+        step = path.transitions(origin.flatten().expand(*noise.shape[:-1], parts * latent))
+        return path.integrator.arrive(step, step.loc + step.scale * xi).unflatten(-1, (parts, latent))
+
+    rest = step_from(None, still)
+    matrix = torch.stack([step_from(part, still) - rest for part in range(parts)], -2)
+    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, (parts, latent))
+    shift = step_from(None, noise)
+    states = _Scan.apply(initial.contiguous(), matrix.movedim(-4, 0).contiguous(), shift.movedim(-3, 0).contiguous())
+    return states.movedim(0, -3).flatten(-2)
