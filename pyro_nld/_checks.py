@@ -162,8 +162,8 @@ def _check_observations(x: object) -> Series:
 def _check_tail(times: Tensor, x: Tensor) -> None:
     if times.dim() == 2 and (at := _first(times.isnan().unsqueeze(-1) & ~x.isnan())):
         raise DataError(
-            f"observations after the end of a sequence must be NaN, like its times: got {_text(x, at)} at {_place(at)}. "
-            "Give that observation a time or drop it."
+            f"observations after the end of a sequence must be NaN as its times are: got {_text(x, at)} at "
+            f"{_place(at)}. Give that observation a time or drop it."
         )
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 Series = Float[Tensor, "sequence time channel"]
@@ -32,3 +33,6 @@ Energies = Float[Tensor, "*batch"]
 
 Path = Float[Tensor, "*batch time state"]
 """Whole hidden paths z on the fine grid."""
+
+Numbers = ArrayLike | float | int
+"""What NumPy turns into an array; plain numbers are named because a check at run time takes `complex` literally."""

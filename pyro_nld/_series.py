@@ -1,0 +1,169 @@
+"""Between labelled Datasets and tensors: what an observed series is called, and how it comes in and goes out."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ._checks import DataError, DoubtfulDataWarning, ShapeError, TimeGridError, check_series, check_times
+from ._typing import Series, Times
+
+AXES = ("sequence", "time", "channel")
+
+
+def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = True) -> tuple[Times, Series]:
+    """(times, x) of a Dataset or a pair, validated: what models, guides and `svi.step` take.
+
+    Parameters
+    ----------
+    data: a Dataset with observations(sequence, time, channel), NaN where missing, and either the coordinate `time` or
+        times(sequence, time), NaN after the end of a ragged sequence; or a pair (times, observations) of such arrays
+        or tensors. A tensor stays on its device; masked entries of a masked array become NaN.
+    dtype: of the result; torch's default when not given.
+    whole: the data are a whole data set, as in `check_series`; False to look at any few sequences with a fitted model.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: with the first offending index and its value.
+
+    Warns
+    -----
+    DoubtfulDataWarning: as in `check_series`, and when `dtype` changes an interval by more than 1 %.
+
+    Not checked: whether `states`, if any, fit the observations.
+    """
+    times, observations = _parts(data)
+    grid, x = check_series(_real("times", times), _real("observations", observations), whole=whole)
+    dtype = dtype or torch.get_default_dtype()
+    narrow = x.to(dtype)
+    if narrow.isinf().any():
+        raise DataError(f"observations do not fit into {dtype}. Rescale them, or pass dtype=torch.float64.")
+    return _narrow_times(grid, dtype), narrow
+
+
+def from_arrays(times: object, observations: object, states: object = None) -> xr.Dataset:
+    """The Dataset of plain arrays or tensors; the inverse of `as_tensors`.
+
+    Parameters
+    ----------
+    times: `(time,)` or `(sequence, time)`, user's unit. observations: `(sequence, time, channel)`.
+    states: `(sequence, time)`, integers, -1 or NaN where not known; may be left out.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: as in `as_tensors`.
+    """
+    grid, x = check_series(_real("times", times), _real("observations", observations), whole=False)
+    data = xr.Dataset({"observations": (AXES, x.numpy(force=True))})
+    if states is not None:
+        data["states"] = AXES[:2], as_labels(states, tuple(x.shape[:2]))
+    numbers = grid.numpy(force=True)
+    return data.assign_coords(time=numbers) if numbers.ndim == 1 else data.assign(times=(AXES[:2], numbers))
+
+
+def as_labels(states: object, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """States as integers, -1 for NaN; refuses what is no number of a state.
+
+    Raises
+    ------
+    ShapeError, DataError: another shape than that of the observations, or a value that is neither 0, 1, … nor -1.
+    """
+    values = _array("states", states)
+    if values.shape != shape:
+        raise ShapeError(f"states must be (sequence, time) = {shape}: got {values.shape}. Give one per observation.")
+    known = np.where(np.isnan(values), -1, values)
+    wrong = np.argwhere((known != np.round(known)) | (known < -1) | np.isinf(known))
+    if len(wrong):
+        at = tuple(int(index) for index in wrong[0])
+        raise DataError(
+            f"states must be 0, 1, … or -1 for unknown: got {known[at]:g} at sequence {at[0]}, time {at[1]}. "
+            "Number them."
+        )
+    return known.astype(np.int64)
+
+
+def dataset_times(data: xr.Dataset) -> NDArray[np.generic]:
+    """The variable `times` where sequences have times of their own, otherwise the coordinate `time`."""
+    if "times" in data:
+        return _variable(data, "times", AXES[:2])
+    if "time" not in data.coords:
+        raise DataError("a Dataset needs the coordinate time or the variable times: it has neither. Assign one.")
+    return _variable(data, "time", AXES[1:2])
+
+
+def dataset_observations(data: xr.Dataset) -> NDArray[np.generic]:
+    """The variable `observations`, its axes in the order sequence, time, channel."""
+    return _variable(data, "observations", AXES)
+
+
+def dataset_states(data: xr.Dataset) -> NDArray[np.generic]:
+    """The variable `states`, its axes in the order sequence, time."""
+    return _variable(data, "states", AXES[:2])
+
+
+def _parts(data: object) -> tuple[object, object]:
+    """Times and observations, still as they came."""
+    if isinstance(data, xr.Dataset):
+        return dataset_times(data), dataset_observations(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    raise DataError(
+        f"data must be a Dataset or a pair (times, observations): got {type(data).__name__}. "
+        "Use nld.datasets.load on a file."
+    )
+
+
+def _variable(data: xr.Dataset, name: str, axes: tuple[str, ...]) -> NDArray[np.generic]:
+    label = f"{name}({', '.join(axes)})"
+    if name not in data:
+        raise DataError(f"a Dataset needs the variable {label}: it has {', '.join(map(str, data))}. Rename yours.")
+    if set(data[name].dims) != set(axes):
+        got = ", ".join(map(str, data[name].dims))
+        raise ShapeError(f"a Dataset needs the variable {label}: got {name}({got}). Rename or expand its axes.")
+    return data[name].transpose(*axes).to_numpy()
+
+
+def _real(name: str, values: object) -> Tensor:
+    """A floating tensor in the precision the values came with."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(_array(name, values))
+    if tensor.is_complex():
+        raise DataError(f"{name} must be real numbers: got {tensor.dtype}. Convert them.")
+    return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def _array(name: str, values: object) -> NDArray[np.floating]:
+    """A copy as float32 or float64, whatever number type, byte order or mask it had."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)
+    try:
+        array = np.array(values.cpu() if isinstance(values, Tensor) else values)
+    except ValueError as error:
+        raise DataError(f"{name} must be one array: got rows of different lengths. Pad them with NaN.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} must be real numbers: got {array.dtype}. Convert them.")
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
+    """Times in the precision asked for, if it can still tell them apart."""
+    try:
+        narrow = check_times(times.to(dtype))
+    except TimeGridError as error:
+        raise TimeGridError(
+            f"times are too close together for {dtype}, which merges some of them. "
+            "Subtract the first time, or pass dtype=torch.float64."
+        ) from error
+    off = (narrow.to(times.dtype).diff() / times.diff() - 1).abs().nan_to_num().max()
+    if off > 0.01:
+        warnings.warn(
+            f"{dtype} changes intervals by up to {100 * float(off):.0f} %. Subtract the first time, or pass "
+            "dtype=torch.float64.",
+            DoubtfulDataWarning,
+            stacklevel=3,
+        )
+    return narrow

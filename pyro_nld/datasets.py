@@ -1,0 +1,274 @@
+"""Observed series as xarray Datasets: simulated ones with their truths inside, and data files.
+
+A Dataset holds `observations(sequence, time, channel)`, NaN where missing; the coordinate `time` when all sequences
+share their times, otherwise `times(sequence, time)`, NaN after the end of a ragged sequence; and, where known,
+`states(sequence, time)`, -1 where not. Truths of a simulation are variables beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ._checks import PriorError, ShapeError
+from ._files import load, save
+from ._series import as_tensors, from_arrays
+from ._typing import Numbers
+from .oracles import ornstein_uhlenbeck_chain
+
+__all__ = [
+    "as_tensors",
+    "asymmetric_transition",
+    "from_arrays",
+    "load",
+    "ornstein_uhlenbeck",
+    "save",
+    "three_state",
+]
+
+Array = NDArray[np.float64]
+
+PARAMETERS, DRAWS = 1, 0
+"""First words of the seeds, so that the same number never gives parameters and draws the same stream."""
+
+CORRELATION = 2
+"""Random covariances are A Aᵀ with this many columns of A per row: at 1 they are nearly singular and every state is
+betrayed by its flattest direction alone; at 2 the channels have typical correlations of 0.2."""
+
+
+def three_state(
+    sequences: int = 1000,
+    steps: int = 200,
+    seed: int = 0,
+    *,
+    parameter_seed: int = 0,
+    transition: Numbers | None = None,
+    means: Numbers | None = None,
+    covariances: Numbers | None = None,
+    channels: int = 15,
+    first_state: int | None = 0,
+) -> xr.Dataset:
+    """sₜ₊₁ ~ P(sₜ, ·),  xₜ ~ N(mean(sₜ), covariance(sₜ)):  the paper's three-state switching data, or any such chain.
+
+    Parameters
+    ----------
+    sequences, steps: how many, and how long; one observation per unit of time.
+    seed: of states and noise. parameter_seed: of means and covariances that are not given.
+    transition: P, `(state, state)`, rows sum to one; switching to each other state with probability .025 if not given.
+    means: `(state, channel)`; N(0, 0.4²) if not given.
+    covariances: `(state, channel, channel)`; random and full, mean marginal standard deviation 0.5, if not given.
+    channels: how many, where neither means nor covariances say so.
+    first_state: of all sequences, or None to start in the stationary law.
+
+    Returns
+    -------
+    Dataset with `states` and the truths transition(state, next_state), initial, occupancy (stationary), dwell (mean,
+    in units of time) by state, means, covariances.
+
+    Raises
+    ------
+    PriorError: impossible probabilities or covariances. ShapeError: parameters of different sizes.
+
+    References
+    ----------
+    Koop et al., Neural Langevin Dynamics, PMLR 233:130–137, 2024, section 5.
+    """
+    _require_counts(sequences, steps)
+    chain = _transition(asymmetric_transition((1 / 3,) * 3) if transition is None else transition)
+    loc, spread = _emission(len(chain), channels, parameter_seed, means, covariances)
+    initial = _initial(chain, first_state)
+    random = np.random.default_rng((DRAWS, seed))
+    states = _walk(chain, initial, random.random((sequences, steps)))
+    x = random.standard_normal((sequences, steps, loc.shape[-1]))
+    for state, root in enumerate(np.linalg.cholesky(spread)):
+        x[states == state] = loc[state] + x[states == state] @ root.T
+    return (
+        from_arrays(np.arange(float(steps)), x, states)
+        .assign(
+            transition=(("state", "next_state"), chain),
+            initial=("state", initial),
+            occupancy=("state", _stationary(chain)),
+            dwell=("state", 1 / (1 - chain.diagonal())),
+            means=(("state", "channel"), loc),
+            covariances=(("state", "channel", "other_channel"), spread),
+        )
+        .assign_attrs(
+            description="hidden Markov chain observed through one Gaussian per state",
+            seed=seed,
+            parameter_seed=parameter_seed,
+        )
+    )
+
+
+def asymmetric_transition(occupancy: Sequence[float] = (0.5, 0.3, 0.2), mean_switch: float = 0.05) -> Array:
+    """P(i, j) = c·π(j) for j ≠ i:  the reversible chain with stationary law π that switches to states by their weight.
+
+    Parameters
+    ----------
+    occupancy: π, positive, sums to one. mean_switch: probability to leave the state per step, averaged over π; sets c.
+
+    Raises
+    ------
+    PriorError: π is no probability, or the chain cannot switch that often.
+    """
+    law = np.asarray(occupancy, float)
+    if law.ndim != 1 or len(law) < 2 or not (law > 0).all() or not np.isclose(law.sum(), 1):
+        raise PriorError(f"occupancy must be positive and sum to one: got {law.tolist()}. Divide it by its sum.")
+    chain = np.tile(mean_switch / (1 - np.square(law).sum()) * law, (len(law), 1))
+    np.fill_diagonal(chain, 0)
+    leave = chain.sum(1)
+    if not 0 < leave.min() <= leave.max() < 1:
+        raise PriorError(
+            f"mean_switch must let every state be kept or left: {mean_switch} makes state {leave.argmax()} leave with "
+            f"probability {leave.max():.3g}. Give a value nearer to zero, and above it."
+        )
+    return chain + np.diag(1 - leave)
+
+
+def ornstein_uhlenbeck(
+    sequences: int = 100,
+    steps: int = 100,
+    seed: int = 0,
+    *,
+    rate: Numbers = 1.0,
+    temperature: float = 1.0,
+    noise: float = 0.1,
+    interval: Numbers = 0.1,
+) -> xr.Dataset:
+    """dz = −k z dt + √(2T) dW seen as x = z + noise·ξ, drawn exactly from its stationary law N(0, T/k) on.
+
+    This is overdamped Langevin dynamics in U = k z²/2 with friction 1 and an identity decoder.
+
+    Parameters
+    ----------
+    sequences, steps, seed: how many, how many observations each, and which.
+    rate: k > 0, 1/time; one number per axis. temperature: T > 0, length²/time. noise: standard deviation > 0, length.
+    interval: time between observations > 0; one number, or one for each of the `steps - 1` intervals.
+
+    Returns
+    -------
+    Dataset with the truths path(sequence, time, channel), rate(channel), temperature, noise; the exact evidence and
+    smoother are `oracles.ornstein_uhlenbeck_posterior` of it.
+
+    Raises
+    ------
+    PriorError: a quantity that is not positive. ShapeError: a wrong number of intervals.
+    """
+    _require_counts(sequences, steps)
+    _require_positive(rate=rate, temperature=temperature, noise=noise, interval=interval)
+    if np.ndim(interval) and np.shape(interval) != (steps - 1,):
+        raise ShapeError(f"interval must be a number or {steps - 1} numbers: got shape {np.shape(interval)}. Count it.")
+    times = np.concatenate([[0.0], np.broadcast_to(interval, (steps - 1,)).cumsum()])
+    chain = ornstein_uhlenbeck_chain(times, rate, temperature, noise)
+    decay, kick = (np.diagonal(part, axis1=-2, axis2=-1) for part in (chain.transition, np.sqrt(chain.noise)))
+    random = np.random.default_rng((DRAWS, seed))
+    path = random.standard_normal((sequences, steps, decay.shape[-1]))
+    path[:, 0] *= np.sqrt(np.diagonal(chain.covariance))
+    for k in range(steps - 1):
+        path[:, k + 1] = decay[k] * path[:, k] + kick[k] * path[:, k + 1]
+    return (
+        from_arrays(times, path + noise * random.standard_normal(path.shape))
+        .assign(
+            path=(("sequence", "time", "channel"), path),
+            rate=("channel", np.atleast_1d(np.asarray(rate, float))),
+            temperature=float(temperature),
+            noise=float(noise),
+        )
+        .assign_attrs(description="Ornstein–Uhlenbeck process observed with Gaussian noise", seed=seed)
+    )
+
+
+def _require_counts(sequences: int, steps: int) -> None:
+    if sequences < 1 or steps < 2:
+        raise ShapeError(f"a data set needs a sequence and 2 steps or more: got {sequences} and {steps}. Ask for more.")
+
+
+def _require_positive(**quantities: Numbers) -> None:
+    for name, value in quantities.items():
+        values = np.asarray(value, float)
+        if not (values > 0).all() or not np.isfinite(values).all():
+            raise PriorError(f"{name} must be positive: got {values.tolist()}. Give a number above zero.")
+
+
+def _transition(transition: Numbers) -> Array:
+    chain = np.asarray(transition, float)
+    if chain.ndim != 2 or chain.shape[0] != chain.shape[1] or len(chain) < 2:
+        raise ShapeError(
+            f"transition must be (state, state) of 2 states or more: got {chain.shape}. Give each a row and column."
+        )
+    if not ((chain >= 0) & (chain <= 1)).all():
+        row, column = np.argwhere(~((chain >= 0) & (chain <= 1)))[0]
+        raise PriorError(
+            f"transition must hold probabilities: got {chain[row, column]} at row {row}, column {column}. Correct it."
+        )
+    row = int(np.abs(chain.sum(1) - 1).argmax())
+    if not np.isclose(chain[row].sum(), 1):
+        raise PriorError(f"rows of transition must sum to one: row {row} sums to {chain[row].sum():.6g}. Divide by it.")
+    if chain.diagonal().max() == 1 or np.linalg.matrix_rank(chain - np.eye(len(chain))) < len(chain) - 1:
+        raise PriorError("transition must have one stationary law: some states are never left. Link them.")
+    return chain
+
+
+def _stationary(chain: Array) -> Array:
+    """π with π P = π and Σπ = 1."""
+    balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
+    law: Array = np.linalg.lstsq(balance, np.append(np.zeros(len(chain)), 1))[0]
+    return law
+
+
+def _initial(chain: Array, first_state: int | None) -> Array:
+    if first_state is None:
+        return _stationary(chain)
+    if not 0 <= first_state < len(chain):
+        raise PriorError(f"first_state must be one of 0…{len(chain) - 1}: got {first_state}. Or None for any.")
+    certain: Array = np.eye(len(chain))[first_state]
+    return certain
+
+
+def _emission(
+    states: int, channels: int, seed: int, means: Numbers | None, covariances: Numbers | None
+) -> tuple[Array, Array]:
+    """Means and covariances, those not given drawn from streams of their own."""
+    given = means if means is not None else covariances
+    channels = channels if given is None else np.shape(given)[-1]
+    loc_stream, spread_stream = np.random.default_rng((PARAMETERS, seed)).spawn(2)
+    loc = 0.4 * loc_stream.standard_normal((states, channels)) if means is None else np.asarray(means, float)
+    spread = _covariances(states, channels, spread_stream) if covariances is None else np.asarray(covariances, float)
+    for name, part, shape in (
+        ("means", loc, (states, channels)),
+        ("covariances", spread, (states, channels, channels)),
+    ):
+        if part.shape != shape:
+            raise ShapeError(f"{name} must be {shape} for {states} states: got {part.shape}. Give one per state.")
+    if not np.isfinite(loc).all():
+        raise PriorError("means must be finite: got NaN or infinity. Correct them.")
+    _require_covariance(spread)
+    return loc, spread
+
+
+def _covariances(states: int, channels: int, random: np.random.Generator) -> Array:
+    """Full covariances with mean marginal standard deviation 0.5."""
+    a = random.standard_normal((states, channels, CORRELATION * channels))
+    spread: Array = a @ a.mT
+    scale = 0.5 / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)).mean(1)
+    spread *= np.square(scale)[:, None, None]
+    return spread
+
+
+def _require_covariance(spread: Array) -> None:
+    for state, matrix in enumerate(spread):
+        if not np.allclose(matrix, matrix.T) or not np.linalg.eigvalsh(matrix)[0] > 0:
+            raise PriorError(f"covariances must be symmetric and positive definite: state {state} is not. Correct it.")
+
+
+def _walk(chain: Array, initial: Array, uniform: Array) -> NDArray[np.int64]:
+    """States from uniform numbers, by the cumulative probabilities below each."""
+    states = np.empty(uniform.shape, np.int64)
+    states[:, 0] = np.searchsorted(initial.cumsum()[:-1], uniform[:, 0], side="right")
+    below = chain.cumsum(1)[:, :-1]
+    for t in range(1, uniform.shape[1]):
+        states[:, t] = (uniform[:, t, None] >= below[states[:, t - 1]]).sum(1)
+    return states

@@ -1,0 +1,205 @@
+"""Datasets to tensors and back: every legal spelling gives the same series, every illegal one a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from pyro_nld._checks import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
+from pyro_nld._series import as_labels, as_tensors, dataset_times, from_arrays
+
+SHAPE = (4, 25, 2)
+TIMES = np.arange(25) * 0.5
+X = np.random.default_rng(2).standard_normal(SHAPE)
+STATES = np.random.default_rng(3).integers(0, 3, SHAPE[:2])
+
+
+def example() -> xr.Dataset:
+    return from_arrays(TIMES, X, STATES)
+
+
+def ragged() -> xr.Dataset:
+    times, x = np.tile(TIMES, (4, 1)), X.copy()
+    times[1, 20:], x[1, 20:] = np.nan, np.nan
+    return from_arrays(times, x)
+
+
+MASKED = np.ma.MaskedArray(X, np.isnan(X))
+
+SPELLINGS: dict[str, Callable[[], object]] = {
+    "dataset": example,
+    "dataset, other order of axes": lambda: example().transpose("channel", "time", "sequence"),
+    "dataset, times per sequence": lambda: (
+        example().drop_vars("time").assign(times=(("sequence", "time"), [TIMES] * 4))
+    ),
+    "arrays": lambda: (TIMES, X),
+    "list of both": lambda: [TIMES, X],
+    "lists": lambda: (TIMES.tolist(), X.tolist()),
+    "tensors": lambda: (torch.as_tensor(TIMES), torch.as_tensor(X)),
+    "big-endian": lambda: (TIMES.astype(">f8"), X.astype(">f8")),
+    "backward view": lambda: (TIMES[::-1][::-1], X[::-1][::-1]),
+    "masked, nothing masked": lambda: (TIMES, MASKED),
+    "labelled arrays": lambda: (xr.DataArray(TIMES), xr.DataArray(X)),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
+def test_every_spelling_gives_the_same_series(name: str, dtype: torch.dtype | None) -> None:
+    times, x = as_tensors(SPELLINGS[name](), dtype)
+    wanted = dtype or torch.get_default_dtype()
+    assert times.dtype == x.dtype == wanted
+    torch.testing.assert_close(x, torch.as_tensor(X, dtype=wanted), rtol=0, atol=0)
+    torch.testing.assert_close(times.expand(4, -1)[0], torch.as_tensor(TIMES, dtype=wanted), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.float16, np.bool_])
+def test_counts_and_switches_become_floating(kind: type) -> None:
+    counts = (X > 0).astype(kind)
+    times, x = as_tensors((np.arange(25), counts))
+    assert x.dtype == times.dtype == torch.get_default_dtype()
+    np.testing.assert_array_equal(x.numpy(), counts.astype(float))
+
+
+def test_the_data_are_copied() -> None:
+    mine = X.copy()
+    _, x = as_tensors((TIMES, mine), torch.float64)
+    x[:] = 0
+    np.testing.assert_array_equal(mine, X)
+
+
+def test_a_mask_becomes_nan_and_ints_may_be_masked() -> None:
+    hidden = np.stack([X[..., 0] > 0, X[..., 1] > np.inf], -1)
+    _, x = as_tensors((TIMES, np.ma.MaskedArray((100 * X).astype(int), hidden)))
+    np.testing.assert_array_equal(x.isnan().numpy(), hidden)
+
+
+def test_ragged_sequences_go_through() -> None:
+    data = ragged()
+    assert "time" not in data.coords
+    times, x = as_tensors(data)
+    assert times.shape == SHAPE[:2]
+    assert times[1].isnan().sum() == 5
+    assert x[1, 20:].isnan().all()
+    xr.testing.assert_identical(from_arrays(*as_tensors(data, torch.float64)), data)
+
+
+def test_arrays_and_datasets_are_inverse() -> None:
+    data = example()
+    xr.testing.assert_identical(from_arrays(*as_tensors(data, torch.float64), data["states"]), data)
+    np.testing.assert_array_equal(dataset_times(data), TIMES)
+
+
+def test_a_subset_of_a_dataset_is_a_dataset() -> None:
+    times, x = as_tensors(example().isel(sequence=[2, 0], time=slice(3, None)))
+    np.testing.assert_array_equal(x.numpy(), X[[2, 0], 3:].astype(np.float32))
+    assert times[0] == TIMES[3]
+
+
+REFUSED: dict[str, tuple[Callable[[], object], type[NLDError], str]] = {
+    "a word": (lambda: "data.csv", DataError, "got str. Use nld.datasets.load on a file."),
+    "an array alone": (lambda: X, DataError, "data must be a Dataset or a pair (times, observations): got ndarray."),
+    "three things": (lambda: (TIMES, X, STATES), DataError, "got tuple"),
+    "rows of different lengths": (
+        lambda: (TIMES, [[[1.0], [2.0]], [[1.0]]]),
+        DataError,
+        "observations must be one array: got rows of different lengths. Pad them with NaN.",
+    ),
+    "objects": (lambda: (TIMES, X.astype(object)), DataError, "observations must be real numbers: got object."),
+    "words": (lambda: (TIMES, X.astype(str)), DataError, "observations must be real numbers: got <U"),
+    "complex": (lambda: (TIMES, X * 1j), DataError, "got complex128"),
+    "complex tensor": (lambda: (TIMES, torch.zeros(SHAPE, dtype=torch.cfloat)), DataError, "got torch.complex64"),
+    "dates": (
+        lambda: example().assign_coords(time=np.datetime64("2024-01-01") + np.arange(25)),
+        DataError,
+        "times must be real numbers: got datetime64[s].",
+    ),
+    "nothing": (lambda: (None, None), DataError, "times must be real numbers: got object."),
+    "no observations": (
+        lambda: example().rename(observations="signal"),
+        DataError,
+        "a Dataset needs the variable observations(sequence, time, channel): it has signal, states. Rename yours.",
+    ),
+    "no times": (lambda: example().drop_vars("time"), DataError, "needs the coordinate time or the variable times"),
+    "other axes": (
+        lambda: example().rename(channel="feature"),
+        ShapeError,
+        "got observations(sequence, time, feature). Rename or expand its axes.",
+    ),
+    "an axis too few": (lambda: example().isel(channel=0), ShapeError, "got observations(sequence, time)."),
+    "times with channels": (
+        lambda: example().assign(times=example()["observations"]),
+        ShapeError,
+        "variable times(sequence, time): got times(sequence, time, channel)",
+    ),
+    "times that repeat": (
+        lambda: example().assign_coords(time=np.repeat(np.arange(5), 5)),
+        TimeGridError,
+        "every sequence has 0.0 after 0.0 (index 1)",
+    ),
+    "too large for float32": (lambda: (TIMES, 1e300 * X), DataError, "observations do not fit into torch.float32."),
+    "too close for float32": (
+        lambda: (1.7e9 + TIMES, X),
+        TimeGridError,
+        "times are too close together for torch.float32, which merges some of them. Subtract the first time, or pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_and_in_which_words(name: str) -> None:
+    make, kind, message = REFUSED[name]
+    with pytest.raises(kind) as caught:
+        as_tensors(make())
+    assert message in str(caught.value)
+
+
+def test_the_remedies_for_narrow_numbers_work() -> None:
+    times, x = as_tensors((1.7e9 + TIMES, 1e300 * X), torch.float64)
+    assert times.dtype == torch.float64
+    assert bool(x.isfinite().all())
+
+
+def test_intervals_that_a_narrow_type_changes_are_doubted() -> None:
+    with pytest.warns(DoubtfulDataWarning, match=r"torch.float32 changes intervals by up to \d+ %"):
+        as_tensors((1e5 + 0.1 * np.arange(25), X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_tensors((1e5 + 0.1 * np.arange(25), X), torch.float64)
+
+
+def test_a_few_sequences_are_held_to_less_than_a_data_set() -> None:
+    silent = X.copy()
+    silent[..., 1] = np.nan
+    with pytest.raises(DataError, match="channel 1 is all NaN"):
+        as_tensors((TIMES, silent))
+    as_tensors((TIMES, silent), whole=False)
+
+
+def test_unknown_states_become_minus_one() -> None:
+    states = STATES.astype(float)
+    states[0, :3] = np.nan
+    labels = as_labels(states, SHAPE[:2])
+    assert labels.dtype == np.int64
+    assert (labels[0, :3] == -1).all()
+    np.testing.assert_array_equal(labels[1:], STATES[1:])
+
+
+@pytest.mark.parametrize(
+    ("states", "kind", "message"),
+    [
+        (STATES[:2], ShapeError, r"states must be \(sequence, time\) = \(4, 25\): got \(2, 25\)"),
+        (STATES + 0.5, DataError, r"got \d\.5 at sequence 0, time 0"),
+        (STATES - 2, DataError, r"states must be 0, 1, … or -1 for unknown: got -2 at"),
+        (np.where(STATES == 0, np.inf, 1), DataError, "got inf at"),
+        (STATES.astype(str), DataError, "states must be real numbers: got <U"),
+    ],
+)
+def test_states_must_be_numbers_of_states(states: np.ndarray, kind: type[NLDError], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        from_arrays(TIMES, X, states)
