@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -124,6 +125,22 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
         if isinstance(part, PyroModule)
         for name in part._pyro_samples
     }
+
+
+def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
+    """A copy of `module` in which every random attribute is the number that `values` has for its site."""
+    named = [
+        (path, attribute, values[part._pyro_get_fullname(attribute)])
+        for path, part in module.named_modules()
+        if isinstance(part, PyroModule)
+        for attribute in part._pyro_samples
+    ]
+    twin = copy.deepcopy(module)
+    for path, attribute, value in named:
+        part = twin.get_submodule(path)
+        delattr(part, attribute)
+        part.register_buffer(attribute, value.detach().clone())
+    return twin.requires_grad_(False)
 
 
 @contextmanager

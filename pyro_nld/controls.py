@@ -81,6 +81,10 @@ class _AffinePlan:
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         return run_linear(path, noise), None
 
+    def at(self, index: Tensor) -> Plan:
+        gains = [gain[..., index, :] for gain in self.gains]
+        return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :])
+
 
 class NeuralControl(Control):
     """Posterior force = prior force + f(z, contexts, time within the interval): the paper's eq. 16 and 18.
@@ -138,6 +142,9 @@ class _NeuralPlan:
 
         drawn = run(path, force, noise)
         return drawn, Forces(*(torch.cat(forces, -2) for forces in zip(*met, strict=True)))
+
+    def at(self, index: Tensor) -> Plan:
+        return _NeuralPlan(self.control, self.told[..., index, :])
 
 
 def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from .paths import ControlledPath, LangevinPath
+
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 
 
@@ -28,17 +30,19 @@ class PathELBO(Trace_ELBO):
     ----------
     num_particles, vectorize_particles, …: as for `pyro.infer.Trace_ELBO`.
     path_weight: multiplies the path and initial KL; raised from near 0 to 1 to anneal. Only 1 gives the bound.
+    path_stride: evaluate the path KL at one random step of every so many (unbiased). At the number of substeps, fine
+        steps cost a gradient of U no more often than coarse ones.
     """
 
-    def __init__(self, *args: object, path_weight: float = 1.0, **kwargs: object) -> None:
+    def __init__(self, *args: object, path_weight: float = 1.0, path_stride: int = 1, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self.path_weight = path_weight
+        self.path_weight, self.path_stride = path_weight, path_stride
 
     def terms(self, model: Callable, guide: Callable, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The four terms, unweighted, averaged over particles; ELBO = log_likelihood − path_kl − initial_kl − global_kl."""
         sums: dict[str, Tensor] = dict.fromkeys(TERMS, torch.zeros(()))
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            for name, value in _terms(model_trace, guide_trace).items():
+            for name, value in _terms(model_trace, guide_trace, self.path_stride).items():
                 sums[name] = sums[name] + value / self.num_particles
         return sums
 
@@ -58,12 +62,12 @@ class PathELBO(Trace_ELBO):
         return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
 
     def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[float, Tensor]:
-        sums = dict.fromkeys(TERMS, torch.zeros(())) | _terms(model_trace, guide_trace)
+        sums = dict.fromkeys(TERMS, torch.zeros(())) | _terms(model_trace, guide_trace, self.path_stride)
         loss = -self.combine(sums)
         return torch_item(loss), loss
 
 
-def _terms(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> dict[str, Tensor]:
+def _terms(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int) -> dict[str, Tensor]:
     """Sums over the sites of one pair of traces (over all particles, if vectorised)."""
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     for name, site in model_trace.nodes.items():
@@ -73,16 +77,20 @@ def _terms(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> dict[str, 
             sums["log_likelihood"] = sums["log_likelihood"] + _log_prob(site)
         else:
             term = {"z": "path_kl", "z0": "initial_kl"}.get(name, "global_kl")
-            sums[term] = sums[term] + _kl(guide_trace.nodes[name], site)
+            sums[term] = sums[term] + _kl(guide_trace.nodes[name], site, stride)
     for name, site in guide_trace.nodes.items():
         if site["type"] == "sample" and name not in model_trace.nodes:  # an autoguide's auxiliary sites
             sums["global_kl"] = sums["global_kl"] + _log_prob(site)
     return dict(sums)
 
 
-def _kl(guide_site: dict, model_site: dict) -> Tensor:
+def _kl(guide_site: dict, model_site: dict, stride: int) -> Tensor:
+    posterior, prior = guide_site["fn"], model_site["fn"]
     try:
-        kl = kl_divergence(guide_site["fn"], model_site["fn"])
+        if isinstance(posterior, ControlledPath) and isinstance(prior, LangevinPath):
+            kl = posterior.kl_along(prior, guide_site["value"], stride)
+        else:
+            kl = kl_divergence(posterior, prior)
     except NotImplementedError:
         return _log_prob(guide_site) - _log_prob(model_site)
     return scale_and_mask(kl, guide_site["scale"], guide_site["mask"]).sum()

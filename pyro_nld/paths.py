@@ -7,6 +7,7 @@ the event: it is a site of its own.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple, Protocol
@@ -34,6 +35,20 @@ class Grid(NamedTuple):
 
     h: Float[Tensor, "*batch time 1"]
     valid: Bool[Tensor, "*batch time"]
+
+
+class Strata(NamedTuple):
+    """One step out of every run of consecutive steps, and the number of steps it speaks for, both `(stratum,)`."""
+
+    index: Tensor
+    weight: Tensor
+
+
+def stratify(steps: int, stride: int) -> Strata:
+    """Draw one step at random from every run of `stride` steps."""
+    start = torch.arange(0, steps, stride)
+    weight = (steps - start).clamp(max=stride)
+    return Strata(start + (torch.rand(len(start)) * weight).long(), weight)
 
 
 def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
@@ -110,6 +125,12 @@ class PathDistribution(TorchDistribution, ABC):
     def _total(self, terms: Tensor) -> Tensor:
         return torch.where(self.grid.valid, terms.sum(-1), 0.0).sum(-1)
 
+    def _at(self, index: Tensor) -> PathDistribution:
+        """The steps at `index` alone: transitions only, no path to draw."""
+        part = copy.copy(self)
+        part.grid = Grid(self.grid.h[..., index, :], self.grid.valid[..., index])
+        return part
+
 
 class LangevinPath(PathDistribution):
     """A path of the prior: z_{k+1} ~ step(z_k, force of the dynamics).
@@ -151,6 +172,9 @@ class Plan(Protocol):
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         """The posterior path driven by `noise`, and the forces met on the way if they cost something."""
 
+    def at(self, index: Tensor) -> Plan:
+        """The plan of the steps at `index` alone."""
+
 
 class Forces(NamedTuple):
     """Forces along a drawn path, `(*batch, time, latent)`: kept so that the KL evaluates no network twice."""
@@ -189,19 +213,36 @@ class ControlledPath(PathDistribution):
         initial = self.initial.expand(*batch_shape, -1)
         return ControlledPath(self.dynamics, self.integrator, initial, self.grid, self.plan, self.latents)
 
-    def kl_along(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
+    def kl_along(self, prior: LangevinPath, value: Path, stride: int = 1) -> Float[Tensor, "*batch"]:
         """Σ_k KL(posterior step ‖ prior step), both out of the states of `value`, a path drawn from self.
 
         Its expectation is the KL of the two chains, exactly; unlike the difference of their log densities it carries no
-        martingale term Σ u·dW, hence far less variance.
+        martingale term Σ u·dW, hence far less variance. With a `stride`, one random step of every `stride` is evaluated
+        and counts for all of them: unbiased still, and the networks in the forces are evaluated `stride` times less.
         """
-        origins = self._origins(value)
-        forces = self._met(prior, value)
+        origins, forces = self._origins(value), self._met(prior, value)
+        if forces is not None or stride == 1:
+            return self._step_kl(prior, origins, forces)
+        strata = stratify(origins.shape[-2], stride)
+        index = strata.index.to(origins.device)
+        mine, theirs = self._at(index), prior._at(index)
+        return mine._step_kl(theirs, origins[..., index, :], None, strata.weight.to(origins))
+
+    def _step_kl(
+        self, prior: PathDistribution, origins: Path, forces: Forces | None, weight: Tensor | None = None
+    ) -> Tensor:
         with holding(self.dynamics, self.latents):
             mine = self.transitions(origins, forces and forces.posterior)
         with holding(prior.dynamics, prior.latents):
             theirs = prior.transitions(origins, forces and forces.prior)
-        return self._total(kl_divergence(_normal(mine), _normal(theirs)))
+        terms = kl_divergence(_normal(mine), _normal(theirs))
+        return self._total(terms if weight is None else terms * weight.unsqueeze(-1))
+
+    def _at(self, index: Tensor) -> ControlledPath:
+        part = super()._at(index)
+        part.plan = self.plan.at(index)
+        part.ratio = part.plan.ratio
+        return part
 
     def latest(self) -> Path:
         """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""

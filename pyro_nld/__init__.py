@@ -1,0 +1,54 @@
+"""Neural Langevin dynamics as Pyro models: hidden states, their landscape, and how long they last.
+
+In the order of the data flow: data, potentials, dynamics, paths, observations, model, guide, fit, and what is read from
+the fit.
+"""
+
+from . import datasets, inference_data, landscape, oracles, plots, simulation
+from ._checks import (
+    CheckpointError,
+    DataError,
+    DoubtfulDataWarning,
+    FitError,
+    MissingExtra,
+    NLDError,
+    PriorError,
+    RunDirectoryError,
+    ShapeError,
+    TimeGridError,
+)
+from .controls import AffineControl, NeuralControl
+from .datasets import as_tensors, load, save
+from .dynamics import OverdampedLangevin, UnderdampedLangevin
+from .encoders import GRUEncoder
+from .guide import AmortizedGuide
+from .integrators import BAOA, EulerMaruyama
+from .model import LatentLangevin
+from .objective import PathELBO
+from .observations import Gaussian, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
+from .paths import ControlledPath, LangevinPath
+from .potentials import (
+    DoubleWell,
+    GaussianWells,
+    MuellerBrown,
+    NeuralPotential,
+    Quadratic,
+    ResidualPotential,
+    Tilted,
+)
+from .results import Fit
+from .segmentation import segment
+from .training import Schedule, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "datasets", "oracles", "as_tensors", "load", "save",
+    "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
+    "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "BAOA", "LangevinPath", "ControlledPath", "simulation",
+    "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
+    "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "Schedule", "fit", "Fit",
+    "inference_data", "landscape", "segment", "plots",
+    "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
+    "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning",
+]  # fmt: skip

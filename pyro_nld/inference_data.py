@@ -1,0 +1,50 @@
+"""Results as ArviZ knows them: `InferenceData` on arviz 0.x, xarray's `DataTree` on 1.x.
+
+The sole module that looks at ArviZ's version. What it takes are plain xarray Datasets, one per group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import xarray as xr
+
+from .checkpoints import write_atomically
+
+Results = object
+"""`arviz.InferenceData` or `xarray.DataTree`; both give a group as an attribute or item."""
+
+
+def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Results:
+    """Groups (`posterior`, `observed_data`, …) to the object the installed ArviZ works on.
+
+    Parameters
+    ----------
+    groups: Dataset by group name; those of draws have dimensions `chain` and `draw` first.
+    """
+    labelled = {name: _label_draws(group) for name, group in groups.items()}
+    if hasattr(az, "InferenceData"):
+        return az.InferenceData(**labelled)
+    return xr.DataTree.from_dict({f"/{name}": group for name, group in labelled.items()})
+
+
+def save_inference_data(results: Results, path: Path) -> None:
+    """Write all groups to one netCDF file, atomically."""
+    engine = {"engine": "h5netcdf"}
+    write_atomically(path, lambda temporary: results.to_netcdf(str(temporary), **engine))  # type: ignore[attr-defined]
+
+
+def load_inference_data(path: Path) -> Results:
+    """Read what `save_inference_data` wrote, with either generation of ArviZ."""
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        groups = {name: group.to_dataset().load() for name, group in tree.children.items()}
+    return to_inference_data(groups)
+
+
+def _label_draws(group: xr.Dataset) -> xr.Dataset:
+    """Number chains and draws where they are not numbered; ArviZ selects by these coordinates."""
+    missing = [name for name in ("chain", "draw") if name in group.dims and name not in group.coords]
+    return group.assign_coords({name: np.arange(group.sizes[name]) for name in missing})

@@ -1,0 +1,218 @@
+"""`Fit`: a fitted model and guide, and the Datasets that are read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor
+
+from . import landscape
+from ._checks import ShapeError
+from ._modules import fixed
+from .datasets import as_tensors
+from .dynamics import Dynamics
+from .guide import PATH_SITES, AmortizedGuide
+from .inference_data import Results, to_inference_data
+from .model import LatentLangevin, prepare
+from .objective import TERMS, PathELBO
+
+CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
+PATH_NUMBERS = 20_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
+
+
+class Fit:
+    """A fitted model and guide with the data they were fitted on.
+
+    Made by `fit`, or by hand after plain Pyro SVI: `Fit(model, guide, times, x)`.
+
+    Parameters
+    ----------
+    model, guide: fitted; read, never changed.
+    times, x: the data.
+    history: terms of the loss per observed value, gradient norm, learning rate and seconds, by `step`.
+    runs: one entry per restart.
+    """
+
+    def __init__(
+        self,
+        model: LatentLangevin,
+        guide: AmortizedGuide,
+        times: Tensor,
+        x: Tensor,
+        history: xr.Dataset | None = None,
+        runs: list[dict] | None = None,
+    ) -> None:
+        self.model, self.guide = model, guide
+        self.times, self.x = prepare(times, x)
+        self.history = xr.Dataset(coords={"step": []}) if history is None else history
+        self.runs = runs or []
+        with _reading(0):
+            self.medians = {name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()}
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
+        return fixed(self.model.dynamics, self.medians)
+
+    @property
+    def potential(self) -> Callable[[Tensor], Tensor]:
+        """U: `(*batch, latent)` to `(*batch,)`, at the posterior median of whatever is random in it."""
+        return self.dynamics.potential
+
+    @property
+    def temperature(self) -> float:
+        """Posterior median of T, in the unit of U."""
+        return float(self.dynamics.temperature)
+
+    @property
+    def time_unit(self) -> float:
+        """The model's unit of time in the user's."""
+        return float(self.model.time_unit)
+
+    @property
+    def step(self) -> float:
+        """The integrator's largest step h, in the model's unit of time."""
+        gaps = self.times.diff()
+        return float(gaps[gaps.isfinite()].max()) / self.time_unit / self.model.substeps
+
+    def positions(self, data: object = None, draws: int = 1, seed: int = 0) -> Tensor:
+        """Posterior draws of the positions at the observation times, `(draw, sequence, time, latent)`.
+
+        Parameters
+        ----------
+        data: what to encode; the data of the fit when None.
+        draws: number of draws.
+        seed: of the draws.
+        """
+        times, x = self.series(data)
+        with _reading(seed):
+            return torch.stack([self._draw(times, x)["positions"] for _ in range(draws)])
+
+    def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
+        """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
+        points = self.positions(seed=seed)[0][self.times.isfinite()]
+        chosen = np.random.default_rng(seed).permutation(len(points))[:limit]
+        return points[chosen]
+
+    def decode(self, points: Tensor) -> Tensor:
+        """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
+        with torch.no_grad():
+            decoder = fixed(self.model.likelihood, self.medians).decoder
+            return decoder(points.to(decoder.loc.dtype))
+
+    def landscape(self, seed: int = 0, **options: object) -> xr.Dataset:
+        """Everything read from the landscape, in one Dataset: states, energies, curvatures, occupancies, decoded means.
+
+        Parameters
+        ----------
+        seed: of the posterior draw that the search starts from.
+        options: passed to `landscape.minima`.
+
+        Returns
+        -------
+        The variables of `landscape.minima`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        `decoded` (state, channel), the channels' means at the minima, in the data's unit; attrs `temperature`,
+        `time_unit`, `max_curvature_step` and what `landscape.discretisation` says of it.
+
+        Warns
+        -----
+        DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
+        """
+        dynamics, points = self.dynamics, self.encoded(seed=seed)
+        wells = landscape.minima(dynamics.potential, points, temperature=self.temperature, **options)
+        labels = landscape.basins(dynamics.potential, wells, points)
+        shares = landscape.occupancy(wells, self.temperature, labels)
+        check = landscape.discretisation(wells, self.step, dynamics.friction)
+        decoded = self.decode(torch.as_tensor(wells["position"].values))
+        return wells.assign(
+            {f"occupancy_{route}": shares[route] for route in shares}, decoded=(("state", "channel"), decoded.numpy())
+        ).assign_attrs(temperature=self.temperature, time_unit=self.time_unit, substeps=self.model.substeps, **check.attrs)
+
+    def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
+        """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
+        times, x = self.series(data)
+        elbo = PathELBO()
+        with _reading(seed):
+            terms = [elbo.terms(self.model, self.guide, times, x) for _ in range(draws)]
+        mean = {name: torch.stack([term[name] for term in terms]).mean() for name in TERMS}
+        total = float(elbo.combine(mean))
+        observed = int(x.isfinite().sum())
+        return {"total": total, "per_observation": total / observed} | {name: float(v) for name, v in mean.items()}
+
+    def inference_data(self, draws: int = 100, seed: int = 0) -> Results:
+        """The posterior as ArviZ reads it.
+
+        Parameters
+        ----------
+        draws: posterior draws of the globals and of the latent path at the observation times.
+        seed: of the draws.
+
+        Returns
+        -------
+        Groups `posterior` (globals; `z (chain, draw, sequence, time, latent)`), `sample_stats` (terms of the ELBO per
+        draw), `observed_data` (`x`, NaN where missing), `constant_data` (`times`). Only as many sequences of `z` are
+        kept as fit into 2·10⁷ numbers.
+        """
+        size = draws * self.times.shape[1] * self.model.dynamics.latent
+        kept = max(1, min(len(self.x), PATH_NUMBERS // size))
+        times, x = self.times[:kept], self.x[:kept]
+        with _reading(seed):
+            drawn = [self._draw(times, x) for _ in range(draws)]
+        return to_inference_data(_groups(drawn, times, x))
+
+    def series(self, data: object = None) -> tuple[Tensor, Tensor]:
+        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
+        if data is None:
+            return self.times, self.x
+        times, x = as_tensors(data, dtype=self.x.dtype)
+        if x.shape[-1] != self.x.shape[-1]:
+            raise ShapeError(
+                f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
+                "Give the same channels in the same order."
+            )
+        return prepare(times, x)
+
+    def _draw(self, times: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """One joint draw: globals once, then paths of all sequences, a chunk at a time."""
+        fixed_sites: dict[str, Tensor] = {}
+        positions, terms = [], []
+        for chunk in torch.arange(len(x)).split(CHUNK):
+            guide = poutine.condition(self.guide, fixed_sites)
+            trace = poutine.trace(guide).get_trace(times[chunk], x[chunk])
+            sites = {name: site["value"] for name, site in trace.nodes.items() if site["type"] == "sample"}
+            positions.append(self.model.observed_positions(sites["z0"], sites["z"]))
+            fixed_sites = {name: value for name, value in sites.items() if name not in PATH_SITES}
+        named = {name: fixed_sites[name] for name in self.medians}
+        return named | {"positions": torch.cat(positions)}
+
+
+@contextmanager
+def _reading(seed: int) -> Iterator[None]:
+    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
+    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        yield
+
+
+def _groups(drawn: list[dict[str, Tensor]], times: Tensor, x: Tensor) -> dict[str, xr.Dataset]:
+    names = [name for name in drawn[0] if name != "positions"]
+    posterior = {name: _stack(drawn, name, [f"{name}_dim_{i}" for i in range(drawn[0][name].dim())]) for name in names}
+    posterior["z"] = _stack(drawn, "positions", ["sequence", "time", "latent"])
+    observed = {"x": (("sequence", "time", "channel"), x.cpu().numpy())}
+    constant = {"times": (("sequence", "time"), times.cpu().numpy())}
+    return {
+        "posterior": xr.Dataset(posterior),
+        "observed_data": xr.Dataset(observed),
+        "constant_data": xr.Dataset(constant),
+    }
+
+
+def _stack(drawn: list[dict[str, Tensor]], name: str, dims: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    values = torch.stack([draw[name] for draw in drawn]).unsqueeze(0)
+    return ("chain", "draw", *dims), values.cpu().numpy()

@@ -1,0 +1,66 @@
+"""Which state is the system in, when, and how sure: P(state at t | data) from posterior paths."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from . import landscape
+from ._checks import FitError
+from .results import Fit
+
+
+def segment(
+    fit: Fit,
+    data: object = None,
+    *,
+    draws: int = 20,
+    online: bool = False,
+    wells: xr.Dataset | None = None,
+    sure: float = 0.5,
+    seed: int = 0,
+) -> xr.Dataset:
+    """P(state = k at t | data) = share of posterior path draws that stand in basin k at t.
+
+    Parameters
+    ----------
+    fit: a fitted model and guide.
+    data: what to segment (Dataset or `(times, x)`); the data of the fit when None.
+    draws: posterior draws per sequence.
+    online: insist on probabilities that use the past and present alone: needs a causal encoder.
+    wells: the states, from `fit.landscape()` or `landscape.minima`; found when None.
+    sure: label -1 (undecided) where the most probable state has less than this probability.
+    seed: of the draws.
+
+    Returns
+    -------
+    Dataset with `probability (sequence, time, state)`, `label (sequence, time)` (-1: undecided, or after the end of the
+    sequence), `times (sequence, time)`; attrs `online`, `draws`.
+
+    Raises
+    ------
+    FitError: `online` with an encoder that sees the future.
+    """
+    causal = fit.guide.encoder.causal
+    if online and not causal:
+        raise FitError(
+            "online segmentation needs an encoder that sees the past alone: this fit's is two-sided. "
+            "Fit again with causal=True in the encoder, or segment without online."
+        )
+    wells = fit.landscape(seed=seed) if wells is None else wells
+    positions = fit.positions(data, draws=draws, seed=seed)
+    labels = landscape.basins(fit.potential, wells, positions)
+    states = torch.arange(wells.sizes["state"])
+    probability = (labels.unsqueeze(-1) == states).float().mean(0)
+    times = fit.series(data)[0]
+    ended = times.isnan()
+    label = torch.where(ended | (probability.amax(-1) < sure), -1, probability.argmax(-1))
+    return xr.Dataset(
+        {
+            "probability": (("sequence", "time", "state"), np.where(ended[..., None], np.nan, probability)),
+            "label": (("sequence", "time"), label.numpy()),
+            "times": (("sequence", "time"), times.numpy()),
+        },
+        attrs={"online": int(causal), "draws": draws},
+    )

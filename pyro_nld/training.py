@@ -1,0 +1,294 @@
+"""Fitting: the SVI loop with annealing, clipping, a guard against NaN, checkpoints that resume to the bit, restarts."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyro
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ._checks import CheckpointError, FitError
+from .checkpoints import load_checkpoint, save_checkpoint
+from .datasets import as_tensors
+from .guide import AmortizedGuide
+from .model import LatentLangevin
+from .objective import TERMS, PathELBO
+from .results import Fit
+
+COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
+PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
+REMEMBER = 50  # steps between good states kept in memory
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a fit spends its steps.
+
+    steps: gradient steps.
+    batch_size: sequences per step (all when there are fewer).
+    learning_rate: Adam's, after a linear warm-up over `warmup`; falls to zero along a cosine.
+    warmup: share of the steps in which the learning rate rises.
+    anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
+    anneal_from: first weight of the path KL.
+    clip: largest norm of the gradient of the loss per observed value.
+    minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
+    """
+
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    warmup: float = 0.02
+    anneal: float = 0.2
+    anneal_from: float = 0.1
+    clip: float = 1.0
+    minutes: float | None = None
+
+    def rate(self, step: int) -> float:
+        """Learning rate at `step`."""
+        rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def path_weight(self, step: int) -> float:
+        """Weight of the path KL at `step`."""
+        risen = min(1.0, step / max(1.0, self.anneal * self.steps))
+        return self.anneal_from + (1 - self.anneal_from) * risen
+
+
+class Trainer:
+    """One running fit: all that a checkpoint holds, and `advance`."""
+
+    def __init__(self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule) -> None:
+        self.model, self.guide, self.schedule = model, guide, schedule
+        self.times, self.x = data
+        self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
+        self.observed = int(self.x.isfinite().sum())
+        self.elbo = PathELBO(path_stride=model.substeps)
+        self.parameters = [*model.parameters(), *guide.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=schedule.learning_rate, betas=(0.9, 0.99))
+        self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
+        self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
+        self._remember()
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return len(self.history)
+
+    @property
+    def done(self) -> bool:
+        """Whether the schedule is used up."""
+        limit = self.schedule.minutes
+        return self.step >= self.schedule.steps or (limit is not None and self.elapsed >= 60 * limit)
+
+    def advance(self) -> None:
+        """One gradient step; one that is not finite is undone, and the learning rate halved from there on."""
+        started = time.perf_counter()
+        self.elbo.path_weight = self.schedule.path_weight(self.step)
+        rate = self.schedule.rate(self.step) * self.slowdown
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
+        loss = -self.elbo.combine(terms) / self.observed
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        if bool(loss.isfinite() & norm.isfinite()):
+            self.optimizer.step()
+            self._remember_now_and_then()
+        else:
+            self._go_back()
+        self.elapsed += time.perf_counter() - started
+        per_value = [terms[name] / self.observed for name in TERMS]
+        row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
+        self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
+
+    def _remember_now_and_then(self) -> None:
+        self.failures = 0
+        if self.step % REMEMBER == 0:
+            self._remember()
+
+    def _remember(self) -> None:
+        parts = (self.model, self.guide, self.optimizer)
+        self.good = [copy.deepcopy(part.state_dict()) for part in parts]
+
+    def _go_back(self) -> None:
+        self.failures += 1
+        if self.failures > PATIENCE:
+            raise FitError(
+                f"the loss stays non-finite after {PATIENCE} returns to a good state (step {self.step}). Lower the "
+                "learning rate, use more substeps, or look for extreme values in the data."
+            )
+        for part, good in zip((self.model, self.guide, self.optimizer), copy.deepcopy(self.good), strict=True):
+            part.load_state_dict(good)
+        self.slowdown *= 0.5
+
+    def state(self) -> dict:
+        """Everything needed to go on to the bit: tensors, numbers, strings and containers of them."""
+        return {
+            "model": self.model.state_dict(),
+            "guide": self.guide.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "good": self.good,
+            "history": self.history,
+            "progress": [self.slowdown, self.failures, self.elapsed],
+            "generator": torch.get_rng_state(),
+            "schedule": asdict(self.schedule),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on from `state`; refuses that of another model or schedule."""
+        if state["schedule"] != asdict(self.schedule):
+            raise CheckpointError(
+                f"the checkpoint was made with another schedule: expected {asdict(self.schedule)}, got "
+                f"{state['schedule']}. Resume with the same settings, or start in a new place."
+            )
+        try:
+            for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
+                part.load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint belongs to another model: {error}. Build the model it was made with.") from error
+        self.good, self.history = state["good"], state["history"]
+        self.slowdown, self.failures, self.elapsed = state["progress"]
+        torch.set_rng_state(state["generator"])
+
+
+def fit(
+    model: LatentLangevin,
+    guide: AmortizedGuide,
+    data: xr.Dataset | tuple[Tensor, Tensor],
+    schedule: Schedule | None = None,
+    *,
+    seed: int = 0,
+    restarts: int = 1,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    every: int = 100,
+    progress: bool = True,
+) -> Fit:
+    """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
+
+    Parameters
+    ----------
+    model, guide: what to fit; trained in place (with restarts, they end as the best one).
+    data: Dataset with `observations`, or a pair `(times, x)`.
+    schedule: steps, batch size, rates, annealing.
+    seed: of all randomness in here; the caller's generators are left as they were.
+    restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
+    checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
+    resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
+    progress: show a bar with the current ELBO per observed value.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: the data cannot be used.
+    CheckpointError: the checkpoint cannot be used.
+    FitError: the loss stays non-finite.
+
+    Notes
+    -----
+    Ctrl-C keeps the last checkpoint and is raised again; without a checkpoint it ends the fit early, with a warning.
+    """
+    schedule = schedule or Schedule()
+    times, x = as_tensors(data)
+    path = None if checkpoint is None else Path(checkpoint)
+    state = load_checkpoint(path) if resume and path is not None and path.exists() else None
+    runs: list[dict] = [] if state is None else state["runs"]
+    with _own_randomness(seed), _own_parameters():
+        guide(times, x)  # takes the units from the data, and lets the autoguide meet its sites
+        initial = state["initial"] if state else copy.deepcopy([model.state_dict(), guide.state_dict()])
+        for run in range(len(runs), restarts):
+            if run > 0:
+                _start_anew(model, guide, initial, seed + run)
+            trainer = Trainer(model, guide, (times, x), schedule)
+            if state is not None and state["current"] is not None:
+                trainer.restore(state["current"])
+                state = None
+            name = f"run {run + 1} of {restarts}" if restarts > 1 else "fit"
+
+            def keep(current: dict | None) -> None:
+                if path is not None:
+                    save_checkpoint({"initial": initial, "runs": runs, "current": current}, path)
+
+            _train(trainer, keep, every, progress, name)
+            runs.append(_finish(trainer))
+            keep(None)
+    best = max(runs, key=lambda run: run["elbo"])
+    model.load_state_dict(best["model"])
+    guide.load_state_dict(best["guide"])
+    return Fit(model, guide, times, x, history_dataset(best["history"]), runs)
+
+
+def history_dataset(history: Tensor) -> xr.Dataset:
+    """A history tensor `(step, column)` with its columns named."""
+    columns = {name: ("step", column.numpy()) for name, column in zip(COLUMNS, history.unbind(-1), strict=True)}
+    return xr.Dataset(columns, coords={"step": range(len(history))})
+
+
+def _train(trainer: Trainer, keep: Callable[[dict | None], None], every: int, progress: bool, name: str) -> None:
+    with tqdm(total=trainer.schedule.steps, initial=trainer.step, desc=name, disable=not progress, unit="step") as bar:
+        try:
+            while not trainer.done:
+                if trainer.step % every == 0:
+                    keep(trainer.state())
+                trainer.advance()
+                bar.update()
+                bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
+        except KeyboardInterrupt:
+            if path is not None:
+                raise
+            warnings.warn(f"stopped by hand after {trainer.step} of {trainer.schedule.steps} steps", stacklevel=3)
+
+
+def _finish(trainer: Trainer) -> dict:
+    """One finished run: parameters, history, and the ELBO of all data, averaged over a few draws."""
+    trainer.elbo.path_weight, trainer.elbo.path_stride = 1.0, 1
+    with torch.no_grad():
+        draws = [trainer.elbo.terms(trainer.model, trainer.guide, trainer.times, trainer.x) for _ in range(3)]
+    mean = {name: torch.stack([terms[name] for terms in draws]).mean() for name in TERMS}
+    kept = {"model": trainer.model.state_dict(), "guide": trainer.guide.state_dict()}
+    return copy.deepcopy(kept) | {
+        "history": trainer.history,
+        "terms": {name: float(value) for name, value in mean.items()},
+        "elbo": float(trainer.elbo.combine(mean)),
+        "observed": trainer.observed,
+    }
+
+
+def _start_anew(model: nn.Module, guide: nn.Module, initial: tuple[dict, dict], seed: int) -> None:
+    """Back to the first state, then fresh random weights; inner modules first, since outer ones may rescale them."""
+    torch.manual_seed(seed)
+    for module, state in zip((model, guide), initial, strict=True):
+        module.load_state_dict(state)
+        for part in reversed(list(module.modules())):
+            getattr(part, "reset_parameters", lambda: None)()
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _own_parameters() -> Iterator[None]:
+    """A parameter store of our own, for names in Pyro's global one may belong to a model fitted earlier.
+
+    Afterwards the names used here are dropped from the global store, so that the fitted modules register afresh.
+    """
+    store = pyro.get_param_store()
+    with store.scope() as own:
+        yield
+    for name in own["params"]:
+        if name in store:
+            del store[name]

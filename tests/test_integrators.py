@@ -1,0 +1,130 @@
+"""Integrators: moments on linear problems against exact answers, by linear algebra, with their theoretical order."""
+
+import math
+
+import pytest
+import torch
+from scipy.linalg import solve_discrete_lyapunov
+
+import pyro_nld as nld
+
+STIFFNESS, TEMPERATURE, FRICTION, MASS = 1.7, 0.6, 1.3, 0.8
+
+
+def overdamped():
+    return nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), TEMPERATURE, FRICTION).double()
+
+
+def underdamped():
+    return nld.UnderdampedLangevin(nld.Quadratic([STIFFNESS]), TEMPERATURE, FRICTION, MASS).double()
+
+
+def affine_map(dynamics, integrator, h):
+    """(A, B) of z' = A z + B ξ, by stepping from unit states and with unit noise."""
+    h = torch.full((1, 1), h, dtype=torch.float64)
+
+    def advance(z, xi):
+        z = z.unsqueeze(0)
+        step = integrator.step(dynamics, z, dynamics.force(z), h)
+        return integrator.arrive(step, step.loc + step.scale * xi).squeeze(0)
+
+    units = torch.eye(dynamics.state, dtype=torch.float64)
+    matrix = torch.stack([advance(unit, 0.0) for unit in units], -1)
+    return matrix.numpy(), advance(torch.zeros_like(units[0]), 1.0).numpy()
+
+
+def stationary_covariance(dynamics, integrator, h):
+    matrix, kick = affine_map(dynamics, integrator, h)
+    return solve_discrete_lyapunov(matrix, kick[:, None] * kick[None])
+
+
+def test_euler_maruyama_has_the_variance_of_the_chain_not_of_the_equation():
+    h = 0.2
+    covariance = stationary_covariance(overdamped(), nld.EulerMaruyama(), h)
+    kh = STIFFNESS * h / FRICTION
+    assert covariance[0, 0] == pytest.approx(TEMPERATURE / STIFFNESS / (1 - kh / 2), rel=1e-9)
+
+
+def error_of(dynamics, integrator, h, read):
+    return abs(read(stationary_covariance(dynamics, integrator, h)) - read_exact[read](dynamics))
+
+
+def position_variance(covariance):
+    return covariance[0, 0]
+
+
+def momentum_variance(covariance):
+    return covariance[1, 1]
+
+
+read_exact = {
+    position_variance: lambda dynamics: TEMPERATURE / STIFFNESS,
+    momentum_variance: lambda dynamics: TEMPERATURE * MASS,
+}
+
+
+def test_euler_maruyama_is_of_weak_order_one():
+    errors = [error_of(overdamped(), nld.EulerMaruyama(), h, position_variance) for h in (0.02, 0.01)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_baoa_is_exact_for_positions_in_a_harmonic_well_up_to_second_order():
+    errors = [error_of(underdamped(), nld.BAOA(), h, position_variance) for h in (0.2, 0.1)]
+    assert errors[0] < 1e-9 or math.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.1)
+
+
+def test_equipartition_momentum_covariance_is_mass_times_temperature():
+    """The paper's eq. 20 prints 1/M; the equation it prints gives M T, here as h → 0."""
+    errors = [error_of(underdamped(), nld.BAOA(), h, momentum_variance) for h in (0.02, 0.01)]
+    assert errors[1] < 0.01
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_one_step_agrees_with_the_exact_ou_moments_to_second_order():
+    """Local error of mean and variance is O(h²): halving h quarters it."""
+    rate = STIFFNESS / FRICTION
+
+    def errors(h):
+        matrix, kick = affine_map(overdamped(), nld.EulerMaruyama(), h)
+        variance = TEMPERATURE / STIFFNESS * (1 - math.exp(-2 * rate * h))
+        return abs(matrix[0, 0] - math.exp(-rate * h)), abs(kick[0] ** 2 - variance)
+
+    for coarse, fine in zip(errors(0.02), errors(0.01), strict=True):
+        assert math.log2(coarse / fine) == pytest.approx(2.0, abs=0.05)
+
+
+def test_baoa_conserves_energy_without_friction_to_second_order():
+    dynamics = nld.UnderdampedLangevin(nld.Quadratic([STIFFNESS]), TEMPERATURE, 1e-12, MASS).double()
+
+    def drift_of_energy(h):
+        matrix, _ = affine_map(dynamics, nld.BAOA(), h)
+        z = torch.tensor([1.0, 0.0], dtype=torch.float64).numpy()
+        energies = []
+        for _ in range(round(2.0 / h)):
+            z = matrix @ z
+            half_kick = z[1] - 0.5 * h * STIFFNESS * z[0]
+            energies.append(0.5 * STIFFNESS * z[0] ** 2 + 0.5 * half_kick**2 / MASS)
+        return max(abs(energy - 0.5 * STIFFNESS) for energy in energies)
+
+    assert math.log2(drift_of_energy(0.04) / drift_of_energy(0.02)) == pytest.approx(2.0, abs=0.3)
+
+
+@pytest.mark.parametrize(("make", "integrator"), [(overdamped, nld.EulerMaruyama()), (underdamped, nld.BAOA())])
+def test_a_spring_of_unit_stiffness_closes_the_gap_in_one_step(make, integrator):
+    dynamics, h = make(), torch.full((1, 1), 0.1, dtype=torch.float64)
+    z = torch.zeros(1, dynamics.state, dtype=torch.float64)
+    force = integrator.unit_stiffness(dynamics, h) * (2.0 - z[..., :1])
+    step = integrator.step(dynamics, z, force, h)
+    reached = integrator.arrive(step, step.loc)[0, 0]
+    decay = math.exp(-FRICTION * 0.1 / MASS) if dynamics.state == 2 else 1.0
+    assert float(reached) == pytest.approx(2.0 * (1 + decay) / 2 if dynamics.state == 2 else 2.0)
+
+
+def test_wrong_noise_would_be_caught():
+    class Cold(nld.EulerMaruyama):
+        def step(self, dynamics, z, force, h):
+            step = super().step(dynamics, z, force, h)
+            return step._replace(scale=step.scale / math.sqrt(2))
+
+    errors = [error_of(overdamped(), Cold(), h, position_variance) for h in (0.02, 0.01)]
+    assert errors[1] > 0.1

@@ -1,0 +1,262 @@
+"""Paths: densities against an independently built joint Gaussian, and the path KL estimated three ways."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, kl_divergence
+
+import pyro_nld as nld
+from pyro_nld.controls import NeuralControl, _AffinePlan
+from pyro_nld.paths import Forces, Grid, refine, run, run_linear, stratify
+
+K, T, G, M = torch.tensor([1.5, 0.7], dtype=torch.float64), 0.8, 1.2, 0.6
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def overdamped():
+    return nld.OverdampedLangevin(nld.Quadratic(K), T, G), nld.EulerMaruyama()
+
+
+def underdamped():
+    return nld.UnderdampedLangevin(nld.Quadratic(K), T, G, M), nld.BAOA()
+
+
+BOTH = pytest.mark.parametrize("make", [overdamped, underdamped])
+
+
+def grid(batch=()):
+    h = torch.linspace(0.05, 0.2, STEPS).unsqueeze(-1)
+    return Grid(h.expand(*batch, STEPS, 1), torch.ones(*batch, STEPS, dtype=torch.bool))
+
+
+def plan(batch=(), parts=1, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    target = torch.randn(*batch, STEPS, 2, generator=draw)
+    gains = [torch.rand(*batch, STEPS, 2, generator=draw) for _ in range(parts)]
+    return _AffinePlan(target, gains, 0.5 + 0.5 * torch.rand(*batch, STEPS, 2, generator=draw))
+
+
+def prior_and_posterior(make, initial, batch=()):
+    dynamics, integrator = make()
+    parts = dynamics.state // dynamics.latent
+    prior = nld.LangevinPath(dynamics, integrator, initial, grid(batch))
+    return prior, nld.ControlledPath(dynamics, integrator, initial, grid(batch), plan(batch, parts))
+
+
+def start(make, batch=()):
+    return torch.randn(*batch, make()[0].state, generator=torch.Generator().manual_seed(9))
+
+
+def joint(path):
+    """The joint Gaussian of the noise-bearing parts, from the chain's response to unit noises alone.
+
+    Steps by hand with the scheme's formulas, independent of the library's transitions.
+    """
+    dynamics, first, h = path.dynamics, path.initial, path.grid.h[:, 0]
+    momentum = dynamics.state > dynamics.latent
+
+    def walk(noise):
+        q, p = (first[:2], first[2:]) if momentum else (first, None)
+        noisy = []
+        for k in range(STEPS):
+            if isinstance(path, nld.ControlledPath):
+                plan, unit = path.plan, (M / h[k] ** 2 if momentum else G / h[k])
+                force = unit * plan.gains[0][k] * (plan.target[k] - q)
+                force = force - plan.gains[1][k] / h[k] * p if momentum else force
+                ratio = plan.ratio[k]
+            else:
+                force, ratio = -K * q, 1.0
+            if momentum:
+                decay = math.exp(-G * h[k] / M)
+                kicked = p + h[k] * force
+                p = decay * kicked + ratio * math.sqrt(M * T * (1 - decay**2)) * noise[k]
+                q = q + h[k] * (kicked + p) / (2 * M)
+                noisy.append(p)
+            else:
+                q = q + h[k] * force / G + ratio * math.sqrt(2 * T * h[k] / G) * noise[k]
+                noisy.append(q)
+        return torch.cat(noisy)
+
+    mean = walk(torch.zeros(STEPS, 2))
+    response = torch.stack([walk(unit.view(STEPS, 2)) - mean for unit in torch.eye(2 * STEPS)], -1)
+    return MultivariateNormal(mean, response @ response.T)
+
+
+@BOTH
+@pytest.mark.parametrize("which", [0, 1], ids=["prior", "posterior"])
+def test_log_prob_is_that_of_the_joint_gaussian(make, which):
+    path = prior_and_posterior(make, start(make))[which]
+    torch.manual_seed(1)
+    value = path.sample()
+    noisy = path.integrator.noisy(value).flatten()
+    torch.testing.assert_close(path.log_prob(value), joint(path).log_prob(noisy))
+
+
+@BOTH
+def test_a_score_with_the_wrong_step_would_be_caught(make):
+    prior, _ = prior_and_posterior(make, start(make))
+    torch.manual_seed(1)
+    value = prior.sample()
+    noisy = prior.integrator.noisy(value).flatten()
+    prior.grid = Grid(1.1 * prior.grid.h, prior.grid.valid)
+    assert abs(float(prior.log_prob(value) - joint(prior).log_prob(noisy))) < 1e-8  # both moved
+    expected = joint(prior).log_prob(noisy)
+    prior.grid = Grid(prior.grid.h / 1.1, prior.grid.valid)
+    assert abs(float(prior.log_prob(value) - expected)) > 0.1
+
+
+@BOTH
+@pytest.mark.parametrize("which", [0, 1], ids=["prior", "posterior"])
+def test_samples_have_the_moments_of_the_joint_gaussian(make, which):
+    path = prior_and_posterior(make, start(make))[which]
+    exact = joint(path)
+    torch.manual_seed(2)
+    n = 40_000
+    noisy = path.integrator.noisy(path.sample(torch.Size([n]))).flatten(1)
+    error = (noisy.mean(0) - exact.mean) / (exact.variance / n).sqrt()
+    assert float(error.abs().max()) < 5
+    # Var of a sample covariance entry: (Σii Σjj + Σij²)/n.
+    covariance, spread = exact.covariance_matrix, exact.variance
+    se = ((spread[:, None] * spread[None] + covariance.square()) / n).sqrt()
+    assert float(((noisy.T.cov() - covariance) / se).abs().max()) < 5
+
+
+@BOTH
+def test_path_kl_three_ways(make):
+    """Exact joint Gaussians; difference of log densities; KL of the steps along sampled paths."""
+    initial = start(make)
+    prior, posterior = prior_and_posterior(make, initial)
+    exact = float(kl_divergence(joint(posterior), joint(prior)))
+    torch.manual_seed(3)
+    n = 20_000
+    value = posterior.sample(torch.Size([n]))
+    ratio = posterior.log_prob(value) - prior.log_prob(value)
+    steps = posterior.kl_along(prior, value)
+    strata = posterior.kl_along(prior, value, stride=3)
+    assert abs(float(ratio.mean()) - exact) < 5 * float(ratio.std()) / math.sqrt(n)
+    assert abs(float(steps.mean()) - exact) < 5 * float(steps.std()) / math.sqrt(n)
+    assert float(steps.std()) < float(ratio.std())
+    assert strata.shape == (n,)
+
+
+def test_forgetting_the_half_would_be_caught():
+    """The paper's code leaves out the ½ of eq. 8; against the exact KL that is far more than 5 SE off."""
+    prior, posterior = prior_and_posterior(overdamped, start(overdamped))
+    exact = float(kl_divergence(joint(posterior), joint(prior)))
+    torch.manual_seed(3)
+    value = posterior.sample(torch.Size([20_000]))
+    doubled = 2 * posterior.kl_along(prior, value)
+    assert abs(float(doubled.mean()) - exact) > 5 * float(doubled.std()) / math.sqrt(20_000)
+
+
+@BOTH
+def test_strata_are_unbiased(make):
+    prior, posterior = prior_and_posterior(make, start(make))
+    torch.manual_seed(4)
+    value = posterior.sample()
+    exact = posterior.kl_along(prior, value)
+    estimates = torch.stack([posterior.kl_along(prior, value, stride=4) for _ in range(4000)])
+    assert abs(float(estimates.mean() - exact)) < 5 * float(estimates.std()) / math.sqrt(4000)
+
+
+def test_strata_speak_for_every_step():
+    torch.manual_seed(0)
+    strata = stratify(11, 4)
+    assert strata.weight.tolist() == [4, 4, 3]
+    assert all(4 * i <= k < 4 * i + w for i, (k, w) in enumerate(zip(strata.index, strata.weight, strict=True)))
+
+
+@BOTH
+def test_linear_run_equals_stepping(make):
+    _, posterior = prior_and_posterior(make, start(make, (3,)), (3,))
+    noise = torch.randn(3, STEPS, 2, generator=torch.Generator().manual_seed(5))
+    counter = iter(range(STEPS))
+
+    def force(state):
+        return posterior._at(torch.tensor([next(counter)])).force(state)
+
+    torch.testing.assert_close(run_linear(posterior, noise), run(posterior, force, noise))
+
+
+@BOTH
+def test_gradients_through_the_linear_run(make):
+    dynamics, integrator = make()
+    parts = dynamics.state // dynamics.latent
+    template, noise = plan((2,), parts), torch.randn(2, STEPS, 2, generator=torch.Generator().manual_seed(6))
+
+    def path(initial, target, ratio, *gains):
+        posterior = nld.ControlledPath(dynamics, integrator, initial, grid((2,)), _AffinePlan(target, list(gains), ratio))
+        return run_linear(posterior, noise)
+
+    inputs = [start(make, (2,)), template.target, template.ratio, *template.gains]
+    assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
+
+
+@BOTH
+def test_neural_control_keeps_the_forces_it_met(make):
+    dynamics, integrator = make()
+    torch.manual_seed(7)
+    control = NeuralControl(hidden=8)
+    control.prepare(3, dynamics, substeps=2)
+    neural = control.plan(torch.randn(4, 4, 3), torch.rand(4, 3))
+    initial = start(make, (4,))
+    posterior = nld.ControlledPath(dynamics, integrator, initial, grid((4,)), neural)
+    prior = nld.LangevinPath(dynamics, integrator, initial, grid((4,)))
+    value = posterior.rsample()
+    kept = posterior._met(prior, value)
+    assert isinstance(kept, Forces)
+    torch.testing.assert_close(kept.posterior, posterior.force(posterior._origins(value)))
+    torch.testing.assert_close(posterior.kl_along(prior, value), posterior.kl_along(prior, value.clone()))
+
+
+def test_kl_does_not_reuse_forces_of_other_physics():
+    dynamics, integrator = overdamped()
+    other, _ = overdamped()
+    other.temperature = 2.0
+    control = NeuralControl(hidden=8)
+    control.prepare(3, dynamics, substeps=2)
+    initial = start(overdamped, (4,))
+    posterior = nld.ControlledPath(
+        dynamics, integrator, initial, grid((4,)), control.plan(torch.randn(4, 4, 3), torch.rand(4, 3))
+    )
+    value = posterior.rsample()
+    assert posterior._met(nld.LangevinPath(other, integrator, initial, grid((4,))), value) is None
+
+
+@BOTH
+def test_expanding_keeps_the_law(make):
+    for path in prior_and_posterior(make, start(make, (3,)), (3,)):
+        wide = path.expand(torch.Size([5, 3]))
+        assert type(wide) is type(path)
+        assert wide.batch_shape == (5, 3) and wide.event_shape == path.event_shape
+        value = path.sample()
+        torch.testing.assert_close(wide.log_prob(value.expand(5, -1, -1, -1)), path.log_prob(value).expand(5, -1))
+
+
+def test_refining_ragged_times():
+    times = torch.tensor([[0.0, 1.0, 3.0, 4.0], [0.0, 2.0, math.nan, math.nan]])
+    fine = refine(times, 2)
+    torch.testing.assert_close(fine.h[0, :, 0], torch.tensor([0.5, 0.5, 1.0, 1.0, 0.5, 0.5]))
+    assert fine.valid[1].tolist() == [True, True, False, False, False, False]
+    assert bool((fine.h > 0).all())
+
+
+def test_steps_after_the_end_cost_nothing():
+    prior, posterior = prior_and_posterior(overdamped, start(overdamped))
+    torch.manual_seed(8)
+    value = posterior.sample()
+    valid = torch.tensor([True] * 3 + [False] * 3)
+    for path in (prior, posterior):
+        path.grid = Grid(path.grid.h, valid)
+    changed = value.clone()
+    changed[3:] = 100.0
+    torch.testing.assert_close(prior.log_prob(value), prior.log_prob(changed))
+    torch.testing.assert_close(posterior.kl_along(prior, value), posterior.kl_along(prior, changed))
