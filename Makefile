@@ -1,0 +1,46 @@
+# Everything runs in .venv, which is made once and made again only when pyproject.toml or constraints.txt changes.
+PYTHON ?= python3
+RUN ?= runs/demo
+WORKERS ?= 2
+
+BIN := .venv/bin
+VENV := .venv/.installed
+SUMMARY := $(RUN)/summary.json
+
+.PHONY: help venv test demo science lint types clean
+# Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
+.PRECIOUS: $(SUMMARY)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)  ## the environment alone, every part at the version in constraints.txt
+
+$(VENV): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "pyro_nld needs Python 3.10 or newer: got %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tables]'
+	touch $@
+
+test: lint types  ## style, types, tests
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+demo: $(SUMMARY)  ## fit the paper's three-state data and read the landscape (another place: make demo RUN=runs/mine)
+	$(BIN)/python inference/landscape.py $(RUN)
+
+# The environment is no reason to fit again, only something a fit needs; a fit that was cut off goes on.
+$(SUMMARY): | $(VENV)
+	$(BIN)/python inference/fit.py models/three_state_switching.py --out $(RUN) --budget default $(if $(wildcard $(RUN)/config.json),--resume)
+
+science: $(VENV)  ## the slow evidence, up to an hour
+	$(BIN)/python -m pytest -m science --numprocesses $(WORKERS)
+
+lint: $(VENV)  ## ruff
+	$(BIN)/ruff check .
+
+types: $(VENV)  ## mypy
+	$(BIN)/mypy
+
+clean:  ## remove all that was built or installed; runs/ stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
