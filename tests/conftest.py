@@ -1,0 +1,35 @@
+"""What every test starts from: one thread, no window, an empty parameter store, a seed of its own."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+# ArviZ 0.23 leaves a stamp in the user's cache at its first import of each day, and two processes that do so at once
+# trip over each other: here it happens in the parent, before there are workers.
+import arviz  # noqa: F401
+import matplotlib
+import pyro
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+matplotlib.use("Agg")
+torch.set_num_threads(1)
+pyro.enable_validation(True)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A number that belongs to this test alone and never changes, whatever runs before it or beside it."""
+    return zlib.crc32(request.node.nodeid.encode())
+
+
+@pytest.fixture(autouse=True)
+def _fresh(seed: int) -> Iterator[None]:
+    pyro.clear_param_store()
+    pyro.set_rng_seed(seed)
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)
+    plt.close("all")
