@@ -18,11 +18,13 @@ from ._files import load, save
 from ._series import as_tensors, from_arrays
 from ._typing import Numbers
 from .oracles import ornstein_uhlenbeck_chain
+from .simulated_wells import langevin_wells
 
 __all__ = [
     "as_tensors",
     "asymmetric_transition",
     "from_arrays",
+    "langevin_wells",
     "load",
     "ornstein_uhlenbeck",
     "save",
