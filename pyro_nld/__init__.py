@@ -9,6 +9,7 @@ from ._checks import (
     CheckpointError,
     DataError,
     DoubtfulDataWarning,
+    DoubtfulFitWarning,
     FitError,
     MissingExtra,
     NLDError,
@@ -22,7 +23,7 @@ from .datasets import as_tensors, load, save
 from .dynamics import OverdampedLangevin, UnderdampedLangevin
 from .encoders import GRUEncoder
 from .guide import AmortizedGuide
-from .integrators import BAOA, EulerMaruyama
+from .integrators import BAOA, EulerMaruyama, Leapfrog
 from .model import LatentLangevin
 from .objective import PathELBO
 from .observations import Gaussian, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
@@ -45,10 +46,10 @@ __version__ = "0.1.0"
 __all__ = [
     "datasets", "oracles", "as_tensors", "load", "save",
     "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
-    "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "BAOA", "LangevinPath", "ControlledPath", "simulation",
-    "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
+    "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
+    "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "Schedule", "fit", "Fit",
     "inference_data", "landscape", "segment", "plots",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
-    "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning",
+    "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """One step of a Langevin equation as one Gaussian.
 
-Every step has a single d-dimensional Gaussian, the *noise-bearing* part of the new state; the rest follows from it. What
+Every step has a single d-dimensional Gaussian, the *noise-bearing* part of the new state; the rest follows from it.
+What
 samples a path and what scores it both call `step`, so they cannot drift apart. A step is linear in the state and in the
 force, and takes whatever force it is given: the prior's, or that of a controlled posterior.
 """
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from .dynamics import Dynamics, Position, State
 
+NOTHING = torch.zeros(0)
+
 
 class Step(NamedTuple):
     """A step before its noise is drawn: the Gaussian of the noise-bearing part, and where the position would stand.
@@ -25,12 +28,20 @@ class Step(NamedTuple):
 
     loc: Tensor
     scale: Tensor
-    midpoint: Tensor | None = None
-    lever: Tensor | None = None
+    midpoint: Tensor = NOTHING
+    lever: Tensor = NOTHING
 
 
 class Integrator(ABC):
-    """The contract of a scheme with one Gaussian per step."""
+    """The contract of a scheme with one Gaussian per step.
+
+    `steerable` says whether the rest of the new state follows from the noise-bearing part without the force. Only
+    then do
+    paths under different forces live on the same support, and only then has a controlled path a density relative to the
+    prior's, and a KL.
+    """
+
+    steerable = True
 
     @abstractmethod
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
@@ -74,13 +85,19 @@ class EulerMaruyama(Integrator):
 class BAOA(Integrator):
     """p* = p + h F(q);  p' = e^{−γh/M} p* + √(M T (1 − e^{−2γh/M})) ξ;  q' = q + h (p* + p')/(2M).
 
-    For underdamped dynamics: the Langevin-middle scheme in leapfrog form; momentum carries the density, position
-    follows. Second order in averages over configurations.
+    For simulating underdamped dynamics: the Langevin-middle scheme in leapfrog form; momentum carries the density,
+        position
+    follows. It cannot be steered: q' contains the force through p*, so that a controlled path and the prior's never
+    share
+    a support, whatever the momenta's densities say. Second order in averages over configurations, and exact in a
+    harmonic well at any stable step: positions T/k, momenta M T.
 
     References
     ----------
     Z. Zhang et al., J. Phys. Chem. A 123:6056–6079, 2019.
     """
+
+    steerable = False
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(e^{−γh/M} (p + h F), M T (1 − e^{−2γh/M})) for the momentum."""
@@ -91,7 +108,8 @@ class BAOA(Integrator):
         lost = -torch.expm1(-2 * dynamics.aligned("friction") * h / mass)
         scale = (mass * dynamics.aligned("temperature") * lost).sqrt()
         lever = h / (2 * mass)
-        return Step(*torch.broadcast_tensors(decay * kicked, scale), position + lever * kicked, lever)
+        loc, scale = torch.broadcast_tensors(decay * kicked, scale)
+        return Step(loc, scale, position + lever * kicked, lever)
 
     def noisy(self, z: State) -> Position:
         """The momentum."""
@@ -106,6 +124,46 @@ class BAOA(Integrator):
         return dynamics.aligned("mass") / h.square()
 
 
+class Leapfrog(Integrator):
+    """p' = c p + e h F(q) + √(2 M T e (1 − c)) ξ;  q' = q + h p'/M;  c = e^{−x}, e = (1 − c)/x, x = γh/M.
+
+    For underdamped dynamics. Momenta stand half a step before positions; a position follows from its momentum alone,
+    so that
+    a control can steer the path and the KL stays finite. Weighting the force by e makes a constant force drift
+    exactly, and
+    this noise makes a harmonic well's variances T/k · 1/(1 − e h²k/(2M(1 + c))) and M T · 2 tanh(x/2)/x · (the
+    same): both of second order in h.
+    """
+
+    def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
+        """N(c p + e h F, 2 M T e (1 − c)) for the momentum."""
+        mass = dynamics.aligned("mass")
+        position, momentum = z.chunk(2, -1)
+        lost, weight = self._decay(dynamics, h)
+        scale = (2 * mass * dynamics.aligned("temperature") * weight * lost).sqrt()
+        loc, scale = torch.broadcast_tensors((1 - lost) * momentum + weight * h * force, scale)
+        return Step(loc, scale, position, h / mass)
+
+    def noisy(self, z: State) -> Position:
+        """The momentum."""
+        return z.chunk(2, -1)[1]
+
+    def arrive(self, step: Step, noisy: Position) -> State:
+        """(q', p')."""
+        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+
+    def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """M/(e h²)."""
+        return dynamics.aligned("mass") / (self._decay(dynamics, h)[1] * h.square())
+
+    @staticmethod
+    def _decay(dynamics: Dynamics, h: Tensor) -> tuple[Tensor, Tensor]:
+        """1 − c and e."""
+        x = dynamics.aligned("friction") * h / dynamics.aligned("mass")
+        lost = -torch.expm1(-x)
+        return lost, lost / x
+
+
 def default_integrator(dynamics: Dynamics) -> Integrator:
-    """Euler–Maruyama where the state is the position, BAOA where it has a momentum."""
-    return EulerMaruyama() if dynamics.state == dynamics.latent else BAOA()
+    """Euler–Maruyama where the state is the position, leapfrog where it has a momentum."""
+    return EulerMaruyama() if dynamics.state == dynamics.latent else Leapfrog()

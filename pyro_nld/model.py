@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pyro
 import torch
 from jaxtyping import Float
@@ -12,41 +10,34 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ._checks import ShapeError, check_series, check_times
+from ._checks import PriorError, ShapeError, check_rows, check_times
 from ._modules import draw_latents
 from ._typing import Series, Times
 from .dynamics import Dynamics
 from .integrators import Integrator, default_integrator
 from .observations import Likelihood
-from .paths import Grid, LangevinPath, refine
+from .paths import Batch, LangevinPath, refine
 
 STEPS_PER_UNIT = 10
 """Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
-
-
-class Batch(NamedTuple):
-    """One batch on its grid: intervals in model units `(sequence, interval)`, which times exist, the fine grid."""
-
-    gaps: Tensor
-    valid: Tensor
-    grid: Grid
 
 
 class LatentLangevin(PyroModule):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
     Sites: the dynamics' and likelihood's random quantities (`temperature`, `friction`, `mass`, `noise_scale`, network
-    weights), then in the plate `sequence`: `z0 (state)`, `z (time, state)` on the fine grid without z₀, `x (time, channel)`.
+    weights), then in the plate `sequence`: `z0 (state)`, `z (time, state)` on the fine grid without z₀, `x (time,
+    channel)`.
 
     Parameters
     ----------
     dynamics: prior of the path, overdamped or underdamped.
     likelihood: p(x | q).
     substeps: steps of the integrator per observation interval, ≥ 1. Every landscape number depends on it.
-    time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten median
-        observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of temperature or
-        friction is meant in the user's unit.
-    integrator: Euler–Maruyama for overdamped and BAOA for underdamped dynamics when None.
+    time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten
+        median observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of
+        temperature or friction is meant in the user's unit.
+    integrator: Euler–Maruyama for overdamped and leapfrog for underdamped dynamics when None.
     """
 
     def __init__(
@@ -65,8 +56,14 @@ class LatentLangevin(PyroModule):
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
+        integrator = integrator or default_integrator(dynamics)
+        if not integrator.steerable:
+            raise PriorError(
+                f"{type(integrator).__name__} cannot carry a posterior: positions must follow from "
+                "the noise alone. Use Leapfrog() for underdamped dynamics."
+            )
         self.dynamics, self.likelihood, self.substeps = dynamics, likelihood, substeps
-        self.integrator = integrator or default_integrator(dynamics)
+        self.integrator = integrator
         self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
         self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
@@ -112,11 +109,11 @@ class LatentLangevin(PyroModule):
         ------
         TimeGridError, ShapeError, DataError: see `check_series`.
         """
-        times, x = prepare(times, x)
+        times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         self.adapt(times, x)
         latents = draw_latents(self)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
-            gaps, valid, grid = self.batch(times[index])
+            _, valid, grid = self.batch(times[index])
             z0 = pyro.sample("z0", self.initial().to_event(1), infer={"event_dims": ["latent"]})
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
@@ -124,12 +121,3 @@ class LatentLangevin(PyroModule):
             seen = valid.unsqueeze(-1) if x is None else x[index].isfinite()
             data = None if x is None else x[index].nan_to_num()
             return pyro.sample("x", noise.mask(seen).to_event(2), obs=data, infer={"event_dims": ["time", "channel"]})
-
-
-def prepare(times: Times, x: Series | None) -> tuple[Tensor, Series | None]:
-    """Check what enters model and guide, and give every sequence its row of times."""
-    if x is None:
-        times = check_times(times)
-        return (times if times.dim() == 2 else times.unsqueeze(0)), None
-    times, x = check_series(times, x, whole=False)
-    return times.expand(len(x), -1), x

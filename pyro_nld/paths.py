@@ -1,6 +1,7 @@
 """Whole paths as distributions: the Langevin prior, the controlled posterior, and the KL between them.
 
-A path is a Markov chain on a fine grid; its density is the product of its steps' Gaussians (`integrators`), so that both
+A path is a Markov chain on a fine grid; its density is the product of its steps' Gaussians (`integrators`), so that
+both
 paths are ordinary reparameterised Pyro distributions with event shape `(time, state)`. The initial state is not part of
 the event: it is a site of its own.
 """
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,6 +27,9 @@ State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
 
 
+NO_SHAPE = torch.Size()
+
+
 class Grid(NamedTuple):
     """The fine grid of a path.
 
@@ -37,10 +41,33 @@ class Grid(NamedTuple):
     valid: Bool[Tensor, "*batch time"]
 
 
+class Batch(NamedTuple):
+    """One batch on its grid: intervals in model units `(sequence, interval)`, which times exist, the fine grid."""
+
+    gaps: Tensor
+    valid: Tensor
+    grid: Grid
+
+
+@runtime_checkable
+class PathModel(Protocol):
+    """What a guide needs to know of the model it is for."""
+
+    dynamics: Dynamics
+    integrator: Integrator
+    substeps: int
+
+    def batch(self, times: Tensor) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)`, in model units."""
+
+    def adapt(self, times: Tensor, x: Tensor | None) -> None:
+        """Take units from the first data seen."""
+
+
 class Strata(NamedTuple):
     """One step out of every run of consecutive steps, and the number of steps it speaks for, both `(stratum,)`."""
 
-    index: Tensor
+    chosen: Tensor
     weight: Tensor
 
 
@@ -102,7 +129,7 @@ class PathDistribution(TorchDistribution, ABC):
         step = self.integrator.step(self.dynamics, origins, force, self.grid.h)
         return step._replace(scale=step.scale * self.ratio)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Path:
+    def rsample(self, sample_shape: torch.Size = NO_SHAPE) -> Path:
         """A path, differentiable in all that drives it."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
@@ -148,7 +175,7 @@ class LangevinPath(PathDistribution):
         """The dynamics' own force: one gradient of U on the whole path at once."""
         return self.dynamics.force(origins)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> LangevinPath:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> LangevinPath:
         """The same path law for a larger batch."""
         initial = self.initial.expand(*batch_shape, -1)
         return LangevinPath(self.dynamics, self.integrator, initial, self.grid, self.latents)
@@ -157,10 +184,12 @@ class LangevinPath(PathDistribution):
         return run(self, self.dynamics.force, noise)
 
 
+@runtime_checkable
 class Plan(Protocol):
     """What a control decided for one batch: the posterior's force, and how to run a path under it.
 
-    `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised posterior is
+    `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised
+    posterior is
     narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO itself keeps it.
     """
 
@@ -208,7 +237,7 @@ class ControlledPath(PathDistribution):
         """The plan's force."""
         return self.plan.force(self, origins)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> ControlledPath:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> ControlledPath:
         """The same path law for a larger batch."""
         initial = self.initial.expand(*batch_shape, -1)
         return ControlledPath(self.dynamics, self.integrator, initial, self.grid, self.plan, self.latents)
@@ -224,7 +253,7 @@ class ControlledPath(PathDistribution):
         if forces is not None or stride == 1:
             return self._step_kl(prior, origins, forces)
         strata = stratify(origins.shape[-2], stride)
-        index = strata.index.to(origins.device)
+        index = strata.chosen.to(origins.device)
         mine, theirs = self._at(index), prior._at(index)
         return mine._step_kl(theirs, origins[..., index, :], None, strata.weight.to(origins))
 
@@ -273,7 +302,7 @@ class _Scan(torch.autograd.Function):
     """z_{k+1} = A_k z_k + b_k, blocks of A diagonal in the latent axis; one fused operation per step both ways."""
 
     @staticmethod
-    def forward(ctx: object, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    def forward(ctx: Any, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
         path, state = torch.empty_like(shift), initial
         for a, b, out in zip(matrix.unbind(0), shift.unbind(0), path.unbind(0), strict=True):
             state = _apply(a, state, b, out)
@@ -282,7 +311,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         initial, matrix, path = ctx.saved_tensors
         adjoint = grad.contiguous().clone()
         transposed = matrix.transpose(-3, -2)

@@ -1,0 +1,383 @@
+"""Reading a landscape: minima, basins, occupancies, the check of the step, the viewing plane.
+
+Everything takes any callable U, `(*batch, latent)` to `(*batch,)`, and returns Datasets of float64 numbers. Flows go
+down the gradient without an autograd graph, so that memory does not grow with their length.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from ._checks import DoubtfulFitWarning, FitError
+from .potentials import Energy, gradient, hessian
+
+STARTS = 2000  # points that flow in search of minima
+FLAT = 1e-6  # a minimum's largest gradient
+CHUNK = 200_000  # points that flow at a time
+LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
+IMAGES = 25  # points of a string between two minima
+
+
+def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_barrier: float = 1.0) -> xr.Dataset:
+    """Minima of U that points flow down to: dz/ds = −∇U(z), then Newton's method to ‖∇U‖ < 10⁻⁶.
+
+    Parameters
+    ----------
+    potential: U. Minima of a module are polished in a float64 copy.
+    starts: where to start, `(point, latent)`, for example encoded data; at most 2000 of them are used.
+    temperature: T, in the unit of U.
+    min_barrier: escape barrier in kT below which a dent counts as part of the neighbour it opens to; 0 keeps all.
+
+    Returns
+    -------
+    Dataset over `state`, by decreasing share of the starts: `position (state, latent)`, `energy`, `gradient_norm`,
+    `curvature (state, latent)` (eigenvalues of ∇²U, ascending, all positive), `share`; over `dent`: `dent_position
+    (dent, latent)` and `dent_state (dent)`, all minima and the state each belongs to. attrs: `unsettled`, the share of
+    starts that reached none.
+
+    Raises
+    ------
+    FitError: no minimum was found.
+
+    Not checked: whether there are minima that no start flows to.
+    """
+    exact = _in_double(potential)
+    points = starts.detach().double().reshape(-1, starts.shape[-1])
+    points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
+    ends = _descend(exact, points)
+    found = _merge(exact, _polish(exact, ends))
+    if not len(found.position):
+        raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
+    nearest = torch.cdist(ends, found.position)
+    reached = torch.where(nearest.amin(1) < found.reach, nearest.argmin(1), -1)
+    state = _joined(exact, found, temperature, min_barrier)
+    return _described(exact, found.position, state, reached)
+
+
+class _Found(NamedTuple):
+    position: Tensor  # (dent, latent)
+    energy: Tensor  # (dent,)
+    reach: float  # distance at which the end of a flow counts as this minimum
+
+
+def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
+    """The state each point flows down to, `(*batch, latent)` to `(*batch,)`; −1 where it reaches none.
+
+    A point stops as soon as it enters the core of a minimum, an ellipsoid inside which everything was seen to flow
+    inwards.
+
+    Parameters
+    ----------
+    potential: U. wells: from `minima`. points: any number of them.
+    """
+    cores = _cores(potential, wells, points.dtype)
+    owner = torch.as_tensor(wells["dent_state"].values)
+    labels = [_settle(potential, cores, chunk) for chunk in points.detach().reshape(-1, points.shape[-1]).split(CHUNK)]
+    label = torch.cat(labels)
+    return torch.where(label < 0, -1, owner[label]).reshape(points.shape[:-1])
+
+
+def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = None) -> xr.Dataset:
+    """Occupancies `(state,)`: `energy` ∝ exp(−U/T); `harmonic` ∝ exp(−U/T) det(T H⁻¹)^½; `data`, shares of labels.
+
+    Parameters
+    ----------
+    wells: from `minima`.
+    temperature: T, in the unit of U.
+    labels: from `basins` of encoded data; labels of −1 do not count.
+
+    References
+    ----------
+    Koop et al., NLDL 2024, section 6.
+    """
+    log_weight = -wells["energy"].values / temperature
+    volume = 0.5 * np.log(temperature / wells["curvature"].values).sum(-1)
+    shares = {"energy": _normalised(log_weight), "harmonic": _normalised(log_weight + volume)}
+    if labels is not None:
+        counts = np.bincount(labels[labels >= 0].numpy().ravel(), minlength=len(log_weight))
+        shares["data"] = counts / max(counts.sum(), 1)
+    return xr.Dataset({route: ("state", share) for route, share in shares.items()})
+
+
+def discretisation(
+    wells: xr.Dataset, step: float, friction: float | Tensor = 1.0, substeps: int = 1
+) -> dict[str, float | int]:
+    """The largest eigenvalue of ∇²U/γ at the minima times the step h: 2 is where Euler steps explode.
+
+    A chain with k h/γ = κ has well variance T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims.
+
+    Parameters
+    ----------
+    wells: from `minima`. step: h, model's unit of time. friction: γ. substeps: those that gave h.
+
+    Returns
+    -------
+    `max_curvature_step`, `ok` (1 if ≤ 0.2, else 0), `substeps_needed`.
+
+    Warns
+    -----
+    DoubtfulFitWarning: above 0.2.
+    """
+    least = float(torch.as_tensor(friction).min())
+    largest = float(wells["curvature"].max()) * step / least
+    needed = int(np.ceil(substeps * largest / LIMIT)) if largest > LIMIT else substeps
+    if largest > LIMIT:
+        warnings.warn(
+            f"curvature × step is {largest:.2f} at the stiffest minimum, above {LIMIT}: chain and landscape "
+            f"disagree there. Use substeps={needed}, or read occupancies as approximate.",
+            DoubtfulFitWarning,
+            stacklevel=3,
+        )
+    return {"max_curvature_step": largest, "ok": int(largest <= LIMIT), "substeps_needed": needed}
+
+
+def plane(points: Tensor, wells: xr.Dataset | None = None) -> xr.Dataset:
+    """The plane to look at: principal axes of the minima where three or more span one, else of the points.
+
+    Parameters
+    ----------
+    points: `(point, latent)`. wells: from `minima`.
+
+    Returns
+    -------
+    `origin (latent)`, `axes (axis, latent)`, orthonormal; one axis where there is one latent axis.
+    """
+    cloud = points.detach().double().reshape(-1, points.shape[-1]).numpy()
+    centres = None if wells is None else wells["position"].values
+    spanning = centres is not None and len(centres) > 2 and np.linalg.matrix_rank(centres - centres.mean(0), 1e-3) > 1
+    basis = centres if spanning else cloud
+    origin = basis.mean(0)
+    axes = np.linalg.svd(basis - origin, full_matrices=False)[2][:2]
+    return xr.Dataset({"origin": ("latent", origin), "axes": (("axis", "latent"), axes)})
+
+
+def project(view: xr.Dataset, points: Tensor | np.ndarray) -> np.ndarray:
+    """Coordinates `(*batch, axis)` of points `(*batch, latent)` on a plane."""
+    return (np.asarray(points, float) - view["origin"].values) @ view["axes"].values.T
+
+
+def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
+    """Points `(*batch, latent)` of coordinates `(*batch, axis)` on a plane."""
+    return view["origin"].values + coordinates @ view["axes"].values
+
+
+# Flowing down
+
+
+def _in_double(potential: Energy) -> Energy:
+    return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
+
+
+def _descend(potential: Energy, points: Tensor, steps: int = 3000) -> Tensor:
+    """Follow −∇U with a step of each point's own: longer after a step down, a quarter after a step up."""
+    ends = points.clone()
+    active = torch.arange(len(ends))
+    rate = torch.full((len(ends),), 1e-2, dtype=ends.dtype)
+    with torch.no_grad():
+        energy = potential(ends)
+        for _ in range(steps):
+            if not len(active):
+                break
+            here, slope = ends[active], gradient(potential, ends[active])
+            trial = here - rate[active, None] * slope
+            height = potential(trial)
+            down = height < energy[active]
+            ends[active] = torch.where(down[:, None], trial, here)
+            energy[active] = torch.where(down, height, energy[active])
+            rate[active] *= torch.where(down, 1.3, 0.25)
+            moving = (slope.norm(dim=-1) > 1e-4) & (rate[active] > 1e-12)
+            active = active[moving]
+    return ends
+
+
+def _settle(potential: Energy, cores: list[_Core], points: Tensor, steps: int = 3000) -> Tensor:
+    """Flow a chunk until every point is inside a core; points that are in drop out at once."""
+    label = torch.full((len(points),), -1)
+    active, here = torch.arange(len(points)), points.clone()
+    rate = torch.full((len(points),), 1e-2, dtype=points.dtype)
+    with torch.no_grad():
+        energy = potential(here)
+        for _ in range(steps):
+            inside = _core_of(cores, here)
+            label[active[inside >= 0]] = inside[inside >= 0]
+            keep = (inside < 0) & here.isfinite().all(-1)
+            active, here, rate, energy = active[keep], here[keep], rate[keep], energy[keep]
+            if not len(active):
+                break
+            trial = here - rate[:, None] * gradient(potential, here)
+            height = potential(trial)
+            down = height <= energy
+            here, energy = torch.where(down[:, None], trial, here), torch.where(down, height, energy)
+            rate = rate * torch.where(down, 1.3, 0.25)
+    return label
+
+
+# Cores of minima
+
+
+class _Core(NamedTuple):
+    centre: Tensor  # (latent,)
+    metric: Tensor  # (latent, latent), the Hessian
+    square: float  # largest (z − centre)ᵀ metric (z − centre) inside
+
+
+def _cores(potential: Energy, wells: xr.Dataset, dtype: torch.dtype) -> list[_Core]:
+    exact = _in_double(potential)
+    centres = torch.as_tensor(wells["dent_position"].values)
+    metrics = hessian(exact, centres)
+    radii = [_inward_radius(exact, centres, k, metrics[k]) for k in range(len(centres))]
+    return [
+        _Core(centre.to(dtype), metric.to(dtype), radius**2)
+        for centre, metric, radius in zip(centres, metrics, radii, strict=True)
+    ]
+
+
+def _inward_radius(potential: Energy, centres: Tensor, which: int, metric: Tensor) -> float:
+    """The largest radius, in the metric of the Hessian, within which a thousand directions all flow inwards."""
+    centre, latent = centres[which], centres.shape[-1]
+    others = torch.cat([centres[:which], centres[which + 1 :]]) - centre
+    apart = torch.einsum("ki,ij,kj->k", others, metric, others).sqrt()
+    radius = 0.9 * float(apart.min()) if len(apart) else 6.0 * np.sqrt(latent)
+    random = torch.randn(1000, latent, generator=torch.Generator().manual_seed(0), dtype=centre.dtype)
+    direction = torch.linalg.solve_triangular(torch.linalg.cholesky(metric).mT, random.T, upper=True).T
+    direction = direction / torch.einsum("ki,ij,kj->k", direction, metric, direction).sqrt().unsqueeze(-1)
+    shells = torch.linspace(0.1, 1.0, 10, dtype=centre.dtype).view(-1, 1, 1)
+    while radius > 1e-6:
+        offset = radius * shells * direction
+        with torch.no_grad():
+            pull = torch.einsum("ski,ij,skj->sk", gradient(potential, centre + offset), metric, offset)
+        if bool((pull > 0).all()):
+            return radius
+        radius *= 0.85
+    return radius
+
+
+def _core_of(cores: list[_Core], points: Tensor) -> Tensor:
+    label = torch.full((len(points),), -1)
+    for k, core in enumerate(cores):
+        offset = points - core.centre
+        inside = ((offset @ core.metric) * offset).sum(-1) <= core.square
+        label[inside & (label < 0)] = k
+    return label
+
+
+# From ends of flows to states
+
+
+def _polish(potential: Energy, ends: Tensor, steps: int = 50) -> Tensor:
+    """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped."""
+    spread = float(ends.std(0).norm()) if len(ends) > 1 else 1.0
+    points = _distinct(ends, 1e-2 * spread + 1e-9)
+    for _ in range(steps):
+        slope, matrix = gradient(potential, points).detach(), hessian(potential, points)
+        value, vector = torch.linalg.eigh(matrix)
+        # |eigenvalues|, floored: downhill also where the landscape is not convex yet
+        scaled = (vector.mT @ slope.unsqueeze(-1)).squeeze(-1) / value.abs().clamp(min=1e-3 * float(value.abs().max()))
+        move = (vector @ scaled.unsqueeze(-1)).squeeze(-1)
+        points = points - move * (0.1 * spread / move.norm(dim=-1, keepdim=True).clamp(min=0.1 * spread))
+    slope = gradient(potential, points).detach().norm(dim=-1)
+    stiff = torch.linalg.eigvalsh(hessian(potential, points))
+    return points[(slope < FLAT * stiff[:, -1].clamp(min=1.0)) & (stiff[:, 0] > 0)]
+
+
+def _merge(potential: Energy, points: Tensor) -> _Found:
+    spread = float(points.std(0).norm()) if len(points) > 1 else 1.0
+    distinct = _distinct(points, 1e-4 * spread + 1e-9)
+    gaps = torch.cdist(distinct, distinct).fill_diagonal_(torch.inf)
+    reach = 0.5 * float(gaps.min()) if len(distinct) > 1 else torch.inf
+    with torch.no_grad():
+        return _Found(distinct, potential(distinct) if len(distinct) else distinct.sum(-1), reach)
+
+
+def _distinct(points: Tensor, radius: float) -> Tensor:
+    kept: list[Tensor] = []
+    left = points
+    while len(left):
+        kept.append(left[0])
+        left = left[(left - left[0]).norm(dim=-1) > radius]
+    return torch.stack(kept) if kept else points
+
+
+def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: float) -> Tensor:
+    """The dent that stands for each dent's state: shallow ones join the neighbour their lowest pass leads to."""
+    owner = torch.arange(len(found.position))
+    if len(owner) < 2 or min_barrier <= 0:
+        return owner
+    height = _passes(potential, found.position)
+    for dent in found.energy.argsort(descending=True):
+        free = owner != owner[dent]
+        if not bool(free.any()):
+            continue
+        passes = torch.where(free, height[dent], torch.inf)
+        lowest = int(passes.argmin())
+        deeper = found.energy[owner[lowest]] <= found.energy[dent]
+        if bool(deeper) and float(passes[lowest] - found.energy[dent]) < min_barrier * temperature:
+            owner[owner == owner[dent].clone()] = owner[lowest].clone()
+    return owner
+
+
+def _passes(potential: Energy, centres: Tensor, steps: int = 300) -> Tensor:
+    """Highest energy on a string between every two minima, `(dent, dent)`: strings relax downhill, evenly spaced."""
+    first, second = torch.triu_indices(len(centres), len(centres), 1)
+    share = torch.linspace(0, 1, IMAGES, dtype=centres.dtype).view(-1, 1)
+    strings = centres[first].unsqueeze(1) * (1 - share) + centres[second].unsqueeze(1) * share
+    stiff = float(torch.linalg.eigvalsh(hessian(potential, centres)).max())
+    with torch.no_grad():
+        for _ in range(steps):
+            moved = strings - 0.2 / stiff * gradient(potential, strings)
+            moved[:, 0], moved[:, -1] = centres[first], centres[second]
+            strings = _evenly(moved, share.squeeze(-1))
+        top = potential(strings).amax(1)
+    height = torch.full((len(centres), len(centres)), torch.inf, dtype=centres.dtype)
+    height[first, second] = height[second, first] = top
+    return height
+
+
+def _evenly(strings: Tensor, share: Tensor) -> Tensor:
+    """Strings `(string, image, latent)` with their images spread evenly along the arc again."""
+    arc = torch.nn.functional.pad(strings.diff(dim=1).norm(dim=-1).cumsum(1), (1, 0))
+    arc = arc / arc[:, -1:]
+    upper = torch.searchsorted(arc, share.expand(len(arc), -1).contiguous()).clamp(1, strings.shape[1] - 1)
+    low, high = arc.gather(1, upper - 1), arc.gather(1, upper)
+    weight = ((share - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).unsqueeze(-1)
+
+    def at(index: Tensor) -> Tensor:
+        return strings.gather(1, index.unsqueeze(-1).expand(-1, -1, strings.shape[-1]))
+
+    return at(upper - 1) * (1 - weight) + at(upper) * weight
+
+
+def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor) -> xr.Dataset:
+    """The Dataset of `minima`: the deepest dent speaks for its state."""
+    counts = torch.stack(
+        [(owner[reached.clamp(min=0)] == k).logical_and(reached >= 0).sum() for k in range(len(dents))]
+    )
+    states = [int(k) for k in counts.argsort(descending=True, stable=True) if int(owner[k]) == int(k)]
+    number = {dent: state for state, dent in enumerate(states)}
+    position = dents[states]
+    with torch.no_grad():
+        energy = potential(position)
+    share = counts[states].double() / len(reached)
+    variables = {
+        "position": (("state", "latent"), position),
+        "energy": ("state", energy),
+        "gradient_norm": ("state", gradient(potential, position).detach().norm(dim=-1)),
+        "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(potential, position))),
+        "share": ("state", share),
+        "dent_position": (("dent", "latent"), dents),
+        "dent_state": ("dent", torch.tensor([number[int(k)] for k in owner])),
+    }
+    arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
+    return xr.Dataset(arrays, attrs={"unsettled": float((reached < 0).double().mean())})
+
+
+def _normalised(log_weight: np.ndarray) -> np.ndarray:
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum()
