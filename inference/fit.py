@@ -8,7 +8,7 @@ Without --data the model file's own simulation is fitted. Ctrl-C keeps the last 
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,10 +20,10 @@ from pyro_nld.command_line import recipe
 def main(
     model: Annotated[Path, typer.Argument(help="Model file, for example models/three_state_switching.py.")],
     out: Annotated[Path, typer.Option(help="Run directory to make (or to go on in, with --resume).")],
-    data: Annotated[Optional[Path], typer.Option(help="Data file: .npz, .nc, .csv or .parquet.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data file: .npz, .nc, .csv or .parquet.")] = None,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
-    minutes: Annotated[Optional[float], typer.Option(help="Stop after so many minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """Read the landscape of a run: states, occupancies three ways, decoded means, curvature × step.
 
-    python inference/landscape.py runs/first
+python inference/landscape.py runs/first
 """
 
 from pathlib import Path

@@ -1,16 +1,16 @@
 """Segment data with a run: which state, when, how sure.
 
-    python inference/segment.py runs/first --data mine.npz --out states.npz
+python inference/segment.py runs/first --data mine.npz --out states.npz
 """
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from pyro_nld import runs, segment
-from pyro_nld.checkpoints import write_atomically
+from pyro_nld._files import write_atomically
 from pyro_nld.command_line import recipe
 
 
@@ -18,7 +18,7 @@ from pyro_nld.command_line import recipe
 def main(
     run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
     out: Annotated[Path, typer.Option(help="File to write, .npz.")],
-    data: Annotated[Optional[Path], typer.Option(help="Data to segment; the run's own when left out.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data to segment; the run's own when left out.")] = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
 ) -> None:

@@ -1,7 +1,7 @@
 """Claim: one harmonic well, seen directly with noise. The case in which everything is known exactly.
 
-dz = −k z dt + √(2T) dW, x = z + noise. Known answers: the evidence by Kalman filter, which the ELBO may never exceed, and
-the stationary variance T/k.
+dz = −k z dt + √(2T) dW, x = z + noise. Known answers: the evidence by Kalman filter, which the ELBO may never
+exceed, and the stationary variance T/k.
 """
 
 import pyro.distributions as dist

@@ -58,6 +58,10 @@ class DoubtfulDataWarning(UserWarning):
     """Data that are legal but probably not what was meant."""
 
 
+class DoubtfulFitWarning(UserWarning):
+    """A fit whose numbers are to be read with care."""
+
+
 def optional(name: str, extra: str) -> ModuleType:
     """Import the optional module `name`, or say which extra brings it.
 
@@ -105,6 +109,12 @@ def check_series(times: object, x: object, *, whole: bool = True) -> tuple[Times
         _check_channels(series)
         _warn_doubtful(grid, series)
     return grid, series
+
+
+def check_rows(times: object, x: object) -> tuple[Tensor, Series]:
+    """Check a batch as `check_series` does, and give every sequence its own row of times, `(sequence, time)`."""
+    grid, series = check_series(times, x, whole=False)
+    return grid.expand(series.shape[:2]), series
 
 
 def check_times(times: object) -> Times:

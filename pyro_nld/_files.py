@@ -74,9 +74,14 @@ def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
     as_tensors(data, torch.float64, whole=False)
     if not path.parent.is_dir():
         raise DataError(f"{path.parent} must be a directory: there is none. Create it first.")
+    write_atomically(path, lambda unfinished: write(data, unfinished))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary file beside `path`, then rename it: a kill leaves the last good file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(data, unfinished)
+        write(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,21 +1,25 @@
-"""How the parts of a model meet Pyro: parts, physical quantities, and drawing every latent value once."""
+"""How the parts of a model meet Pyro: parts, layers, physical quantities, and drawing every latent value once."""
 
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import Tensor, nn
 from torch.distributions import constraints
+from torch.nn.functional import linear
 
 from ._checks import PriorError
 
-Quantity = float | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
+Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
 """A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
 
 
@@ -31,15 +35,47 @@ class Part(PyroModule, metaclass=_PartType):
     it uses the model's, outside it simply computes.
     """
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return nn.Module.__call__(self, *args, **kwargs)
+
+
+class Dense(Part):
+    """y = W z + b, whose weight and bias may be random.
+
+    A weight drawn under a vectorised plate has shape `(particle, 1, out, in)`: its batch axes align with those of
+    `z (particle, sequence, time, in)` left of time.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/√inputs, unless the weights are random."""
+        for parameter in self._parameters.values():
+            nn.init.uniform_(parameter, -1 / math.sqrt(self.inputs), 1 / math.sqrt(self.inputs))
+
+    def forward(self, z: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*out outputs"]:
+        """W z + b for z of shape `(*batch, in)`."""
+        weight, bias = self.weight, self.bias
+        if weight.dim() == 2 and bias.dim() == 1:
+            return linear(z, weight, bias)
+        return z @ weight.mT + (bias if bias.dim() == 1 else bias.unsqueeze(-2))
+
+
+PartList = PyroModule[nn.ModuleList]
+"""Parts in a row. In a plain `nn.ModuleList` they would be out of Pyro's sight, and their random weights no sites."""
 
 
 class Physical(Part):
     """A part with positive physical quantities, each of which may be fixed, learned or random.
 
-    Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it takes
-    to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the part.
+    Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it
+    takes to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the
+    part.
     """
 
     quantities: tuple[str, ...] = ()
@@ -48,10 +84,8 @@ class Physical(Part):
         if name in self.quantities:
             value = _declare(name, value)
             if isinstance(value, Tensor):
-                if name in self._buffers or not hasattr(self, name):
-                    self.register_buffer(name, value)
-                    return
-                delattr(self, name)
+                with suppress(AttributeError):
+                    delattr(self, name)
                 self.register_buffer(name, value)
                 return
         super().__setattr__(name, value)
@@ -72,35 +106,59 @@ class Physical(Part):
         return value.unsqueeze(-2) if event else value[..., None, None]
 
     def _event_dim(self, name: str, value: Tensor) -> int:
-        prior = self._pyro_samples.get(name)
-        return min(value.dim(), 1) if prior is None else getattr(prior, "event_dim", 0)
+        if name not in self._pyro_samples:
+            return min(value.dim(), 1)
+        prior = self._pyro_samples[name]
+        if not hasattr(prior, "sample"):  # a prior that depends on other quantities
+            prior = prior(self)
+        return getattr(prior, "event_dim", 0)
 
 
 def _declare(name: str, value: object) -> object:
-    """A user's quantity as Pyro stores it: a positive tensor, a `PyroSample`, or a positive `PyroParam`."""
-    if isinstance(value, PyroSample | PyroParam):
-        return value
+    """A user's quantity as Pyro stores it: a positive tensor, a `PyroSample`, or a positive `PyroParam`.
+
+    NOT checked: a prior that is a function of other quantities.
+    """
     if isinstance(value, TorchDistributionMixin):
-        if not _positive(value):
-            raise PriorError(
-                f"{name} is positive, so its prior needs positive support: got {type(value).__name__} on "
-                f"{value.support}. Use for example LogNormal or Gamma."
-            )
-        return PyroSample(value)
+        return PyroSample(_require_positive_support(name, value).to_event())
+    if isinstance(value, PyroSample):
+        if isinstance(value.prior, TorchDistributionMixin):
+            _require_positive_support(name, value.prior)
+        return value
+    if isinstance(value, PyroParam):
+        return _require_positive_parameter(name, value)
     if isinstance(value, nn.Parameter):
         return PyroParam(_require_positive(name, value.detach().clone()), constraints.positive)
     try:
-        return _require_positive(name, torch.as_tensor(value, dtype=torch.get_default_dtype()))
+        number = torch.as_tensor(value, dtype=torch.get_default_dtype())
     except (TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, PriorError):
-            raise
         raise PriorError(
             f"{name} must be a positive number, a distribution, or a parameter: got {type(value).__name__}."
         ) from error
+    return _require_positive(name, number)
 
 
-def _positive(prior: TorchDistributionMixin) -> bool:
-    support = prior.support
+def _require_positive_support(name: str, prior: TorchDistributionMixin) -> TorchDistributionMixin:
+    if not _positive(prior.support):
+        raise PriorError(
+            f"{name} is positive, so its prior needs positive support: got {type(prior).__name__} on "
+            f"{prior.support}. Use for example LogNormal or Gamma."
+        )
+    return prior
+
+
+def _require_positive_parameter(name: str, parameter: PyroParam) -> PyroParam:
+    if not _positive(parameter.constraint):
+        raise PriorError(
+            f"{name} is positive, so its parameter needs the constraint positive: got {parameter.constraint}. "
+            "Use PyroParam(value, constraints.positive) or nn.Parameter(value)."
+        )
+    if isinstance(parameter.init_value, Tensor):
+        _require_positive(name, parameter.init_value)
+    return parameter
+
+
+def _positive(support: constraints.Constraint) -> bool:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     lower = getattr(support, "lower_bound", None)

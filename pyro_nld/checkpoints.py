@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ._checks import CheckpointError
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a temporary file beside `path`, then rename it: a kill at any moment leaves the last good file."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from ._files import write_atomically
 
 
 def save_checkpoint(state: dict, path: Path) -> None:

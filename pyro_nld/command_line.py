@@ -1,32 +1,78 @@
-"""Recipes as a person meets them: errors in one line, Ctrl-C with a way back."""
+"""Recipes as a person meets them: errors and warnings in one line, Ctrl-C with a way back."""
 
 from __future__ import annotations
 
 import functools
+import inspect
+import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from tqdm import tqdm
 
 from ._checks import NLDError
 
+INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
-def recipe(main: Callable[..., None]) -> Callable[..., None]:
-    """Let `main` end in exit code 1 and one plain line on anything this library refuses, and 130 on Ctrl-C."""
 
+def run(main: Callable[..., None]) -> None:
+    """Make a program of `main`: its arguments from the command line, its refusals as one plain line each.
+
+    Exit codes: 0 done; 1 something this library refuses; 2 a command line that cannot be understood; 130 Ctrl-C.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(_plain(main))
+    try:
+        code = typer.main.get_command(app)(standalone_mode=False)
+    except Exception as error:
+        # Typer's own complaints have one base class, which depends on Typer's version where it lives.
+        if not hasattr(error, "format_message"):
+            raise
+        _end(f"error: {' '.join(error.format_message().split())} --help shows what there is.", 2)
+    raise SystemExit(code)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Say every warning once, in one line that leaves a progress bar whole, and hand the list over."""
+    said: list[str] = []
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        line = " ".join(str(message).split())
+        if line not in said:
+            said.append(line)
+            tqdm.write(f"warning: {line}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = say
+        yield said
+
+
+def _plain(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
-    def run(*args: object, **kwargs: object) -> None:
-        warnings.showwarning = _one_line
+    def plain(**arguments: object) -> None:
         try:
-            main(*args, **kwargs)
+            main(**arguments)
         except NLDError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
+            _end(f"error: {' '.join(str(error).split())}", 1)
         except KeyboardInterrupt:
-            print("\nstopped: the last checkpoint is kept. The same command with --resume goes on.", file=sys.stderr)
-            raise SystemExit(130) from None
+            _end(f"\nstopped. {_way_back(main)}", INTERRUPTED)
 
-    return run
+    return plain
 
 
-def _one_line(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+def _way_back(main: Callable[..., None]) -> str:
+    if "resume" not in inspect.signature(main).parameters:
+        return "Nothing is half-written."
+    words = [word for word in sys.argv if word != "--resume"]
+    return f"The last checkpoint is kept; go on with: python {shlex.join(words)} --resume"
+
+
+def _end(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    raise SystemExit(code) from None

@@ -1,8 +1,9 @@
 """Controls: how a guide steers the posterior path, given the contexts of the observations around each step.
 
-A control resolves its action *inside* every observation interval, because the exact posterior's control grows towards each
-observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the context at the
-far end still sees nothing later than that observation, so the state at an observation depends on the past alone.
+A control resolves its action *inside* every observation interval, because the exact posterior's control grows
+towards each
+observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the context at
+the far end still sees nothing later than that observation, so the state at an observation depends on the past alone.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class AffineControl(Control):
     """Posterior force κ_t (m_t − q) − ν_t p, with κ, ν ≥ 0 and m read from the contexts (ν for momenta only).
 
     Every substep of an interval has its own (κ, m, ν) and its own noise ratio. The path is then a linear recursion: no
-    network in the loop, and the prior's gradient is evaluated once, on the whole path. On a linear-Gaussian problem with
-    uncoupled axes this family contains the exact posterior.
+    network in the loop, and the prior's gradient is evaluated once, on the whole path. On a linear-Gaussian problem
+    with uncoupled axes this family contains the exact posterior.
 
     Parameters
     ----------
@@ -54,7 +55,9 @@ class AffineControl(Control):
         self.substeps, self.latent = substeps, dynamics.latent
         self.fields = 2 + dynamics.state // dynamics.latent  # target, ratio, and one gain per part of the state
         self.network = nn.Sequential(
-            nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), nn.Linear(self.hidden, substeps * self.fields * self.latent)
+            nn.Linear(2 * context + 1, self.hidden),
+            nn.Tanh(),
+            nn.Linear(self.hidden, substeps * self.fields * self.latent),
         )
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
@@ -148,6 +151,6 @@ class _NeuralPlan:
 
 
 def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:
-    """The contexts at both ends of every interval and the logarithm of its length, `(*batch, interval, 2 context + 1)`."""
+    """Contexts at both ends of every interval and the log of its length, `(*batch, interval, 2 context + 1)`."""
     length = gaps.log().unsqueeze(-1).expand(*contexts.shape[:-2], -1, 1)
     return torch.cat([contexts[..., :-1, :], contexts[..., 1:, :], length], -1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ._modules import Part
-from .observations import channel_moments
+from ._series import channel_moments
 
 
 class Encoder(Part):
@@ -39,9 +39,12 @@ class Encoder(Part):
         self.scale.copy_(scale)
 
     def forward(
-        self, x: Float[Tensor, "sequence time channel"], gaps: Float[Tensor, "sequence interval"], valid: Bool[Tensor, "sequence time"]
+        self,
+        x: Float[Tensor, "sequence time channel"],
+        gaps: Float[Tensor, "sequence interval"],
+        valid: Bool[Tensor, "sequence time"],
     ) -> Float[Tensor, "sequence time context"]:
-        """Contexts of observations `x` (NaN = missing) that lie `gaps` apart (model's time unit) and exist where `valid`."""
+        """Contexts of observations `x` (NaN = missing), `gaps` apart in model units, existing where `valid`."""
         seen = x.isfinite()
         standard = torch.where(seen, (x - self.loc) / self.scale, 0.0)
         since = nn.functional.pad(gaps.log(), (1, 0)).unsqueeze(-1)

@@ -13,12 +13,11 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._modules import holding
+from ._checks import check_rows
 from ._typing import Series, Times
 from .controls import AffineControl, Control
 from .encoders import Encoder
-from .model import LatentLangevin, prepare
-from .paths import ControlledPath
+from .paths import ControlledPath, PathModel
 
 PATH_SITES = ["z0", "z", "x", "sequence"]
 
@@ -39,7 +38,7 @@ class AmortizedGuide(PyroModule):
 
     def __init__(
         self,
-        model: LatentLangevin,
+        model: PathModel,
         encoder: Encoder,
         control: Control | None = None,
         autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
@@ -54,7 +53,7 @@ class AmortizedGuide(PyroModule):
         self.register_buffer("adapted", torch.tensor(False))
 
     @property
-    def model(self) -> LatentLangevin:
+    def model(self) -> PathModel:
         """The model this is a guide for."""
         return self._model[0]
 
@@ -65,9 +64,9 @@ class AmortizedGuide(PyroModule):
             self.encoder.adapt(x)
             self.adapted.fill_(True)
 
-    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> None:
-        """Draw all latents given data; arguments as for the model, and x is needed."""
-        times, x = prepare(times, x)
+    def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
+        """Draw all latents given data; arguments as for the model."""
+        times, x = check_rows(times, x)
         self.adapt(times, x)
         latents = self.others(times, x, subsample_size)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:

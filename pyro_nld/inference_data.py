@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import arviz as az
 import numpy as np
 import xarray as xr
 
-from .checkpoints import write_atomically
+from ._files import write_atomically
 
-Results = object
+Results = Any
 """`arviz.InferenceData` or `xarray.DataTree`; both give a group as an attribute or item."""
 
 
@@ -27,14 +28,14 @@ def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Results:
     """
     labelled = {name: _label_draws(group) for name, group in groups.items()}
     if hasattr(az, "InferenceData"):
-        return az.InferenceData(**labelled)
+        return az.InferenceData(**cast(Any, labelled))
     return xr.DataTree.from_dict({f"/{name}": group for name, group in labelled.items()})
 
 
 def save_inference_data(results: Results, path: Path) -> None:
     """Write all groups to one netCDF file, atomically."""
     engine = {"engine": "h5netcdf"}
-    write_atomically(path, lambda temporary: results.to_netcdf(str(temporary), **engine))  # type: ignore[attr-defined]
+    write_atomically(path, lambda temporary: results.to_netcdf(str(temporary), **engine))
 
 
 def load_inference_data(path: Path) -> Results:

@@ -39,7 +39,7 @@ class PathELBO(Trace_ELBO):
         self.path_weight, self.path_stride = path_weight, path_stride
 
     def terms(self, model: Callable, guide: Callable, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The four terms, unweighted, averaged over particles; ELBO = log_likelihood − path_kl − initial_kl − global_kl."""
+        """The terms of log_likelihood − path_kl − initial_kl − global_kl, unweighted, averaged over particles."""
         sums: dict[str, Tensor] = dict.fromkeys(TERMS, torch.zeros(()))
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             for name, value in _terms(model_trace, guide_trace, self.path_stride).items():
@@ -61,7 +61,9 @@ class PathELBO(Trace_ELBO):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
 
-    def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[float, Tensor]:
+    def _differentiable_loss_particle(
+        self, model_trace: poutine.Trace, guide_trace: poutine.Trace
+    ) -> tuple[float, Tensor]:
         sums = dict.fromkeys(TERMS, torch.zeros(())) | _terms(model_trace, guide_trace, self.path_stride)
         loss = -self.combine(sums)
         return torch_item(loss), loss

@@ -1,7 +1,9 @@
 """From hidden position to data: decoders (means) and likelihoods (noise).
 
-A decoder maps `(*batch, latent)` to `(*batch, channel)`; a likelihood turns that into a distribution over the channels at
-every time. Free decoders (linear, MLP) speak in standardised channels, so that a channel's unit does not change the fit;
+A decoder maps `(*batch, latent)` to `(*batch, channel)`; a likelihood turns that into a distribution over the
+channels at
+every time. Free decoders (linear, MLP) speak in standardised channels, so that a channel's unit does not change the
+fit;
 gauge-fixing ones (identity, orthonormal) speak in the data's own unit unless asked to standardise, because there the
 latent axes, and with them the temperature, are measured in it.
 """
@@ -10,16 +12,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from pyro import distributions as dist
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from ._checks import ShapeError
-from ._modules import Part, Physical, Quantity
-from .potentials import Dense
+from ._modules import Dense, Part, PartList, Physical, Quantity
+from ._series import channel_moments
 
 
 class Decoder(Part):
@@ -52,15 +55,6 @@ class Decoder(Part):
             shared = scale.square().mean().sqrt().expand_as(scale) if self.fixes_gauge else scale
             self.loc.copy_(loc)
             self.scale.copy_(shared)
-
-
-def channel_moments(x: Float[Tensor, "sequence time channel"]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, `(channel,)`, ignoring NaN; scale 1 for a constant channel."""
-    seen = x.isfinite()
-    count = seen.sum((0, 1)).clamp(min=1)
-    loc = torch.where(seen, x, 0.0).sum((0, 1)) / count
-    scale = (torch.where(seen, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
-    return loc, torch.where(scale > 0, scale, 1.0)
 
 
 class IdentityDecoder(Decoder):
@@ -96,7 +90,9 @@ class OrthonormalDecoder(Decoder):
 
     def __init__(self, latent: int, channels: int, standardise: bool = False) -> None:
         if channels < latent:
-            raise ShapeError(f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes.")
+            raise ShapeError(
+                f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes."
+            )
         super().__init__(latent, channels, standardise)
         self.raw = nn.Parameter(torch.randn(channels, latent))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -131,7 +127,7 @@ class MLPDecoder(Decoder):
     def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
         widths = [latent, *hidden]
-        self.layers = nn.ModuleList(Dense(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], channels)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
@@ -147,7 +143,7 @@ class Likelihood(Physical):
     decoder: Decoder
 
     @abstractmethod
-    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistribution:
+    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """P(x | q), batch shape `(*batch, time, channel)`."""
 
 
@@ -158,7 +154,8 @@ class Gaussian(Likelihood):
     ----------
     decoder: means.
     noise_scale: s > 0, in the decoder's unit (the data's where it does not standardise): a number (fixed), a
-        distribution (latent site `noise_scale`), an `nn.Parameter`, one or one per channel; learned per channel when None.
+        distribution (latent site `noise_scale`), an `nn.Parameter`, one or one per channel; learned per channel when
+        None.
     """
 
     quantities = ("noise_scale",)
@@ -169,6 +166,6 @@ class Gaussian(Likelihood):
         # Half a channel's standard deviation: neither explains everything by noise nor forces every wiggle into q.
         self.noise_scale = nn.Parameter(torch.full((decoder.channels,), 0.5)) if noise_scale is None else noise_scale
 
-    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistribution:
+    def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """N(decoder(q), s²)."""
         return dist.Normal(self.decoder(q), self.aligned("noise_scale") * self.decoder.scale)

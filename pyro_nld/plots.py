@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from . import landscape
-from .checkpoints import write_atomically
+from ._files import write_atomically
 
 STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 """One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""
@@ -37,13 +37,20 @@ def loss(history: xr.Dataset) -> Figure:
     history: `Fit.history`.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    terms = {"log_likelihood": "log likelihood", "path_kl": "path KL", "initial_kl": "initial KL", "global_kl": "global KL"}
+    terms = {
+        "log_likelihood": "log likelihood",
+        "path_kl": "path KL",
+        "initial_kl": "initial KL",
+        "global_kl": "global KL",
+    }
     left, middle, right = figure.subplots(1, 3)
     left.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[0], lw=0.8)
     left.set(title="log likelihood per value", xlabel="step")
     for colour, name in zip(STATE_COLOURS[1:], list(terms)[1:], strict=False):
         if bool((history[name] > 0).any()):
-            middle.semilogy(history["step"], history[name].where(history[name] > 0), color=colour, lw=0.8, label=terms[name])
+            middle.semilogy(
+                history["step"], history[name].where(history[name] > 0), color=colour, lw=0.8, label=terms[name]
+            )
     middle.set(title="KL per value", xlabel="step")
     middle.legend(frameon=False)
     right.semilogy(history["step"], history["gradient_norm"], color="0.4", lw=0.8)
@@ -124,7 +131,9 @@ def segmentation(
     return figure
 
 
-def _energy_line(potential: Callable[[Tensor], Tensor], wells: xr.Dataset, cloud: np.ndarray, temperature: float) -> Figure:
+def _energy_line(
+    potential: Callable[[Tensor], Tensor], wells: xr.Dataset, cloud: np.ndarray, temperature: float
+) -> Figure:
     centres = wells["position"].values[:, :1]
     low, high = _window(cloud, centres)
     line = np.linspace(low[0], high[0], 400)[:, None]
@@ -134,12 +143,16 @@ def _energy_line(potential: Callable[[Tensor], Tensor], wells: xr.Dataset, cloud
     weight, edges = np.histogram(cloud, bins=60, range=(low[0], high[0]))
     axes.stairs(CEILING / 3 * weight / weight.max(), edges, fill=True, color="0.85", label="encoded data")
     axes.plot(centres, _energies(potential, centres, wells, temperature), "o", color=STATE_COLOURS[5], label="minima")
-    axes.set(xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.3, CEILING), title="energy landscape")
+    axes.set(
+        xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.3, CEILING), title="energy landscape"
+    )
     axes.legend(frameon=False)
     return figure
 
 
-def _energies(potential: Callable[[Tensor], Tensor], points: np.ndarray, wells: xr.Dataset, temperature: float) -> np.ndarray:
+def _energies(
+    potential: Callable[[Tensor], Tensor], points: np.ndarray, wells: xr.Dataset, temperature: float
+) -> np.ndarray:
     with torch.no_grad():
         energy = potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
     return (energy - float(wells["energy"].min())) / temperature

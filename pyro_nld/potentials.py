@@ -1,7 +1,7 @@
 """Energy landscapes U(z): neural ones to be learned, analytic ones with known answers, and wrappers.
 
-A potential maps `(*batch, latent)` to `(*batch,)`, an energy. Only U/T is observable (T the temperature). Everything that
-reads a landscape takes any callable of this shape; `gradient` and `hessian` work on any of them.
+A potential maps `(*batch, latent)` to `(*batch,)`, an energy. Only U/T is observable (T the temperature). Everything
+that reads a landscape takes any callable of this shape; `gradient` and `hessian` work on any of them.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import celu, linear, softplus
+from torch.nn.functional import celu, softplus
 
 from ._checks import ShapeError
-from ._modules import Part
+from ._modules import Dense, Part, PartList
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
@@ -72,29 +74,8 @@ class Potential(Part):
         return _autograd_gradient(self, z)
 
 
-class Dense(Part):
-    """y = W z + b, whose weight and bias may be random.
-
-    A weight drawn under a vectorised plate has shape `(particle, 1, out, in)`: its batch axes align with those of
-    `z (particle, sequence, time, in)` left of time.
-    """
-
-    def __init__(self, inputs: int, outputs: int, gain: float = 1.0) -> None:
-        super().__init__()
-        bound = gain / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
-
-    def forward(self, z: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*out outputs"]:
-        """W z + b for z of shape `(*batch, in)`."""
-        weight, bias = self.weight, self.bias
-        if weight.dim() == 2 and bias.dim() == 1:
-            return linear(z, weight, bias)
-        return z @ weight.mT + (bias if bias.dim() == 1 else bias.unsqueeze(-2))
-
-
 class NeuralPotential(Potential):
-    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) can be normalised (paper, §4).
+    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
 
     The gradient is written out by the chain rule: training then needs one backward pass where automatic
     differentiation of ∇U needs two.
@@ -110,7 +91,7 @@ class NeuralPotential(Potential):
         super().__init__()
         self.latent = latent
         widths = [latent, *hidden]
-        self.layers = nn.ModuleList(Dense(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], 1)
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
 
@@ -128,12 +109,12 @@ class NeuralPotential(Potential):
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
-        weights = [layer.weight for layer in self.layers]
+        weights = [cast(Tensor, layer.weight) for layer in self.layers]
         hidden, slopes = z, []
         for layer in self.layers:
             hidden = torch.tanh(layer(hidden))
             slopes.append(1 - hidden.square())
-        back = self.output.weight
+        back: Tensor = self.output.weight
         for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
             back = (back * slope) @ weight
         return back + 2 * self.confinement * z
@@ -154,12 +135,14 @@ class ResidualPotential(Potential):
     Koop et al., NLDL 2024; the widths are those of the models published with the paper.
     """
 
-    def __init__(self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5) -> None:
+    def __init__(
+        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5
+    ) -> None:
         super().__init__()
         self.latent = latent
-        self.entry = nn.ModuleList([Dense(latent, width), Dense(width, features)])
-        self.blocks = nn.ModuleList(Dense(features + latent, features) for _ in range(blocks))
-        self.exit = nn.ModuleList([Dense(features, width), Dense(width, 1)])
+        self.entry = PartList([Dense(latent, width), Dense(width, features)])
+        self.blocks = PartList(Dense(features + latent, features) for _ in range(blocks))
+        self.exit = PartList([Dense(features, width), Dense(width, 1)])
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
@@ -180,7 +163,11 @@ class Quadratic(Potential):
     centre: m, `(latent,)`, length; zero when not given.
     """
 
-    def __init__(self, stiffness: Tensor | Sequence[float], centre: Tensor | Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        stiffness: Tensor | Sequence[float] | Sequence[Sequence[float]],
+        centre: Tensor | Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         stiffness = _tensor(stiffness)
         matrix = torch.diag(stiffness) if stiffness.dim() == 1 else stiffness
@@ -208,7 +195,9 @@ class DoubleWell(Potential):
     stiffness: k, energy/length².
     """
 
-    def __init__(self, barrier: float = 3.0, half_distance: float = 1.0, latent: int = 1, stiffness: float = 1.0) -> None:
+    def __init__(
+        self, barrier: float = 3.0, half_distance: float = 1.0, latent: int = 1, stiffness: float = 1.0
+    ) -> None:
         super().__init__()
         self.latent = latent
         self.register_buffer("barrier", _tensor(barrier))
@@ -317,7 +306,9 @@ class Tilted(Potential):
         self.potential = potential
         self.register_buffer("slope", _tensor(slope))
         if self.slope.shape != (self.latent,):
-            raise ShapeError(f"slope needs one entry per axis: expected ({self.latent},), got {tuple(self.slope.shape)}.")
+            raise ShapeError(
+                f"slope needs one entry per axis: expected ({self.latent},), got {tuple(self.slope.shape)}."
+            )
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z) + b·z, energy."""

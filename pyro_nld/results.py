@@ -13,13 +13,13 @@ from pyro import poutine
 from torch import Tensor
 
 from . import landscape
-from ._checks import ShapeError
+from ._checks import ShapeError, check_rows
 from ._modules import fixed
-from .datasets import as_tensors
+from ._series import as_tensors
 from .dynamics import Dynamics
 from .guide import PATH_SITES, AmortizedGuide
 from .inference_data import Results, to_inference_data
-from .model import LatentLangevin, prepare
+from .model import LatentLangevin
 from .objective import TERMS, PathELBO
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
@@ -49,11 +49,13 @@ class Fit:
         runs: list[dict] | None = None,
     ) -> None:
         self.model, self.guide = model, guide
-        self.times, self.x = prepare(times, x)
+        self.times, self.x = check_rows(times, x)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         with _reading(0):
-            self.medians = {name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()}
+            self.medians = {
+                name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()
+            }
 
     @property
     def dynamics(self) -> Dynamics:
@@ -128,11 +130,23 @@ class Fit:
         wells = landscape.minima(dynamics.potential, points, temperature=self.temperature, **options)
         labels = landscape.basins(dynamics.potential, wells, points)
         shares = landscape.occupancy(wells, self.temperature, labels)
-        check = landscape.discretisation(wells, self.step, dynamics.friction)
+        check = self.discretisation(wells)
         decoded = self.decode(torch.as_tensor(wells["position"].values))
         return wells.assign(
             {f"occupancy_{route}": shares[route] for route in shares}, decoded=(("state", "channel"), decoded.numpy())
-        ).assign_attrs(temperature=self.temperature, time_unit=self.time_unit, substeps=self.model.substeps, **check.attrs)
+        ).assign_attrs(temperature=self.temperature, time_unit=self.time_unit, substeps=self.model.substeps, **check)
+
+    def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
+        """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.
+
+        Parameters
+        ----------
+        wells: from `landscape.minima`; found from a few encoded points when None.
+        """
+        dynamics = self.dynamics
+        if wells is None:
+            wells = landscape.minima(dynamics.potential, self.encoded(limit=500), temperature=self.temperature)
+        return landscape.discretisation(wells, self.step, dynamics.friction, self.model.substeps)
 
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
@@ -176,12 +190,12 @@ class Fit:
                 f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
                 "Give the same channels in the same order."
             )
-        return prepare(times, x)
+        return check_rows(times, x)
 
     def _draw(self, times: Tensor, x: Tensor) -> dict[str, Tensor]:
         """One joint draw: globals once, then paths of all sequences, a chunk at a time."""
         fixed_sites: dict[str, Tensor] = {}
-        positions, terms = [], []
+        positions = []
         for chunk in torch.arange(len(x)).split(CHUNK):
             guide = poutine.condition(self.guide, fixed_sites)
             trace = poutine.trace(guide).get_trace(times[chunk], x[chunk])

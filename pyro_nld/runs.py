@@ -1,11 +1,15 @@
-"""The run directory: what a fit leaves behind, written atomically, loaded by every recipe."""
+"""The run directory: what a fit leaves behind, written atomically, loaded by every recipe.
+
+`model.py` (a copy), `config.json`, `checkpoint.pt`, `history.csv`, `posterior.nc`, `landscape.nc`, `summary.json`,
+`figures/`. It appears whole, with its first two files, or not at all.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
-import json
-import math
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,24 +19,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import numpy as np
+import pyro
 import torch
 import xarray as xr
 
-from . import datasets, training
+from . import datasets, summary, training
 from ._checks import CheckpointError, DataError, NLDError, RunDirectoryError
-from .checkpoints import load_checkpoint, write_atomically
-from .inference_data import Results, save_inference_data
+from ._files import write_atomically
+from .checkpoints import load_checkpoint
+from .guide import AmortizedGuide
+from .inference_data import save_inference_data
+from .model import LatentLangevin
 from .results import Fit
 from .training import Schedule
 
-SCHEMA = 1
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
     "default": Schedule(steps=600),
     "full": Schedule(steps=3000, batch_size=128),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
+
+CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
 
 
 class Run(NamedTuple):
@@ -45,6 +53,9 @@ class Run(NamedTuple):
     fit: Fit
 
 
+# What goes into a run
+
+
 def load_model_file(path: Path) -> ModuleType:
     """Execute a model file by path and return its names: `PRIORS`, `build(data)`, `simulate(seed)`.
 
@@ -55,65 +66,116 @@ def load_model_file(path: Path) -> ModuleType:
     if not path.is_file() or path.suffix != ".py":
         raise DataError(f"{path} is no model file: expected an existing .py file. Look into models/ for examples.")
     spec = importlib.util.spec_from_file_location(f"model_file_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # noqa: PT018  # a .py file has both
     source = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = source  # dataclasses and pickles of a file look their module up
-    try:
+    sys.modules[spec.name] = source  # dataclasses of a file look their module up
+    with _blaming(path):
         spec.loader.exec_module(source)
-    except NLDError:
-        raise
-    except Exception as error:  # a user's file may fail in any way: say where
-        raise DataError(f"{path} fails when run: {type(error).__name__}: {error}. Mend the file.") from error
     missing = [name for name in ("PRIORS", "build", "simulate") if not hasattr(source, name)]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}: a model file has PRIORS, build(data) and simulate(seed).")
     return source
 
 
-def load_data(source: ModuleType, path: str | None, seed: int) -> xr.Dataset:
-    """The data file at `path`, or the model file's own simulation when there is none."""
-    return source.simulate(seed) if path is None else datasets.load(path)
-
-
-def create(path: Path, model_file: Path, config: dict, resume: bool) -> dict:
-    """Make a run directory (or go on in one), and return its settings.
+def build(source: ModuleType, data: xr.Dataset) -> tuple[LatentLangevin, AmortizedGuide]:
+    """The model and guide of a model file for `data`.
 
     Raises
     ------
-    RunDirectoryError: it exists already and `resume` is not set, or was made with other settings.
+    DataError: the file's `build` fails or returns something else.
     """
-    settings = path / "config.json"
-    if settings.is_file():
-        if not resume:
-            raise RunDirectoryError(f"{path} holds a run already. Add --resume to go on with it, or choose another --out.")
-        kept = json.loads(settings.read_text())
-        if kept != config:
-            changed = sorted(key for key in kept.keys() | config.keys() if kept.get(key) != config.get(key))
+    with _blaming(source.__file__):
+        pair = source.build(data)
+    if not (isinstance(pair, tuple) and [type(part) for part in pair] == [LatentLangevin, AmortizedGuide]):
+        raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend the file.")
+    return pair
+
+
+def load_data(source: ModuleType, path: str | Path | None, seed: int) -> xr.Dataset:
+    """The data file at `path`, or the model file's own simulation when there is none."""
+    if path is not None:
+        return datasets.load(path)
+    with _blaming(source.__file__):
+        return source.simulate(seed)
+
+
+@contextmanager
+def _blaming(file: str | Path | None) -> Iterator[None]:
+    """Say which file of the user's fails, and where; errors of this library speak for themselves."""
+    try:
+        yield
+    except NLDError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way
+        step = error.__traceback__
+        lines = []
+        while step is not None:
+            if step.tb_frame.f_code.co_filename == str(file):
+                lines.append(step.tb_lineno)
+            step = step.tb_next
+        place = f" (line {lines[-1]})" if lines else ""
+        raise DataError(f"{file} fails{place}: {type(error).__name__}: {error}. Mend the file.") from error
+
+
+# The directory
+
+
+def settings(data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str) -> dict:
+    """What a run directory remembers of the command that made it.
+
+    Raises
+    ------
+    DataError: there is no such data file.
+    """
+    if data is not None and not data.is_file():
+        raise DataError(f"{data} must be a data file: there is none. Check the path.")
+    return {
+        "data": None if data is None else str(data.resolve()),
+        "data_sha256": None if data is None else _digest(data),
+        "seed": seed,
+        "restarts": restarts,
+        "schedule": asdict(replace(BUDGETS[budget], minutes=minutes)),
+    }
+
+
+@contextmanager
+def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator[None]:
+    """Make a run directory, or go on in one, and hold it.
+
+    Raises
+    ------
+    RunDirectoryError: there is a run and `resume` is not set; it was made with another model file or other settings;
+        something else is there; another process works in it.
+    """
+    if not (path / "config.json").is_file():
+        _create(path, model_file, config)
+    elif not resume:
+        raise RunDirectoryError(f"{path} holds a run already. Add --resume to go on with it, or choose another --out.")
+    with claimed(path):
+        changed = _changed(path, model_file, config)
+        if changed:
             raise RunDirectoryError(
-                f"{path} was made with another {', '.join(changed)}. Resume with the same settings, or choose another --out."
+                f"{path} was made with another {', '.join(changed)}. Resume with the same, or choose another --out."
             )
-        return kept
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunDirectoryError(f"{path} exists and is no run directory. Choose another --out.")
-    path.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model_file, path / "model.py")
-    write_json(path / "config.json", config)  # last: from here on it is a run directory
-    return config
+        yield
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Hold `path` against a second process; the claim ends with this process, however it ends.
+    """Hold a run directory against a second process; the claim ends with this process, however it ends.
 
     Raises
     ------
-    RunDirectoryError: another process works in it.
+    RunDirectoryError: it is none, or another process works in it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    _require_run(path)
     with (path / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunDirectoryError(f"{path} is in use by another process. Wait for it, or choose another --out.") from error
+        except BlockingIOError:
+            raise RunDirectoryError(f"{path} is in use by another process. Wait for it, or choose another.") from None
+        for leftover in path.rglob(".*.[0-9]*"):  # of a process that was killed while it wrote
+            leftover.unlink()
         yield
 
 
@@ -122,130 +184,106 @@ def load(path: Path) -> Run:
 
     Raises
     ------
-    RunDirectoryError: there is no run, or it is not finished. CheckpointError: it is damaged.
+    RunDirectoryError: there is no run, it is not finished, or its data file is gone or changed. CheckpointError: its
+        checkpoint is damaged or does not fit its model.
     """
+    _require_run(path)
+    config = summary.read_json(path / "config.json")
+    state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
+    if len(state["runs"]) < config["restarts"]:
+        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
+    source = load_model_file(path / "model.py")
+    data = load_data(source, _unchanged_data(path, config), config["seed"])
+    return Run(path, config, source, data, _restored(path, source, data, state["runs"]))
+
+
+def _create(path: Path, model_file: Path, config: dict) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunDirectoryError(f"{path} exists and is no run directory. Choose another --out.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        shutil.copyfile(model_file, unfinished / "model.py")
+        summary.write_json(unfinished / "config.json", config)
+        unfinished.rename(path)
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be made: {error.strerror}. Choose another --out.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_run(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with inference/fit.py.")
-    if not (path / "checkpoint.pt").is_file():
-        raise RunDirectoryError(f"{path} has no checkpoint yet. Finish it with inference/fit.py … --resume.")
-    config = json.loads((path / "config.json").read_text())
-    source = load_model_file(path / "model.py")
-    data = load_data(source, config["data"], config["seed"])
-    state = load_checkpoint(path / "checkpoint.pt")
-    if state["current"] is not None or not state["runs"]:
-        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
-    model, guide = source.build(data)
+
+
+def _changed(path: Path, model_file: Path, config: dict) -> list[str]:
+    """What differs between a run and a command that wants to go on with it."""
+    kept = summary.read_json(path / "config.json")
+    names = sorted(name for name in kept.keys() | config.keys() if kept.get(name) != config.get(name))
+    same_model = (path / "model.py").read_bytes() == model_file.read_bytes()
+    return names if same_model else ["model file", *names]
+
+
+def _unchanged_data(path: Path, config: dict) -> str | None:
+    file = config["data"]
+    if file is not None and not (Path(file).is_file() and _digest(Path(file)) == config["data_sha256"]):
+        raise RunDirectoryError(f"the data file {file} of {path} is gone or has changed. Put it back, or fit again.")
+    return file
+
+
+def _digest(file: Path) -> str:
+    total = hashlib.sha256()
+    with file.open("rb") as handle:
+        while block := handle.read(2**20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _restored(path: Path, source: ModuleType, data: xr.Dataset, finished: list[dict]) -> Fit:
     times, x = datasets.as_tensors(data)
-    guide(times, x)  # lets the autoguide meet its sites, so that its parameters exist
-    best = max(state["runs"], key=lambda run: run["elbo"])
+    with torch.random.fork_rng(), pyro.get_param_store().scope():
+        model, guide = build(source, data)
+        guide(times, x)  # lets the autoguide meet its sites, so that its parameters exist
+    best = max(finished, key=lambda run: run["elbo"])
     try:
         model.load_state_dict(best["model"])
         guide.load_state_dict(best["guide"])
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint in {path} does not fit its model.py. Fit again.") from error
-    return Run(path, config, source, data, Fit(model, guide, times, x, training.history_dataset(best["history"]), state["runs"]))
+    return Fit(model, guide, times, x, training.history_dataset(best["history"]), finished)
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON atomically, every number finite or null."""
-    text = json.dumps(_finite(content), indent=1, allow_nan=False)
-    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
-
-
-def update_summary(path: Path, **fields: object) -> dict:
-    """Merge fields into `summary.json` and return it whole; unknown so far is null."""
-    summary_file = path / "summary.json"
-    summary = json.loads(summary_file.read_text()) if summary_file.is_file() else empty_summary()
-    summary |= _finite(fields)
-    write_json(summary_file, summary)
-    return summary
-
-
-def empty_summary() -> dict:
-    """`summary.json` before anything is known: every field of the schema, null."""
-    shape = {
-        "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
-        "temperature": ("mean", "q05", "q95", "contraction"),
-        "occupancy": ("sampled", "energy", "harmonic", "data"),
-        "rates": ("eyring_kramers", "simulated", "counted"),
-        "dwell": ("simulated", "counted"),
-        "discretisation": ("max_curvature_step", "ok"),
-        "verdict": ("kinetics_agree", "messages"),
-    }
-    flat = ("heldout_elbo_per_observation", "seconds", "steps", "states", "minima", "decoded_minima", "barriers_kT")
-    empty = dict.fromkeys(flat) | {name: dict.fromkeys(fields) for name, fields in shape.items()}
-    return {"schema": SCHEMA} | empty | {"warnings": []}
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _finite(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
-
-
-def settings(data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str) -> dict:
-    """What a run directory remembers of the command that made it."""
-    schedule = replace(BUDGETS[budget], minutes=minutes)
-    source = None if data is None else str(data.resolve())
-    return {"data": source, "seed": seed, "restarts": restarts, "schedule": asdict(schedule)}
+# What is done in it
 
 
 def fit(path: Path, source: ModuleType, data: xr.Dataset, config: dict) -> Fit:
     """Build the model file's model and guide from the seed, and fit them with checkpoints in the run directory."""
+    schedule = Schedule(**config["schedule"])
     torch.manual_seed(config["seed"])
-    model, guide = source.build(data)
+    model, guide = build(source, data)
     return training.fit(
         model,
         guide,
         data,
-        Schedule(**config["schedule"]),
+        schedule,
         seed=config["seed"],
         restarts=config["restarts"],
         checkpoint=path / "checkpoint.pt",
         resume=True,
+        every=max(1, schedule.steps // CHECKPOINTS),
     )
 
 
-def record_fit(path: Path, fitted: Fit, warned: Iterable[str]) -> dict:
+def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
-    history = fitted.history
-    write_atomically(path / "history.csv", lambda file: history.to_dataframe().to_csv(file))
+    write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
     posterior = fitted.inference_data(draws=50)
     save_inference_data(posterior, path / "posterior.nc")
-    elbo = fitted.elbo()
-    return update_summary(
-        path,
-        elbo={name: elbo[name] for name in ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation")},
-        seconds=float(history["seconds"][-1]),
-        steps=history.sizes["step"],
-        temperature=_temperature(fitted, posterior),
-        warnings=list(warned),
-    )
+    return summary.update(path, warned, **summary.of_fit(fitted, posterior))
 
 
-def record_landscape(path: Path, story: xr.Dataset) -> dict:
+def record_landscape(path: Path, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
     """Write `landscape.nc` and the landscape's part of `summary.json`; returns the summary."""
     write_atomically(path / "landscape.nc", lambda file: story.to_netcdf(file, engine="h5netcdf"))
-    occupancy = {route: story[f"occupancy_{route}"].values for route in ("energy", "harmonic", "data")}
-    return update_summary(
-        path,
-        states=story.sizes["state"],
-        occupancy={"sampled": None} | occupancy,
-        minima=story["position"].values,
-        decoded_minima=story["decoded"].values,
-        discretisation={"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
-    )
-
-
-def _temperature(fitted: Fit, posterior: Results) -> dict:
-    draws = posterior["posterior"].get("temperature")
-    if draws is None:
-        return {"mean": fitted.temperature, "q05": None, "q95": None, "contraction": None}
-    low, high = np.quantile(draws, [0.05, 0.95])
-    return {"mean": float(draws.mean()), "q05": low, "q95": high, "contraction": None}
+    return summary.update(path, warned, **summary.of_landscape(story))

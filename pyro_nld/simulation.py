@@ -1,4 +1,4 @@
-"""Long or fine simulation of any dynamics with torchsde's solvers and Brownian paths: the independent check of our steps."""
+"""Simulation of any dynamics with torchsde's solvers and Brownian paths: the independent check of our steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torchsde
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import ShapeError, TimeGridError
+from ._checks import PriorError, ShapeError, TimeGridError
 from .dynamics import Dynamics
 
 
@@ -47,6 +47,7 @@ def simulate(
 
     Raises
     ------
+    PriorError: a quantity or weight of the dynamics is random.
     ShapeError: `initial` does not have the dynamics' number of state axes.
     TimeGridError: times do not increase, or dt is not positive.
 
@@ -54,8 +55,11 @@ def simulate(
     ----------
     X. Li et al., Scalable gradients for stochastic differential equations, AISTATS 2020 (torchsde).
     """
+    _require_numbers(dynamics)
     if initial.shape[-1] != dynamics.state:
-        raise ShapeError(f"initial states need {dynamics.state} axes: got {initial.shape[-1]}. Underdamped states are (q, p).")
+        raise ShapeError(
+            f"initial states need {dynamics.state} axes: got {initial.shape[-1]}. Underdamped states are (q, p)."
+        )
     if not bool((times.diff() > 0).all()) or dt <= 0:
         raise TimeGridError(f"times must increase and dt be positive: got dt = {dt}. Sort the times.")
     noise = torchsde.BrownianInterval(
@@ -65,3 +69,12 @@ def simulate(
     with torch.no_grad():
         path = torchsde.sdeint(_AsSDE(dynamics), initial, times, bm=noise, method=method, dt=dt)
     return path.transpose(0, 1)
+
+
+def _require_numbers(dynamics: Dynamics) -> None:
+    # A random quantity would be drawn anew at every evaluation of the drift.
+    for part in dynamics.modules():
+        for name in getattr(part, "_pyro_samples", ()):
+            raise PriorError(
+                f"a simulation needs numbers: {name} is random. Assign one, for example dynamics.{name} = 1.0."
+            )

@@ -89,7 +89,11 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         error = float(abs(story["occupancy_harmonic"] - truth["occupancy"]).sum())
         lines.append(f"accuracy against the true states {100 * float(truth['accuracy']):.2f} %")
         lines.append(f"ℓ1 error of the harmonic occupancies {error:.3f}")
-    verdict = "fine" if story.attrs["ok"] else f"too coarse for landscape numbers: use substeps = {story.attrs['substeps_needed']}"
+    verdict = (
+        "fine"
+        if story.attrs["ok"]
+        else f"too coarse for landscape numbers: use substeps = {story.attrs['substeps_needed']}"
+    )
     lines.append(f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {verdict}")
     return "\n".join(lines)
 
@@ -101,4 +105,6 @@ def _numbers(values: xr.DataArray, digits: int) -> list[str]:
 def _aligned(columns: dict[str, list[str]]) -> str:
     widths = {name: max(len(name), *(len(cell) for cell in cells)) for name, cells in columns.items()}
     rows = [list(columns), *([*row] for row in zip(*columns.values(), strict=True))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths.values(), strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths.values(), strict=True)) for row in rows
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ._checks import CheckpointError, FitError
+from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
-from .datasets import as_tensors
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO
@@ -67,7 +68,9 @@ class Schedule:
 class Trainer:
     """One running fit: all that a checkpoint holds, and `advance`."""
 
-    def __init__(self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule) -> None:
+    def __init__(
+        self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule
+    ) -> None:
         self.model, self.guide, self.schedule = model, guide, schedule
         self.times, self.x = data
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
@@ -128,8 +131,10 @@ class Trainer:
                 f"the loss stays non-finite after {PATIENCE} returns to a good state (step {self.step}). Lower the "
                 "learning rate, use more substeps, or look for extreme values in the data."
             )
-        for part, good in zip((self.model, self.guide, self.optimizer), copy.deepcopy(self.good), strict=True):
-            part.load_state_dict(good)
+        model, guide, optimizer = copy.deepcopy(self.good)
+        self.model.load_state_dict(model)
+        self.guide.load_state_dict(guide)
+        self.optimizer.load_state_dict(optimizer)
         self.slowdown *= 0.5
 
     def state(self) -> dict:
@@ -156,7 +161,9 @@ class Trainer:
             for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
                 part.load_state_dict(state[name])
         except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"the checkpoint belongs to another model: {error}. Build the model it was made with.") from error
+            raise CheckpointError(
+                f"the checkpoint belongs to another model: {error}. Build the model it was made with."
+            ) from error
         self.good, self.history = state["good"], state["history"]
         self.slowdown, self.failures, self.elapsed = state["progress"]
         torch.set_rng_state(state["generator"])
@@ -219,13 +226,31 @@ def fit(
                 if path is not None:
                     save_checkpoint({"initial": initial, "runs": runs, "current": current}, path)
 
-            _train(trainer, keep, every, progress, name)
+            stopped = False
+            try:
+                _train(trainer, keep, every, progress, name)
+            except KeyboardInterrupt:
+                if path is not None:
+                    raise
+                warnings.warn(f"stopped by hand after {trainer.step} of {schedule.steps} steps", stacklevel=2)
+                stopped = True
             runs.append(_finish(trainer))
             keep(None)
+            if stopped:
+                break
     best = max(runs, key=lambda run: run["elbo"])
     model.load_state_dict(best["model"])
     guide.load_state_dict(best["guide"])
-    return Fit(model, guide, times, x, history_dataset(best["history"]), runs)
+    result = Fit(model, guide, times, x, history_dataset(best["history"]), runs)
+    _check_step(result)
+    return result
+
+
+def _check_step(result: Fit) -> None:
+    """Warn when the steps were too coarse for the landscape; a fit without wells is the reader's to judge."""
+    if hasattr(result.model.dynamics, "potential"):
+        with contextlib.suppress(FitError):
+            result.discretisation()
 
 
 def history_dataset(history: Tensor) -> xr.Dataset:
@@ -236,17 +261,12 @@ def history_dataset(history: Tensor) -> xr.Dataset:
 
 def _train(trainer: Trainer, keep: Callable[[dict | None], None], every: int, progress: bool, name: str) -> None:
     with tqdm(total=trainer.schedule.steps, initial=trainer.step, desc=name, disable=not progress, unit="step") as bar:
-        try:
-            while not trainer.done:
-                if trainer.step % every == 0:
-                    keep(trainer.state())
-                trainer.advance()
-                bar.update()
-                bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
-        except KeyboardInterrupt:
-            if path is not None:
-                raise
-            warnings.warn(f"stopped by hand after {trainer.step} of {trainer.schedule.steps} steps", stacklevel=3)
+        while not trainer.done:
+            if trainer.step % every == 0:
+                keep(trainer.state())
+            trainer.advance()
+            bar.update()
+            bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
 
 
 def _finish(trainer: Trainer) -> dict:
@@ -264,7 +284,7 @@ def _finish(trainer: Trainer) -> dict:
     }
 
 
-def _start_anew(model: nn.Module, guide: nn.Module, initial: tuple[dict, dict], seed: int) -> None:
+def _start_anew(model: nn.Module, guide: nn.Module, initial: list[dict], seed: int) -> None:
     """Back to the first state, then fresh random weights; inner modules first, since outer ones may rescale them."""
     torch.manual_seed(seed)
     for module, state in zip((model, guide), initial, strict=True):

@@ -208,7 +208,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], object], type[NLDError], str]] = {
     ),
     "means without channels": (lambda: three_state(means=[0.0, 1.0, 2.0]), ShapeError, "got (3,)"),
     "covariance not symmetric": (
-        lambda: three_state(transition=GOOD, covariances=UNIT + [[0, 0.1], [0, 0]]),
+        lambda: three_state(transition=GOOD, covariances=UNIT + np.array([[0, 0.1], [0, 0]])),
         PriorError,
         "covariances must be symmetric and positive definite: state 0 is not. Correct it.",
     ),
