@@ -1,0 +1,134 @@
+"""Controls: shapes, what they may read, how close to the prior they start, and that they speak no units."""
+
+import pytest
+import torch
+from torch import nn
+
+import pyro_nld as nld
+from pyro_nld.controls import AffineControl, NeuralControl
+from pyro_nld.paths import refine
+
+CONTEXT, SUBSTEPS, SEQUENCES, TIMES = 4, 3, 2, 5
+CONTROLS = {"affine": AffineControl, "neural": NeuralControl}
+DYNAMICS = {
+    "overdamped": lambda: nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.3),
+    "underdamped": lambda: nld.UnderdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.3, 0.4),
+}
+
+
+@pytest.fixture(params=DYNAMICS, ids=list(DYNAMICS))
+def dynamics(request):
+    return DYNAMICS[request.param]().double()
+
+
+@pytest.fixture(params=CONTROLS, ids=list(CONTROLS))
+def control(request, dynamics):
+    return prepared(CONTROLS[request.param](), dynamics)
+
+
+def prepared(control, dynamics):
+    torch.manual_seed(7)
+    control.prepare(CONTEXT, dynamics, SUBSTEPS)
+    return control.double()
+
+
+def inputs():
+    draw = torch.Generator().manual_seed(8)
+    contexts = torch.randn(SEQUENCES, TIMES, CONTEXT, generator=draw, dtype=torch.float64)
+    return contexts, 0.02 + 0.1 * torch.rand(SEQUENCES, TIMES - 1, generator=draw, dtype=torch.float64)
+
+
+def path(control, dynamics, contexts, gaps):
+    times = nn.functional.pad(gaps.cumsum(-1), (1, 0))
+    integrator = nld.EulerMaruyama() if dynamics.state == dynamics.latent else nld.BAOA()
+    initial = torch.full((SEQUENCES, dynamics.state), 0.2, dtype=torch.float64)
+    grid = refine(times, SUBSTEPS)
+    posterior = nld.ControlledPath(dynamics, integrator, initial, grid, control.plan(contexts, gaps))
+    return posterior, nld.LangevinPath(dynamics, integrator, initial, grid)
+
+
+def test_a_plan_covers_every_substep(control, dynamics):
+    posterior, _ = path(control, dynamics, *inputs())
+    assert posterior.rsample().shape == (SEQUENCES, (TIMES - 1) * SUBSTEPS, dynamics.state)
+
+
+def force(control, dynamics, contexts, gaps):
+    posterior, _ = path(control, dynamics, contexts, gaps)
+    return posterior.force(torch.zeros(SEQUENCES, (TIMES - 1) * SUBSTEPS, dynamics.state, dtype=torch.float64))
+
+
+def test_every_substep_has_a_force_of_its_own(control, dynamics):
+    """The exact posterior's control is a sawtooth inside every interval: one value per interval would not do."""
+    inside = force(control, dynamics, *inputs()).unflatten(1, (TIMES - 1, SUBSTEPS))
+    assert bool((inside.diff(dim=2).abs() > 1e-9).all())
+
+
+@pytest.mark.parametrize("time", range(TIMES))
+def test_an_interval_reads_the_contexts_at_both_of_its_ends(control, dynamics, time):
+    contexts, gaps = inputs()
+    before = force(control, dynamics, contexts, gaps)
+    contexts[:, time] += 1.0
+    moved = (force(control, dynamics, contexts, gaps) - before).abs().amax((0, 2)).unflatten(0, (TIMES - 1, SUBSTEPS))
+    expected = torch.tensor([interval in (time - 1, time) for interval in range(TIMES - 1)])
+    assert torch.equal((moved > 1e-9).all(-1), expected)
+    assert torch.equal((moved > 1e-9).any(-1), expected)
+
+
+def test_a_part_of_a_plan_is_that_part(control, dynamics):
+    posterior, _ = path(control, dynamics, *inputs())
+    origins = posterior.rsample()
+    index = torch.tensor([1, 4, 9])
+    part = posterior._at(index)
+    torch.testing.assert_close(part.force(origins[:, index]), posterior.force(origins)[:, index])
+    whole = torch.as_tensor(posterior.ratio).expand(SEQUENCES, (TIMES - 1) * SUBSTEPS, 2)
+    torch.testing.assert_close(torch.as_tensor(part.ratio).expand(SEQUENCES, 3, 2), whole[:, index])
+
+
+def test_every_parameter_learns(control, dynamics):
+    posterior, prior = path(control, dynamics, *inputs())
+    value = posterior.rsample()
+    (posterior.kl_along(prior, value).sum() + value.square().sum()).backward()
+    assert all(parameter.grad is not None and bool((parameter.grad != 0).any()) for parameter in control.parameters())
+
+
+def test_neural_control_starts_at_the_prior_as_its_gain_vanishes(dynamics):
+    control = prepared(NeuralControl(gain=0.0), dynamics)
+    posterior, prior = path(control, dynamics, *inputs())
+    value = posterior.sample()
+    torch.testing.assert_close(posterior.log_prob(value), prior.log_prob(value))
+    torch.testing.assert_close(posterior.kl_along(prior, value), torch.zeros(SEQUENCES, dtype=torch.float64))
+
+
+def test_neural_control_starts_with_small_weights_also_when_started_anew(dynamics):
+    control = prepared(NeuralControl(gain=0.2), dynamics)
+    for _ in range(2):
+        assert control.inner.weight.abs().max().item() <= 0.2 / control.hidden**0.5
+        for part in reversed(list(control.modules())):
+            getattr(part, "reset_parameters", lambda: None)()
+
+
+def test_affine_control_starts_with_gains_inside_and_noise_near_the_prior(dynamics):
+    control = prepared(AffineControl(), dynamics)
+    plan = control.plan(*inputs())
+    assert len(plan.gains) == dynamics.state // dynamics.latent
+    for gain in plan.gains:
+        assert bool(((gain > 0.15) & (gain < 0.45)).all())
+    assert bool(((plan.ratio > 0.9) & (plan.ratio < 1)).all())
+
+
+@pytest.mark.parametrize(("time", "friction"), [(10.0, 1.0), (1.0, 3.0), (0.01, 7.0)])
+def test_an_affine_step_closes_the_same_share_of_a_gap_in_any_unit(time, friction):
+    """t → s t, γ → r γ with T and U left alone: paths stay in the same place, for gains are free of units."""
+    control = prepared(AffineControl(), DYNAMICS["overdamped"]())
+    plan = control.plan(*inputs())
+
+    def mean(dynamics, gaps):
+        grid = refine(nn.functional.pad(gaps.cumsum(-1), (1, 0)), SUBSTEPS)
+        initial = torch.full((SEQUENCES, 2), 0.2, dtype=torch.float64)
+        posterior = nld.ControlledPath(dynamics, nld.EulerMaruyama(), initial, grid, plan)
+        return posterior.plan.draw(posterior, torch.zeros(SEQUENCES, (TIMES - 1) * SUBSTEPS, 2).double())[0]
+
+    gaps = inputs()[1]
+    one = mean(nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.0).double(), gaps)
+    other = mean(nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, friction).double(), time * gaps)
+    torch.testing.assert_close(one, other)
