@@ -112,6 +112,10 @@ class NeuralControl(Control):
         self.from_state = nn.Linear(dynamics.state, self.hidden, bias=False)
         self.inner = nn.Linear(self.hidden, self.hidden)
         self.outer = nn.Linear(self.hidden, dynamics.latent)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scale down what the layers have just drawn for themselves."""
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.mul_(self.gain)

@@ -94,8 +94,13 @@ class OrthonormalDecoder(Decoder):
                 f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes."
             )
         super().__init__(latent, channels, standardise)
-        self.raw = nn.Parameter(torch.randn(channels, latent))
+        self.raw = nn.Parameter(torch.empty(channels, latent))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A random rotation."""
+        nn.init.normal_(self.raw)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
         """B + Q q, with Q the orthonormal factor of an unconstrained matrix."""
