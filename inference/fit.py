@@ -6,42 +6,36 @@
 Without --data the model file's own simulation is fitted. Ctrl-C keeps the last checkpoint; --resume goes on from it.
 """
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from pyro_nld import plots, runs
-from pyro_nld.command_line import recipe
+from pyro_nld import command_line, model_files, plots, runs
 
 
-@recipe
 def main(
     model: Annotated[Path, typer.Argument(help="Model file, for example models/three_state_switching.py.")],
     out: Annotated[Path, typer.Option(help="Run directory to make (or to go on in, with --resume).")],
     data: Annotated[Path | None, typer.Option(help="Data file: .npz, .nc, .csv or .parquet.")] = None,
-    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Fit MODEL to data and write the run directory OUT."""
-    config = runs.settings(data, seed, restarts, minutes, budget)
-    source = runs.load_model_file(model)
-    series = runs.load_data(source, config["data"], seed)
-    with runs.claimed(out), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        runs.create(out, model, config, resume)
-        fit = runs.fit(out, source, series, config)
-        summary = runs.record_fit(out, fit, {str(warning.message) for warning in caught})
-        plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
-    for message in summary["warnings"]:
-        print(f"warning: {message}")
+    """Fit MODEL to data and write the run directory --out."""
+    with command_line.noted() as warned:
+        config = runs.settings(data, seed, restarts, minutes, budget)
+        source = model_files.load_model_file(model)
+        series = model_files.load_data(source, data, seed)
+        with runs.opened(out, model, config, resume):
+            fit = runs.fit(out, source, series, config)
+            plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
+            summary = runs.record_fit(out, fit, warned)
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")
     print(f"Wrote {out}. Next: python inference/landscape.py {out}")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command_line.run(main)

@@ -150,8 +150,8 @@ def plane(points: Tensor, wells: xr.Dataset | None = None) -> xr.Dataset:
     `origin (latent)`, `axes (axis, latent)`, orthonormal; one axis where there is one latent axis.
     """
     cloud = points.detach().double().reshape(-1, points.shape[-1]).numpy()
-    centres = None if wells is None else wells["position"].values
-    spanning = centres is not None and len(centres) > 2 and np.linalg.matrix_rank(centres - centres.mean(0), 1e-3) > 1
+    centres = cloud[:0] if wells is None else wells["position"].values
+    spanning = len(centres) > 2 and np.linalg.matrix_rank(centres - centres.mean(0), 1e-3) > 1
     basis = centres if spanning else cloud
     origin = basis.mean(0)
     axes = np.linalg.svd(basis - origin, full_matrices=False)[2][:2]

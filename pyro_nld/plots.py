@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -165,13 +166,13 @@ def _window(cloud: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndar
     return low - margin, high + margin
 
 
-def _mark(axes: object, centres: np.ndarray) -> None:
+def _mark(axes: Axes, centres: np.ndarray) -> None:
     for state, centre in enumerate(centres):
         axes.plot(*centre, "o", ms=11, color=STATE_COLOURS[state % len(STATE_COLOURS)], mec="white")
         axes.annotate(str(state), centre, color="white", ha="center", va="center", fontsize=8)
 
 
-def _bar(axes: object, times: np.ndarray, labels: np.ndarray, name: str) -> None:
+def _bar(axes: Axes, times: np.ndarray, labels: np.ndarray, name: str) -> None:
     colours = ListedColormap([UNDECIDED, *STATE_COLOURS])
     ends = np.append(times, 2 * times[-1] - times[-2])
     shown = np.where(labels < 0, 0, labels % len(STATE_COLOURS) + 1)

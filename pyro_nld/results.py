@@ -108,13 +108,13 @@ class Fit:
             decoder = fixed(self.model.likelihood, self.medians).decoder
             return decoder(points.to(decoder.loc.dtype))
 
-    def landscape(self, seed: int = 0, **options: object) -> xr.Dataset:
+    def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: states, energies, curvatures, occupancies, decoded means.
 
         Parameters
         ----------
         seed: of the posterior draw that the search starts from.
-        options: passed to `landscape.minima`.
+        min_barrier: see `landscape.minima`, kT.
 
         Returns
         -------
@@ -127,14 +127,16 @@ class Fit:
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
         dynamics, points = self.dynamics, self.encoded(seed=seed)
-        wells = landscape.minima(dynamics.potential, points, temperature=self.temperature, **options)
+        wells = landscape.minima(dynamics.potential, points, temperature=self.temperature, min_barrier=min_barrier)
         labels = landscape.basins(dynamics.potential, wells, points)
         shares = landscape.occupancy(wells, self.temperature, labels)
         check = self.discretisation(wells)
         decoded = self.decode(torch.as_tensor(wells["position"].values))
-        return wells.assign(
-            {f"occupancy_{route}": shares[route] for route in shares}, decoded=(("state", "channel"), decoded.numpy())
-        ).assign_attrs(temperature=self.temperature, time_unit=self.time_unit, substeps=self.model.substeps, **check)
+        found = {f"occupancy_{route}": shares[route] for route in shares} | {
+            "decoded": (("state", "channel"), decoded.numpy())
+        }
+        units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
+        return wells.assign(found).assign_attrs(units | check)
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
         """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,12 +22,11 @@ import torch
 import xarray as xr
 
 from . import datasets, summary, training
-from ._checks import CheckpointError, DataError, NLDError, RunDirectoryError
+from ._checks import CheckpointError, DataError, RunDirectoryError
 from ._files import write_atomically
 from .checkpoints import load_checkpoint
-from .guide import AmortizedGuide
 from .inference_data import save_inference_data
-from .model import LatentLangevin
+from .model_files import build, load_data, load_model_file
 from .results import Fit
 from .training import Schedule
 
@@ -51,70 +48,6 @@ class Run(NamedTuple):
     source: ModuleType
     data: xr.Dataset
     fit: Fit
-
-
-# What goes into a run
-
-
-def load_model_file(path: Path) -> ModuleType:
-    """Execute a model file by path and return its names: `PRIORS`, `build(data)`, `simulate(seed)`.
-
-    Raises
-    ------
-    DataError: there is no such file, it fails, or a name is missing.
-    """
-    if not path.is_file() or path.suffix != ".py":
-        raise DataError(f"{path} is no model file: expected an existing .py file. Look into models/ for examples.")
-    spec = importlib.util.spec_from_file_location(f"model_file_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # noqa: PT018  # a .py file has both
-    source = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = source  # dataclasses of a file look their module up
-    with _blaming(path):
-        spec.loader.exec_module(source)
-    missing = [name for name in ("PRIORS", "build", "simulate") if not hasattr(source, name)]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}: a model file has PRIORS, build(data) and simulate(seed).")
-    return source
-
-
-def build(source: ModuleType, data: xr.Dataset) -> tuple[LatentLangevin, AmortizedGuide]:
-    """The model and guide of a model file for `data`.
-
-    Raises
-    ------
-    DataError: the file's `build` fails or returns something else.
-    """
-    with _blaming(source.__file__):
-        pair = source.build(data)
-    if not (isinstance(pair, tuple) and [type(part) for part in pair] == [LatentLangevin, AmortizedGuide]):
-        raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend the file.")
-    return pair
-
-
-def load_data(source: ModuleType, path: str | Path | None, seed: int) -> xr.Dataset:
-    """The data file at `path`, or the model file's own simulation when there is none."""
-    if path is not None:
-        return datasets.load(path)
-    with _blaming(source.__file__):
-        return source.simulate(seed)
-
-
-@contextmanager
-def _blaming(file: str | Path | None) -> Iterator[None]:
-    """Say which file of the user's fails, and where; errors of this library speak for themselves."""
-    try:
-        yield
-    except NLDError:
-        raise
-    except (Exception, SystemExit) as error:  # a user's file may fail in any way
-        step = error.__traceback__
-        lines = []
-        while step is not None:
-            if step.tb_frame.f_code.co_filename == str(file):
-                lines.append(step.tb_lineno)
-            step = step.tb_next
-        place = f" (line {lines[-1]})" if lines else ""
-        raise DataError(f"{file} fails{place}: {type(error).__name__}: {error}. Mend the file.") from error
 
 
 # The directory

@@ -260,7 +260,14 @@ def history_dataset(history: Tensor) -> xr.Dataset:
 
 
 def _train(trainer: Trainer, keep: Callable[[dict | None], None], every: int, progress: bool, name: str) -> None:
-    with tqdm(total=trainer.schedule.steps, initial=trainer.step, desc=name, disable=not progress, unit="step") as bar:
+    with tqdm(
+        total=trainer.schedule.steps,
+        initial=trainer.step,
+        desc=name,
+        disable=not progress,
+        unit="step",
+        mininterval=1.0,
+    ) as bar:
         while not trainer.done:
             if trainer.step % every == 0:
                 keep(trainer.state())
