@@ -22,6 +22,8 @@ STARTS = 2000  # points that flow in search of minima
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
 LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
+FAR = 1e3  # times the largest start: whoever gets there has escaped
+MANY = 500  # clusters of ends polished at most
 IMAGES = 25  # points of a string between two minima
 
 
@@ -52,13 +54,14 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     points = starts.detach().double().reshape(-1, starts.shape[-1])
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
     ends = _descend(exact, points)
-    found = _merge(exact, _polish(exact, ends))
+    ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
+    found = _merge(exact, _polish(exact, ends) if len(ends) else ends)
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
     reached = torch.where(nearest.amin(1) < found.reach, nearest.argmin(1), -1)
     state = _joined(exact, found, temperature, min_barrier)
-    return _described(exact, found.position, state, reached)
+    return _described(exact, found.position, state, reached, len(points))
 
 
 class _Found(NamedTuple):
@@ -175,47 +178,57 @@ def _in_double(potential: Energy) -> Energy:
     return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
 
 
-def _descend(potential: Energy, points: Tensor, steps: int = 3000) -> Tensor:
-    """Follow −∇U with a step of each point's own: longer after a step down, a quarter after a step up."""
-    ends = points.clone()
-    active = torch.arange(len(ends))
-    rate = torch.full((len(ends),), 1e-2, dtype=ends.dtype)
+class _Flow:
+    """Points on their way down −∇U: Heun's method, each point with a step of its own.
+
+    A step is kept when it differs from Euler's by less than a tenth of its length. Merely asking for a lower energy
+    would let points jump over ridges into the wrong basin.
+    """
+
+    def __init__(self, potential: Energy, points: Tensor) -> None:
+        self.potential, self.here = potential, points.clone()
+        self.which = torch.arange(len(points))
+        self.rate = torch.full((len(points), 1), 1e-3, dtype=points.dtype)
+
+    def advance(self) -> Tensor:
+        """One step of every point; returns the norms of the gradients it started from."""
+        slope = gradient(self.potential, self.here)
+        ahead = gradient(self.potential, self.here - self.rate * slope)
+        steepness = slope.norm(dim=-1, keepdim=True)
+        deviation = 0.5 * (ahead - slope).norm(dim=-1, keepdim=True) / steepness.clamp(min=1e-300)
+        self.here = torch.where(deviation < 0.1, self.here - 0.5 * self.rate * (slope + ahead), self.here)
+        self.rate = self.rate * (0.05 / deviation.clamp(min=1e-6)).sqrt().clamp(0.2, 2.0)
+        return steepness.squeeze(-1)
+
+    def keep(self, chosen: Tensor) -> None:
+        """Go on with these points alone."""
+        self.which, self.here, self.rate = self.which[chosen], self.here[chosen], self.rate[chosen]
+
+
+def _descend(potential: Energy, points: Tensor, steps: int = 2000) -> Tensor:
+    """Follow −∇U until the gradient is small."""
+    ends, flow = points.clone(), _Flow(potential, points)
     with torch.no_grad():
-        energy = potential(ends)
         for _ in range(steps):
-            if not len(active):
+            if not len(flow.which):
                 break
-            here, slope = ends[active], gradient(potential, ends[active])
-            trial = here - rate[active, None] * slope
-            height = potential(trial)
-            down = height < energy[active]
-            ends[active] = torch.where(down[:, None], trial, here)
-            energy[active] = torch.where(down, height, energy[active])
-            rate[active] *= torch.where(down, 1.3, 0.25)
-            moving = (slope.norm(dim=-1) > 1e-4) & (rate[active] > 1e-12)
-            active = active[moving]
+            steepness = flow.advance()
+            ends[flow.which] = flow.here
+            flow.keep((steepness > 1e-3) & flow.here.isfinite().all(-1))
     return ends
 
 
-def _settle(potential: Energy, cores: list[_Core], points: Tensor, steps: int = 3000) -> Tensor:
-    """Flow a chunk until every point is inside a core; points that are in drop out at once."""
-    label = torch.full((len(points),), -1)
-    active, here = torch.arange(len(points)), points.clone()
-    rate = torch.full((len(points),), 1e-2, dtype=points.dtype)
+def _settle(potential: Energy, cores: list[_Core], points: Tensor, steps: int = 2000) -> Tensor:
+    """Follow −∇U until every point is inside a core; points that are in drop out at once."""
+    label, flow = torch.full((len(points),), -1), _Flow(potential, points)
     with torch.no_grad():
-        energy = potential(here)
         for _ in range(steps):
-            inside = _core_of(cores, here)
-            label[active[inside >= 0]] = inside[inside >= 0]
-            keep = (inside < 0) & here.isfinite().all(-1)
-            active, here, rate, energy = active[keep], here[keep], rate[keep], energy[keep]
-            if not len(active):
+            inside = _core_of(cores, flow.here)
+            label[flow.which] = inside
+            flow.keep((inside < 0) & flow.here.isfinite().all(-1))
+            if not len(flow.which):
                 break
-            trial = here - rate[:, None] * gradient(potential, here)
-            height = potential(trial)
-            down = height <= energy
-            here, energy = torch.where(down[:, None], trial, here), torch.where(down, height, energy)
-            rate = rate * torch.where(down, 1.3, 0.25)
+            flow.advance()
     return label
 
 
@@ -274,7 +287,7 @@ def _core_of(cores: list[_Core], points: Tensor) -> Tensor:
 def _polish(potential: Energy, ends: Tensor, steps: int = 50) -> Tensor:
     """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped."""
     spread = float(ends.std(0).norm()) if len(ends) > 1 else 1.0
-    points = _distinct(ends, 1e-2 * spread + 1e-9)
+    points = _distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
     for _ in range(steps):
         slope, matrix = gradient(potential, points).detach(), hessian(potential, points)
         value, vector = torch.linalg.eigh(matrix)
@@ -354,7 +367,7 @@ def _evenly(strings: Tensor, share: Tensor) -> Tensor:
     return at(upper - 1) * (1 - weight) + at(upper) * weight
 
 
-def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor) -> xr.Dataset:
+def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor, starts: int) -> xr.Dataset:
     """The Dataset of `minima`: the deepest dent speaks for its state."""
     counts = torch.stack(
         [(owner[reached.clamp(min=0)] == k).logical_and(reached >= 0).sum() for k in range(len(dents))]
@@ -364,7 +377,7 @@ def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor)
     position = dents[states]
     with torch.no_grad():
         energy = potential(position)
-    share = counts[states].double() / len(reached)
+    share = counts[states].double() / starts
     variables = {
         "position": (("state", "latent"), position),
         "energy": ("state", energy),
@@ -375,7 +388,7 @@ def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor)
         "dent_state": ("dent", torch.tensor([number[int(k)] for k in owner])),
     }
     arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
-    return xr.Dataset(arrays, attrs={"unsettled": float((reached < 0).double().mean())})
+    return xr.Dataset(arrays, attrs={"unsettled": 1 - float((reached >= 0).sum()) / starts})
 
 
 def _normalised(log_weight: np.ndarray) -> np.ndarray:

@@ -47,6 +47,8 @@ def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tenso
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         slope = gradient(potential, leaf)
+        if not slope.requires_grad:  # a linear U
+            return z.new_zeros(*z.shape, z.shape[-1])
         rows = [torch.autograd.grad(s.sum(), leaf, retain_graph=True)[0] for s in slope.unbind(-1)]
     matrix = torch.stack(rows, -2)
     return 0.5 * (matrix + matrix.mT)
