@@ -18,11 +18,11 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         fit, data = loaded.fit, loaded.data
         story = fit.landscape()
         segments = segment(fit, wells=story)
-        truth = tables.truth(segments, data)
+        truth = tables.score(segments, data)
         first = fit.positions()[0, 0][fit.times[0].isfinite()]
         pictures = {
             "energy": plots.energy(fit.potential, story, fit.encoded(), first, fit.temperature),
-            "segmentation": plots.segmentation(segments, data["observations"], truth and truth["states"]),
+            "segmentation": plots.segmentation(segments, data["observations"], truth),
         }
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")

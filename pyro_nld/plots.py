@@ -1,4 +1,4 @@
-"""Matplotlib pictures of the library's Datasets; every function returns a Figure and saves nothing."""
+"""Matplotlib pictures of the library's Datasets; every function returns a Figure, and only `save` writes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape
 from ._files import write_atomically
 
+Array = NDArray[np.floating]
+
 STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 """One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""
 
 UNDECIDED = "#DDDDDD"
+ACCENT = "#D55E00"  # the one path among the points
 CEILING = 12  # kT above the deepest well at which an energy picture stops
+CLOUD = 3000  # points shown
+FEW = 4  # channels up to which lines can be told apart
+
+TERMS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -31,31 +41,32 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def loss(history: xr.Dataset) -> Figure:
-    """The terms of the ELBO per observed value against the step, and the norm of the gradient.
+    """The ELBO and its terms per observed value against the step, and what the optimiser did.
 
     Parameters
     ----------
     history: `Fit.history`.
     """
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    terms = {
-        "log_likelihood": "log likelihood",
-        "path_kl": "path KL",
-        "initial_kl": "initial KL",
-        "global_kl": "global KL",
-    }
-    left, middle, right = figure.subplots(1, 3)
-    left.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[0], lw=0.8)
-    left.set(title="log likelihood per value", xlabel="step")
-    for colour, name in zip(STATE_COLOURS[1:], list(terms)[1:], strict=False):
-        if bool((history[name] > 0).any()):
-            middle.semilogy(
-                history["step"], history[name].where(history[name] > 0), color=colour, lw=0.8, label=terms[name]
-            )
-    middle.set(title="KL per value", xlabel="step")
-    middle.legend(frameon=False)
-    right.semilogy(history["step"], history["gradient_norm"], color="0.4", lw=0.8)
-    right.set(title="norm of the gradient", xlabel="step")
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    bound, divergence, optimiser = figure.subplots(1, 3)
+    elbo = history["log_likelihood"] - sum(history[name] for name in TERMS)
+    bound.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[4], lw=0.8, label="log likelihood")
+    bound.plot(history["step"], elbo, color="black", lw=0.8, label="ELBO")
+    if late := elbo.values[len(elbo) // 20 :].tolist():  # the first steps would flatten all that follows
+        lowest, highest = np.nanmin(late), np.nanmax(history["log_likelihood"])
+        bound.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
+    bound.set(title="bound, per observed value", xlabel="step")
+    for colour, (name, label) in zip(STATE_COLOURS, TERMS.items(), strict=False):
+        positive = history[name].where(history[name] > 0)
+        if bool(positive.notnull().any()):
+            divergence.semilogy(history["step"], positive, color=colour, lw=0.8, label=label)
+    divergence.set(title="KL terms, per observed value", xlabel="step")
+    optimiser.semilogy(history["step"], history["gradient_norm"], color="0.4", lw=0.8, label="norm of the gradient")
+    optimiser.semilogy(history["step"], history["learning_rate"], color=ACCENT, lw=1, label="learning rate")
+    optimiser.set(title="optimiser", xlabel="step")
+    for axes in (bound, divergence, optimiser):
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -65,46 +76,41 @@ def energy(
     points: Tensor,
     path: Tensor | None = None,
     temperature: float = 1.0,
-    resolution: int = 120,
+    resolution: int = 150,
 ) -> Figure:
     """U/T on the plane of the minima, with where the data are and one path through them.
 
     Parameters
     ----------
     potential: U.
-    wells: minima, from `landscape.minima`.
+    wells: minima, from `landscape.minima` or `Fit.landscape`.
     points: encoded data, `(point, latent)`: they choose the plane and are shown as a faint cloud.
     path: positions of one sequence, `(time, latent)`, drawn as a line.
     temperature: T, in the unit of U.
     resolution: grid points per axis.
     """
-    plane = landscape.plane(points, wells)
-    cloud, centres = landscape.project(plane, points), landscape.project(plane, wells["position"].values)
-    if cloud.shape[-1] == 1:
-        return _energy_line(potential, wells, cloud, temperature)
+    view = landscape.plane(points, wells)
+    cloud, centres = landscape.project(view, points), landscape.project(view, wells["position"].values)
+    line = None if path is None else landscape.project(view, path)
     low, high = _window(cloud, centres)
-    first, second = (np.linspace(low[i], high[i], resolution) for i in range(2))
-    grid = np.stack(np.meshgrid(first, second), -1)
-    height = _energies(potential, landscape.lift(plane, grid), wells, temperature)
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    levels = np.arange(0, CEILING + 1)
-    filled = axes.contourf(first, second, np.minimum(height, CEILING), levels, cmap="cividis")
-    axes.contour(first, second, height, levels, colors="white", linewidths=0.4, alpha=0.6)
-    axes.plot(*cloud[:2000].T, ".", color="white", ms=1, alpha=0.35)
-    if path is not None:
-        axes.plot(*landscape.project(plane, path).T, color="#D55E00", lw=0.8, label="one sequence")
-        axes.legend(loc="upper right", fontsize=8)
-    _mark(axes, centres)
-    figure.colorbar(filled, label="U/T above the deepest well")
-    axes.set(xlabel="first axis of the plane", ylabel="second axis of the plane", title="energy landscape and data")
-    axes.set_xlim(first[0], first[-1])
-    axes.set_ylim(second[0], second[-1])
+    grid = np.stack(np.meshgrid(*np.linspace(low, high, resolution).T), -1)
+    height = (_energies(potential, landscape.lift(view, grid)) - float(wells["energy"].min())) / temperature
+    if cloud.shape[-1] == 1:
+        _draw_line(axes, grid, height, wells, temperature, cloud, line)
+    else:
+        _draw_plane(axes, grid, height, cloud, line)
+        axes.set(xlabel="along the plane of the minima", ylabel="across", aspect="equal")
+        for state, centre in enumerate(centres):
+            _mark(axes, state, centre)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9, markerscale=4)
+    axes.set_title(_title(wells))
     return figure
 
 
 def segmentation(
-    segments: xr.Dataset, observations: xr.DataArray, states: xr.DataArray | None = None, sequence: int = 0
+    segments: xr.Dataset, observations: xr.DataArray, truth: xr.Dataset | None = None, sequence: int = 0
 ) -> Figure:
     """One sequence: its channels, P(state | data), the labels as a bar, and the truth below where it is known.
 
@@ -112,69 +118,124 @@ def segmentation(
     ----------
     segments: from `segment`.
     observations: `(sequence, time, channel)`.
-    states: true or expert labels `(sequence, time)`, numbered like the segments' states; -1 unknown.
+    truth: from `tables.score`: true or expert labels `states (sequence, time)` in the segments' numbers, -1 unknown.
     sequence: which.
     """
-    rows = 3 if states is None else 4
-    figure = Figure(figsize=(10, 1.6 + 0.9 * rows), layout="constrained")
-    heights = [2.2, 1.4] + [0.35] * (rows - 2)
-    axes = figure.subplots(rows, 1, sharex=True, height_ratios=heights)
     one = segments.isel(sequence=sequence)
-    times = one["times"].values
-    axes[0].plot(times, observations.isel(sequence=sequence), lw=0.6)
-    axes[0].set_ylabel("channels")
-    axes[1].stackplot(times, one["probability"].values.T, colors=STATE_COLOURS)
-    axes[1].set(ylabel="P(state)", ylim=(0, 1))
-    _bar(axes[2], times, one["label"].values, "label")
-    if states is not None:
-        _bar(axes[3], times, states.isel(sequence=sequence).values, "truth")
-    axes[-1].set_xlabel("time")
+    length = int(one["times"].notnull().sum())
+    times, one = one["times"].values[:length], one.isel(time=slice(length))
+    bars = {"label": one["label"].values}
+    if truth is not None:
+        bars["truth"] = truth["states"].isel(sequence=sequence).values[:length]
+    figure = Figure(figsize=(11, 4.4 + 0.35 * len(bars)), layout="constrained")
+    top, middle, *strips = figure.subplots(2 + len(bars), 1, sharex=True, height_ratios=[2.4, 1.4] + [0.35] * len(bars))
+    edges = _edges(times)
+    _draw_channels(top, times, edges, observations.isel(sequence=sequence).values[:length])
+    shares = np.cumsum(np.pad(one["probability"].values, ((0, 0), (1, 0))), -1)
+    for state in range(segments.sizes["state"]):
+        middle.stairs(shares[:, state + 1], edges, baseline=shares[:, state], fill=True, color=_colour(state))
+    middle.set(ylabel="P(state | data)", ylim=(0, 1))
+    for axes, (name, labels) in zip(strips, bars.items(), strict=True):
+        _bar(axes, edges, labels, name)
+    strips[-1].set_xlabel("time")
+    _name_states(figure, segments.sizes["state"], any((labels < 0).any() for labels in bars.values()))
+    top.set_title(f"sequence {sequence}")
     return figure
 
 
-def _energy_line(
-    potential: Callable[[Tensor], Tensor], wells: xr.Dataset, cloud: np.ndarray, temperature: float
-) -> Figure:
-    centres = wells["position"].values[:, :1]
-    low, high = _window(cloud, centres)
-    line = np.linspace(low[0], high[0], 400)[:, None]
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(line, _energies(potential, line, wells, temperature), color=STATE_COLOURS[0])
-    weight, edges = np.histogram(cloud, bins=60, range=(low[0], high[0]))
-    axes.stairs(CEILING / 3 * weight / weight.max(), edges, fill=True, color="0.85", label="encoded data")
-    axes.plot(centres, _energies(potential, centres, wells, temperature), "o", color=STATE_COLOURS[5], label="minima")
-    axes.set(
-        xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.3, CEILING), title="energy landscape"
-    )
-    axes.legend(frameon=False)
-    return figure
+# Energy
 
 
-def _energies(
-    potential: Callable[[Tensor], Tensor], points: np.ndarray, wells: xr.Dataset, temperature: float
-) -> np.ndarray:
+def _draw_plane(axes: Axes, grid: Array, height: Array, cloud: Array, line: Array | None) -> None:
+    levels = np.arange(CEILING + 1)
+    filled = axes.contourf(grid[..., 0], grid[..., 1], height, levels, cmap="Blues_r")
+    axes.contour(grid[..., 0], grid[..., 1], height, levels, colors="0.25", linewidths=0.3)
+    axes.plot(*cloud[:CLOUD].T, ".", color="black", ms=2, mew=0, alpha=0.6, label="encoded data")
+    if line is not None:
+        axes.plot(*line.T, color=ACCENT, lw=0.5, alpha=0.7, label="one sequence")
+    axes.set(xlim=(grid[0, 0, 0], grid[0, -1, 0]), ylim=(grid[0, 0, 1], grid[-1, 0, 1]))
+    axes.figure.colorbar(filled, ax=axes, label="U/T above the deepest well; white is higher")
+
+
+def _draw_line(
+    axes: Axes, grid: Array, height: Array, wells: xr.Dataset, temperature: float, cloud: Array, line: Array | None
+) -> None:
+    depths = (wells["energy"].values - wells["energy"].values.min()) / temperature
+    top = min(CEILING, 1.1 * float(height.max()))
+    weight, edges = np.histogram(cloud, bins=80, range=(grid.min(), grid.max()))
+    axes.stairs(0.35 * top * weight / weight.max(), edges, fill=True, color="0.85", label="encoded data")
+    axes.plot(grid[:, 0], height, color="black", lw=1.2)
+    if line is not None:
+        # Time runs upwards, so that a path on one axis can be followed.
+        clock = np.linspace(0, top, len(line))
+        axes.plot(line[:, 0], clock, color=ACCENT, lw=0.5, alpha=0.7, label="one sequence, in time")
+    for state, (place, depth) in enumerate(zip(wells["position"].values[:, 0], depths, strict=True)):
+        _mark(axes, state, np.array([place, depth]))
+    axes.set(xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.06 * top, top))
+
+
+def _energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:
     with torch.no_grad():
-        energy = potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
-    return (energy - float(wells["energy"].min())) / temperature
+        return potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
 
 
-def _window(cloud: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _window(cloud: Array, centres: Array) -> tuple[Array, Array]:
     low = np.minimum(np.quantile(cloud, 0.001, axis=0), centres.min(0))
     high = np.maximum(np.quantile(cloud, 0.999, axis=0), centres.max(0))
     margin = 0.15 * (high - low)
     return low - margin, high + margin
 
 
-def _mark(axes: Axes, centres: np.ndarray) -> None:
-    for state, centre in enumerate(centres):
-        axes.plot(*centre, "o", ms=11, color=STATE_COLOURS[state % len(STATE_COLOURS)], mec="white")
-        axes.annotate(str(state), centre, color="white", ha="center", va="center", fontsize=8)
+def _title(wells: xr.Dataset) -> str:
+    """How many wells, and the share of the data in each."""
+    count = wells.sizes["state"]
+    title = "one well" if count == 1 else f"{count} wells"
+    shares = wells.get("occupancy_data", wells["share"]).values
+    return title if count == 1 else f"{title}, with " + ", ".join(f"{100 * s:.0f} %" for s in shares) + " of the data"
 
 
-def _bar(axes: Axes, times: np.ndarray, labels: np.ndarray, name: str) -> None:
+def _mark(axes: Axes, state: int, centre: Array) -> None:
+    axes.plot(*centre, "o", ms=13, color=_colour(state), mec="white", zorder=4)
+    axes.annotate(str(state), centre, color="white", ha="center", va="center_baseline", fontsize=9, zorder=5)
+
+
+# Segmentation
+
+
+def _draw_channels(axes: Axes, times: Array, edges: Array, values: Array) -> None:
+    """Lines where they can be told apart, otherwise one row of colours per channel, in its standard deviations."""
+    if values.shape[-1] <= FEW:
+        for shade, channel in zip(np.linspace(0, 0.6, values.shape[-1]), values.T, strict=True):
+            axes.plot(times, channel, lw=0.7, color=str(shade))
+        axes.set_ylabel("observed")
+        return
+    standard = (values - np.nanmean(values, 0)) / np.maximum(np.nanstd(values, 0), np.finfo(float).tiny)
+    rows = np.arange(values.shape[-1] + 1) - 0.5
+    mesh = axes.pcolormesh(edges, rows, standard.T, cmap="RdBu_r", vmin=-3, vmax=3, rasterized=True)
+    axes.set_ylabel("channel")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.figure.colorbar(mesh, ax=axes, label="in its own sd", pad=0.01)
+
+
+def _bar(axes: Axes, edges: Array, labels: NDArray[np.integer], name: str) -> None:
     colours = ListedColormap([UNDECIDED, *STATE_COLOURS])
-    ends = np.append(times, 2 * times[-1] - times[-2])
     shown = np.where(labels < 0, 0, labels % len(STATE_COLOURS) + 1)
-    axes.pcolormesh(ends, [0, 1], shown[None], cmap=colours, vmin=0, vmax=len(STATE_COLOURS), rasterized=True)
-    axes.set(yticks=[], ylabel=name)
+    axes.pcolormesh(edges, [0, 1], shown[None], cmap=colours, vmin=0, vmax=len(STATE_COLOURS), rasterized=True)
+    axes.set(yticks=[])
+    axes.set_ylabel(name, rotation=0, ha="right", va="center")
+
+
+def _name_states(figure: Figure, states: int, undecided: bool) -> None:
+    patches = [Patch(color=_colour(state), label=f"state {state}") for state in range(states)]
+    if undecided:
+        patches.append(Patch(color=UNDECIDED, label="undecided or unknown"))
+    figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
+
+
+def _edges(times: Array) -> Array:
+    """Borders of bars that begin at each time; the last is as wide as the one before."""
+    return np.append(times, 2 * times[-1] - times[-2])
+
+
+def _colour(state: int) -> str:
+    return STATE_COLOURS[state % len(STATE_COLOURS)]

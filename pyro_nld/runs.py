@@ -10,13 +10,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
 import pyro
 import torch
 import xarray as xr
@@ -130,6 +131,12 @@ def load(path: Path) -> Run:
     return Run(path, config, source, data, _restored(path, source, data, state["runs"]))
 
 
+def story(run: Run) -> xr.Dataset:
+    """The landscape of a run as it was recorded, so that its states keep their numbers; read now if it was not."""
+    file = run.path / "landscape.nc"
+    return xr.load_dataset(file, engine="h5netcdf") if file.is_file() else run.fit.landscape()
+
+
 def _create(path: Path, model_file: Path, config: dict) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunDirectoryError(f"{path} exists and is no run directory. Choose another --out.")
@@ -220,3 +227,26 @@ def record_landscape(path: Path, story: xr.Dataset, warned: Iterable[str] = ()) 
     """Write `landscape.nc` and the landscape's part of `summary.json`; returns the summary."""
     write_atomically(path / "landscape.nc", lambda file: story.to_netcdf(file, engine="h5netcdf"))
     return summary.update(path, warned, **summary.of_landscape(story))
+
+
+def require_output(path: Path, suffix: str) -> None:
+    """Refuse a file that cannot be written, before the work is done.
+
+    Raises
+    ------
+    DataError: another suffix, or a folder that does not exist.
+    """
+    if path.suffix != suffix:
+        raise DataError(f"the output must end in {suffix}: got {path}. Rename it.")
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent} must be a directory: there is none. Create it first.")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays to an .npz file, atomically."""
+
+    def write(file: Path) -> None:
+        with file.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+    write_atomically(path, write)

@@ -1,13 +1,21 @@
-"""Tables a person reads in a terminal: the states, and how they compare with a truth that is known."""
+"""What a person reads in a terminal: the states, and how they compare with a truth that is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from . import oracles
 
-def match(labels: np.ndarray, truth: np.ndarray, states: int) -> np.ndarray:
+Labels = NDArray[np.integer]
+
+OCCUPANCIES = {"data": "in the data", "energy": "by energy", "harmonic": "harmonic"}
+"""Routes to an occupancy, and what a table calls them."""
+
+
+def match(labels: Labels, truth: Labels, states: int) -> Labels:
     """The true state that each found state stands for: the assignment that agrees most often; -1 for none.
 
     Parameters
@@ -16,8 +24,7 @@ def match(labels: np.ndarray, truth: np.ndarray, states: int) -> np.ndarray:
     states: number of found states.
     """
     known = (labels >= 0) & (truth >= 0)
-    true_states = int(truth.max()) + 1
-    agree = np.zeros((states, true_states), int)
+    agree = np.zeros((states, int(truth.max(initial=0)) + 1), int)
     np.add.at(agree, (labels[known], truth[known]), 1)
     rows, columns = linear_sum_assignment(-agree)
     partner = np.full(states, -1)
@@ -25,86 +32,127 @@ def match(labels: np.ndarray, truth: np.ndarray, states: int) -> np.ndarray:
     return partner
 
 
-def score(segments: xr.Dataset, truth: xr.DataArray, occupancy: xr.DataArray | None = None) -> xr.Dataset:
-    """How often labels agree with a known truth, after matching the states.
+def score(segments: xr.Dataset, data: xr.Dataset) -> xr.Dataset | None:
+    """How often labels agree with the truth that data carry, after matching the states; None when they carry none.
 
     Parameters
     ----------
     segments: from `segment`.
-    truth: true states `(sequence, time)`, -1 unknown.
-    occupancy: true occupancy by true state; the shares in `truth` when None.
+    data: what was segmented: `states (sequence, time)`, -1 unknown, and perhaps `occupancy` by true state and the
+        parameters of the hidden Markov chain they were drawn from (`datasets.three_state`).
 
     Returns
     -------
     Dataset with `accuracy`, `spread` (standard deviation over sequences), `partner (state)`, `states (sequence, time)`
-    (the truth in the numbers of the found states, -1 without partner) and `occupancy (state)`.
+    (the truth in the numbers of the found states, -1 without partner), `occupancy (state)`; and `best`, the accuracy of
+    the exact posterior with the true parameters, where that is known. An undecided label counts as wrong.
     """
-    labels, known = segments["label"].values, truth.values >= 0
-    partner = match(labels, truth.values, segments.sizes["state"])
-    found = np.full(int(truth.max()) + 2, -1)
+    truth = np.asarray(data["states"]) if "states" in data else np.array([-1])
+    known = truth >= 0
+    if not known.any():
+        return None
+    labels, found_states = segments["label"].values, segments.sizes["state"]
+    partner = match(labels, truth, found_states)
+    found = np.full(int(truth.max()) + 2, -1)  # its last entry answers for an unknown truth, -1
     found[partner[partner >= 0]] = np.flatnonzero(partner >= 0)
-    states = np.where(known, found[truth.values], -1)
-    right = np.where(known, labels == np.where(states < 0, -2, states), np.nan)
-    law = np.bincount(truth.values[known]) / known.sum() if occupancy is None else occupancy.values
-    shares = np.where(partner >= 0, law[np.clip(partner, 0, len(law) - 1)], 0.0)
-    return xr.Dataset(
-        {
-            "accuracy": float(np.nanmean(right)),
-            "spread": float(np.nanmean(right, -1).std()),
-            "partner": ("state", partner),
-            "states": (("sequence", "time"), states),
-            "occupancy": ("state", shares),
-        }
-    )
+    states = found[truth]
+    right = np.where(known, (labels == states) & (states >= 0), np.nan)[known.any(-1)]
+    variables = {
+        "accuracy": float(np.nanmean(right)),
+        "spread": float(np.nanmean(right, -1).std()),
+        "partner": ("state", partner),
+        "states": (("sequence", "time"), states),
+        "occupancy": ("state", _shares(truth[known], data.get("occupancy"), partner)),
+    }
+    best = _best(data, truth, bool(segments.attrs["online"]))
+    return xr.Dataset(variables if best is None else variables | {"best": best}, attrs=segments.attrs)
 
 
 def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """One row per state: depth, occupancies by energy, harmonic and data (and the truth), curvatures.
+    """One row per state: depth, occupancies by every route (and the truth), curvatures.
 
     Parameters
     ----------
     story: `Fit.landscape()`.
     truth: from `score`.
     """
-    depth = (story["energy"] - story["energy"].min()) / story.attrs["temperature"]
+    temperature = story.attrs["temperature"]
     columns = {
         "state": [str(state) for state in range(story.sizes["state"])],
-        "U/T": _numbers(depth, 2),
-        "by energy": _numbers(story["occupancy_energy"], 3),
-        "harmonic": _numbers(story["occupancy_harmonic"], 3),
-        "in the data": _numbers(story["occupancy_data"], 3),
+        "U/T": _numbers((story["energy"] - story["energy"].min()) / temperature, 2),
     }
+    columns |= {title: _numbers(story[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
-    columns["curvature/T"] = [
-        f"{low:.1f} … {high:.1f}" for low, high in story["curvature"].values[:, [0, -1]] / story.attrs["temperature"]
-    ]
+    curvature = story["curvature"].values[:, [0, -1]] / temperature
+    columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
     return _aligned(columns)
 
 
 def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """What to say under the table of states: agreement with the truth, and whether the step was fine enough."""
-    lines = []
+    lines = {}
     if truth is not None:
-        error = float(abs(story["occupancy_harmonic"] - truth["occupancy"]).sum())
-        lines.append(f"accuracy against the true states {100 * float(truth['accuracy']):.2f} %")
-        lines.append(f"ℓ1 error of the harmonic occupancies {error:.3f}")
-    verdict = (
-        "fine"
-        if story.attrs["ok"]
-        else f"too coarse for landscape numbers: use substeps = {story.attrs['substeps_needed']}"
+        lines["labels"] = _agreement(truth)
+        errors = {
+            title: float(abs(story[f"occupancy_{route}"] - truth["occupancy"]).sum())
+            for route, title in OCCUPANCIES.items()
+        }
+        lines["occupancies"] = "ℓ1 error " + ", ".join(f"{error:.3f} {title}" for title, error in errors.items())
+    check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
+    lines["step"] = f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
+    return _listed(lines)
+
+
+def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+    """Time spent in each state, what stayed undecided, and agreement with the truth.
+
+    Parameters
+    ----------
+    segmented: from `segment`. truth: from `score`.
+    """
+    shares = segmented["probability"].mean(("sequence", "time")).values
+    undecided = float(
+        ((segmented["label"] < 0) & segmented["times"].notnull()).sum() / segmented["times"].notnull().sum()
     )
-    lines.append(f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {verdict}")
-    return "\n".join(lines)
+    lines = {
+        "time in each state": ", ".join(f"{share:.3f}" for share in shares),
+        "undecided": f"{100 * undecided:.2f} %",
+    }
+    return _listed(lines if truth is None else lines | {"labels": _agreement(truth)})
+
+
+def _agreement(truth: xr.Dataset) -> str:
+    kind = "online" if truth.attrs["online"] else "offline"
+    line = f"{100 * float(truth['accuracy']):.2f} % right ({kind})"
+    if "best" in truth:
+        line += f"; {100 * float(truth['best']):.2f} % is the best possible, with the true parameters known"
+    return line
+
+
+def _shares(truth: Labels, law: xr.DataArray | None, partner: Labels) -> NDArray[np.floating]:
+    """The true occupancy of each found state; 0 without partner."""
+    every = np.bincount(truth) / len(truth) if law is None else np.asarray(law)
+    return np.where(partner >= 0, every[np.clip(partner, 0, None)], 0.0)
+
+
+def _best(data: xr.Dataset, truth: Labels, online: bool) -> float | None:
+    if not all(name in data for name in oracles.HIDDEN_MARKOV):
+        return None
+    labels = oracles.hmm_posterior(data, online=online)["label"].values
+    return float((labels == truth)[truth >= 0].mean())
 
 
 def _numbers(values: xr.DataArray, digits: int) -> list[str]:
     return [f"{value:.{digits}f}" for value in values.values]
 
 
+def _listed(lines: dict[str, str]) -> str:
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
+
+
 def _aligned(columns: dict[str, list[str]]) -> str:
-    widths = {name: max(len(name), *(len(cell) for cell in cells)) for name, cells in columns.items()}
-    rows = [list(columns), *([*row] for row in zip(*columns.values(), strict=True))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths.values(), strict=True)) for row in rows
-    )
+    widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
+    rows = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

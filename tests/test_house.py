@@ -50,6 +50,8 @@ GRAPH = {
     "report": set(),
     "tables": {"oracles"},
     "command_line": set(),
+    "model_files": {"model", "guide", "datasets"},
+    "summary": {"inference_data", "results"},
 }
 for parts in GRAPH.values():
     parts.update(INTERNAL)

@@ -1,0 +1,73 @@
+"""Model files: a user's Python file with `PRIORS`, `build(data)` and `simulate(seed)`, loaded by path."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import xarray as xr
+from torch import nn
+
+from . import datasets
+from ._checks import DataError, NLDError
+from .guide import AmortizedGuide
+from .model import LatentLangevin
+
+
+def load_model_file(path: Path) -> ModuleType:
+    """Execute a model file by path and return its names: `PRIORS`, `build(data)`, `simulate(seed)`.
+
+    Raises
+    ------
+    DataError: there is no such file, it fails, or a name is missing.
+    """
+    if not path.is_file() or path.suffix != ".py":
+        raise DataError(f"{path} is no model file: expected an existing .py file. Look into models/ for examples.")
+    source = ModuleType(f"model_file_{path.stem}")
+    source.__file__ = str(path)
+    sys.modules[source.__name__] = source  # dataclasses of a file look their module up
+    with _blaming(path):
+        exec(compile(path.read_bytes(), str(path), "exec"), source.__dict__)
+    missing = [name for name in ("PRIORS", "build", "simulate") if not hasattr(source, name)]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}: a model file has PRIORS, build(data) and simulate(seed).")
+    return source
+
+
+def build(source: ModuleType, data: xr.Dataset) -> tuple[LatentLangevin, AmortizedGuide]:
+    """The model and guide of a model file for `data`.
+
+    Raises
+    ------
+    DataError: the file's `build` fails or returns something else.
+    """
+    with _blaming(source.__file__):
+        pair = source.build(data)
+    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
+        raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
+    return pair
+
+
+def load_data(source: ModuleType, path: str | Path | None, seed: int) -> xr.Dataset:
+    """The data file at `path`, or the model file's own simulation when there is none."""
+    if path is not None:
+        return datasets.load(path)
+    with _blaming(source.__file__):
+        return source.simulate(seed)
+
+
+@contextmanager
+def _blaming(file: str | Path | None) -> Iterator[None]:
+    """Say which file of the user's fails, and where; errors of this library speak for themselves."""
+    try:
+        yield
+    except NLDError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        place = f" in line {lines[-1]}" if lines else ""
+        raise DataError(f"{file} fails{place}: {type(error).__name__}: {error}. Mend the file.") from error

@@ -1,0 +1,138 @@
+"""`summary.json`: what a run says of itself in numbers, every one of them finite or null."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ._checks import RunDirectoryError
+from ._files import write_atomically
+from .inference_data import Results
+from .results import Fit
+
+SCHEMA = 1
+FIELDS: dict[str, tuple[str, ...]] = {
+    "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
+    "heldout_elbo_per_observation": (),
+    "seconds": (),
+    "steps": (),
+    "temperature": ("mean", "q05", "q95", "contraction"),
+    "states": (),
+    "occupancy": ("sampled", "energy", "harmonic", "data"),
+    "minima": (),
+    "decoded_minima": (),
+    "barriers_kT": (),
+    "rates": ("eyring_kramers", "simulated", "counted"),
+    "dwell": ("simulated", "counted"),
+    "discretisation": ("max_curvature_step", "ok"),
+    "verdict": ("kinetics_agree", "messages"),
+}
+"""Every field of the schema and the fields below it; a field without any is a number, a list or null."""
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON atomically; numbers that are not finite become null."""
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
+
+
+def read_json(path: Path) -> dict:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    RunDirectoryError: it is not JSON.
+    """
+    try:
+        content: dict = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}. Delete its run directory and fit again.") from error
+    return content
+
+
+def update(path: Path, warned: Iterable[str] = (), **fields: object) -> dict:
+    """Merge fields and new warnings into the summary in the run directory `path`, and return it whole."""
+    file = path / "summary.json"
+    summary = read_json(file) if file.is_file() else empty()
+    warnings = [*summary["warnings"], *(line for line in warned if line not in summary["warnings"])]
+    summary |= fields | {"warnings": warnings}
+    write_json(file, summary)
+    return read_json(file)
+
+
+def empty() -> dict:
+    """The summary before anything is known: every field of the schema, null."""
+    fields = {name: dict.fromkeys(below) if below else None for name, below in FIELDS.items()}
+    return {"schema": SCHEMA} | fields | {"warnings": []}
+
+
+def of_fit(fit: Fit, posterior: Results) -> dict:
+    """The fields known after a fit.
+
+    Parameters
+    ----------
+    posterior: `fit.inference_data()`.
+    """
+    elbo, history = fit.elbo(), fit.history
+    return {
+        "elbo": {name: elbo[name] for name in FIELDS["elbo"]},
+        "seconds": float(history["seconds"][-1]),
+        "steps": history.sizes["step"],
+        "temperature": _temperature(fit, posterior),
+    }
+
+
+def of_landscape(story: xr.Dataset) -> dict:
+    """The fields known after reading the landscape.
+
+    Parameters
+    ----------
+    story: `fit.landscape()`.
+    """
+    occupancy = {route: story[f"occupancy_{route}"].values for route in ("energy", "harmonic", "data")}
+    return {
+        "states": story.sizes["state"],
+        "occupancy": {"sampled": None} | occupancy,
+        "minima": story["position"].values,
+        "decoded_minima": story["decoded"].values,
+        "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
+    }
+
+
+def _temperature(fit: Fit, posterior: Results) -> dict:
+    draws = posterior["posterior"].get("temperature")
+    if draws is None:
+        return dict.fromkeys(FIELDS["temperature"]) | {"mean": fit.temperature}
+    low, high = np.quantile(draws, [0.05, 0.95])
+    return {"mean": float(draws.mean()), "q05": low, "q95": high, "contraction": _contraction(fit, float(draws.std()))}
+
+
+def _contraction(fit: Fit, spread: float) -> float | None:
+    """1 − sd posterior/sd prior: 1 when the data say it all, 0 when T echoes its prior; None without a prior sd."""
+    prior = fit.model.dynamics._pyro_samples["temperature"].prior
+    try:
+        return 1 - spread / float(prior.stddev)
+    except (
+        AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        ZeroDivisionError,
+    ):  # no distribution, or none with an sd
+        return None
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _finite(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
