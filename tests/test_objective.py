@@ -266,7 +266,7 @@ def test_mask_and_scale(make):
 # ---------------------------------------------------------------- amortised guides against the evidence
 
 
-def ornstein_uhlenbeck(model, sequences=32, times=12, spacing=0.2):
+def ornstein_uhlenbeck(model, sequences=16, times=8, spacing=0.2):
     times = (spacing * torch.arange(float(times))).expand(sequences, -1)
     with torch.no_grad():
         return times, model(times)
@@ -281,7 +281,7 @@ class _PriorNoise(nld.AffineControl):
 
 
 def amortised(model, control):
-    return nld.AmortizedGuide(model, nld.GRUEncoder(2, size=32, hidden=32), control).double()
+    return nld.AmortizedGuide(model, nld.GRUEncoder(2, size=16, hidden=16), control).double()
 
 
 CONTROLS = {"affine": nld.AffineControl, "neural": lambda: nld.NeuralControl(hidden=16)}
@@ -331,13 +331,13 @@ def gaps(control, steps, seed):
 
 def test_training_closes_the_gap_from_below_and_only_the_matching_guide_closes_it(seed):
     """The affine guide reaches the evidence; with the prior's noise, affine or neural, one coarse step cannot."""
-    exact, matching = gaps(nld.AffineControl(), 400, seed)
-    _, prior_noise = gaps(_PriorNoise(), 120, seed)
-    _, neural = gaps(nld.NeuralControl(hidden=16), 120, seed)
+    exact, matching = gaps(nld.AffineControl(), 300, seed)
+    _, prior_noise = gaps(_PriorNoise(), 80, seed)
+    _, neural = gaps(nld.NeuralControl(hidden=16), 80, seed)
     for run in (matching, prior_noise, neural):
         assert all(gap > -5 * se for gap, se in run)
     last, se = matching[-1]
-    assert last < 0.02 * abs(exact)
+    assert last < 0.05 * abs(exact)
     assert last < 0.01 * matching[0][0]
     for other, other_se in (prior_noise[-1], neural[-1]):
         assert other > 20 * last + 5 * math.hypot(se, other_se)
