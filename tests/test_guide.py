@@ -1,0 +1,226 @@
+"""The guide: it fits every model it is given, whatever is random in it, and learns with every estimator of Pyro."""
+
+import math
+
+import pyro
+import pytest
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
+from pyro.nn import PyroSample
+from pyro.optim import ClippedAdam
+from torch import nn
+
+import pyro_nld as nld
+
+TIMES, CHANNELS, SEQUENCES, SUBSTEPS = torch.tensor([0.0, 0.3, 0.5, 1.1]), 3, 4, 2
+DYNAMICS = {"overdamped": nld.OverdampedLangevin, "underdamped": nld.UnderdampedLangevin}
+CONTROLS = {"affine": nld.AffineControl, "neural": lambda: nld.NeuralControl(hidden=8)}
+ELBOS = {"Trace": Trace_ELBO, "TraceMeanField": TraceMeanField_ELBO, "Path": nld.PathELBO, "Renyi": RenyiELBO}
+QUANTITIES = {
+    "number": lambda: 0.8,
+    "distribution": lambda: dist.LogNormal(-0.2, 0.2),
+    "parameter": lambda: nn.Parameter(torch.tensor(0.8)),
+}
+
+
+def observations(sequences=SEQUENCES):
+    x = torch.randn(sequences, len(TIMES), CHANNELS, generator=torch.Generator().manual_seed(3))
+    x[1, 2, 0] = math.nan
+    return x
+
+
+def build(dynamics="overdamped", control="affine", causal=False, potential=None, noise=None, **given):
+    potential = nld.NeuralPotential(2, hidden=(5,)) if potential is None else potential
+    likelihood = nld.Gaussian(nld.MLPDecoder(2, CHANNELS, hidden=(5,)), noise)
+    model = nld.LatentLangevin(DYNAMICS[dynamics](potential, **given), likelihood, substeps=SUBSTEPS)
+    encoder = nld.GRUEncoder(CHANNELS, size=6, hidden=6, causal=causal)
+    return model, nld.AmortizedGuide(model, encoder, control=CONTROLS[control]())
+
+
+def traces(model, guide, *args):
+    drawn = poutine.trace(guide).get_trace(*args)
+    return drawn, poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args)
+
+
+def learns(model, guide, elbo, *args):
+    """One step of SVI: the loss is finite, and every parameter of both gets a finite gradient."""
+    pyro.clear_param_store()
+    loss = elbo.loss_and_grads(model, guide, *args)
+    assert math.isfinite(loss)
+    for module in (model, guide):
+        for name, parameter in module.named_parameters():
+            if name == "dynamics.potential.output.bias":
+                continue  # the energy's zero, which no force feels
+            assert parameter.grad is not None, name
+            assert bool(parameter.grad.isfinite().all()), name
+            parameter.grad = None
+
+
+# ---------------------------------------------------------------- everything with everything
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "two-sided"])
+@pytest.mark.parametrize("kind", QUANTITIES)
+def test_every_kind_of_physics_learns_with_every_estimator(dynamics, control, causal, kind):
+    given = {name: QUANTITIES[kind]() for name in DYNAMICS[dynamics].quantities}
+    model, guide = build(dynamics, control, causal, noise=QUANTITIES[kind](), **given)
+    guide(TIMES, observations())
+    for elbo in ELBOS.values():
+        learns(model, guide, elbo(num_particles=2), TIMES, observations())
+        learns(model, guide, elbo(num_particles=3, vectorize_particles=True), TIMES, observations())
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("elbo", ELBOS)
+def test_subsamples_learn_with_every_estimator(dynamics, control, elbo):
+    model, guide = build(dynamics, control, temperature=dist.LogNormal(0.0, 0.2))
+    guide(TIMES, observations())
+    learns(model, guide, ELBOS[elbo](num_particles=2), TIMES, observations(), 2)
+    learns(model, guide, ELBOS[elbo](num_particles=2, vectorize_particles=True), TIMES, observations(), 2)
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("elbo", ELBOS)
+def test_random_weights_of_potential_and_decoder_learn(dynamics, control, elbo):
+    model, guide = build(dynamics, control, temperature=dist.LogNormal(0.0, 0.2))
+    layers = [*model.dynamics.potential.layers, model.dynamics.potential.output, *model.likelihood.decoder.layers]
+    for layer in layers:
+        for name in ("weight", "bias"):
+            shape = getattr(layer, name).shape
+            setattr(layer, name, PyroSample(dist.Normal(torch.zeros(shape), 0.3).to_event(len(shape))))
+    guide(TIMES, observations())
+    learns(model, guide, ELBOS[elbo](num_particles=2), TIMES, observations())
+    learns(model, guide, ELBOS[elbo](num_particles=5, vectorize_particles=True), TIMES, observations())
+    names = {name for name in guide.others.prototype_trace.stochastic_nodes if name.endswith(("weight", "bias"))}
+    assert len(names) == 2 * len(layers)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("autoguide", [AutoNormal, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoDelta])
+def test_any_autoguide_serves_the_globals(control, autoguide):
+    model, _ = build(temperature=dist.LogNormal(0.0, 0.2), noise=dist.LogNormal(-1.0, 0.2))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6), CONTROLS[control](), autoguide=autoguide)
+    guide(TIMES, observations())
+    for elbo in (Trace_ELBO(), nld.PathELBO(), nld.PathELBO(num_particles=3, vectorize_particles=True)):
+        learns(model, guide, elbo, TIMES, observations())
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("elbo", ELBOS)
+def test_plain_svi_lowers_the_loss(dynamics, control, elbo, seed):
+    pyro.set_rng_seed(seed)
+    model, guide = build(dynamics, control, temperature=dist.LogNormal(0.0, 0.5))
+    svi = SVI(model, guide, ClippedAdam({"lr": 0.03}), ELBOS[elbo](num_particles=2, vectorize_particles=True))
+    losses = torch.tensor([svi.step(TIMES, observations()) for _ in range(20)])
+    assert float(losses[-5:].mean()) < float(losses[:5].mean())
+
+
+# ---------------------------------------------------------------- it matches its model
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_sites_match_those_of_the_model(dynamics, control):
+    model, guide = build(dynamics, control, temperature=dist.LogNormal(0.0, 0.2), friction=dist.Gamma(9.0, 9.0))
+    drawn, replayed = traces(model, guide, TIMES, observations())
+    latent = {name for name in replayed.stochastic_nodes if name != "sequence"}
+    assert latent == {"z0", "z", "temperature", "friction"}
+    for name in latent:
+        assert drawn.nodes[name]["value"] is replayed.nodes[name]["value"]
+        assert drawn.nodes[name]["fn"].event_shape == replayed.nodes[name]["fn"].event_shape
+        assert drawn.nodes[name]["fn"].batch_shape == replayed.nodes[name]["fn"].batch_shape
+
+
+def test_the_posterior_path_runs_on_the_priors_noise_as_drawn():
+    """Same T, γ, M: otherwise the KL is infinite in the limit of small steps."""
+    model, guide = build("underdamped", temperature=dist.LogNormal(0.0, 0.2), mass=dist.LogNormal(0.0, 0.2))
+    drawn, replayed = traces(model, guide, TIMES, observations())
+    for name in ("temperature", "mass"):
+        mine, theirs = (trace.nodes["z"]["fn"].latents[name] for trace in (drawn, replayed))
+        assert mine is theirs
+
+
+def test_draws_of_the_globals_are_independent_of_the_plate():
+    model, guide = build(temperature=dist.LogNormal(0.0, 0.2))
+    drawn, _ = traces(model, guide, TIMES, observations())
+    assert drawn.nodes["temperature"]["value"].shape == ()
+    assert drawn.nodes["temperature"]["cond_indep_stack"] == ()
+
+
+def test_the_guide_does_not_own_the_models_parameters():
+    model, guide = build()
+    assert not {id(p) for p in model.parameters()} & {id(p) for p in guide.parameters()}
+
+
+def test_a_prior_swapped_before_the_first_call_needs_nothing_else():
+    model, guide = build()
+    model.dynamics.temperature = dist.LogNormal(0.0, 0.2)
+    model.likelihood.noise_scale = PyroSample(dist.LogNormal(torch.zeros(CHANNELS), 0.2).to_event(1))
+    learns(model, guide, nld.PathELBO(), TIMES, observations())
+    assert set(guide.others.median(TIMES, observations())) == {"temperature", "noise_scale"}
+
+
+def test_a_model_of_ones_own_site_gets_its_posterior_from_the_autoguide():
+    class Shifted(nld.LatentLangevin):
+        """A model with one more latent, outside the plate."""
+
+        def forward(self, times, x=None, subsample_size=None):
+            shift = pyro.sample("shift", dist.Normal(0.0, 1.0))
+            return super().forward(times, None if x is None else x - shift, subsample_size)
+
+    dynamics = nld.OverdampedLangevin(nld.NeuralPotential(2))
+    model = Shifted(dynamics, nld.Gaussian(nld.MLPDecoder(2, CHANNELS)), substeps=SUBSTEPS)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS))
+    guide(TIMES, observations())
+    for elbo in (Trace_ELBO(), nld.PathELBO()):
+        learns(model, guide, elbo, TIMES, observations())
+    assert list(guide.others.median(TIMES, observations())) == ["shift"]
+
+
+# ---------------------------------------------------------------- data and units
+
+
+def test_units_come_from_the_first_data_for_the_model_too():
+    model, guide = build()
+    guide(TIMES, observations())
+    units = guide.encoder.scale.clone(), model.likelihood.decoder.scale.clone(), float(model.time_unit)
+    guide(7 * TIMES, 100 * observations())
+    torch.testing.assert_close(guide.encoder.scale, units[0], rtol=0, atol=0)
+    torch.testing.assert_close(model.likelihood.decoder.scale, units[1], rtol=0, atol=0)
+    assert float(model.time_unit) == units[2]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("unit", [60.0, 1e-3])
+def test_the_users_unit_of_time_does_not_matter(control, unit, seed):
+    def draw(times):
+        pyro.set_rng_seed(seed)
+        _, guide = build("underdamped", control)
+        return poutine.trace(guide).get_trace(times, observations()).nodes["z"]["value"]
+
+    torch.testing.assert_close(draw(unit * TIMES), draw(TIMES), rtol=1e-4, atol=1e-4)
+
+
+def test_a_guide_needs_data():
+    _, guide = build()
+    with pytest.raises(TypeError, match="'x'"):
+        guide(TIMES)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_extreme_but_legal_data_keep_everything_finite(control):
+    """A constant channel, a time at which nothing was measured, a sequence with two times, an outlier."""
+    model, guide = build(control=control)
+    times, x = TIMES.repeat(SEQUENCES, 1), observations()
+    x[:, :, 1], x[0, 1], x[3, 0, 0] = 4.0, math.nan, 1e4
+    times[2, 2:], x[2, 2:] = math.nan, math.nan
+    guide(times, x)
+    learns(model, guide, nld.PathELBO(), times, x)
