@@ -155,6 +155,22 @@ class ResidualPotential(Potential):
         network = self.exit[1](celu(self.exit[0](features))).squeeze(-1)
         return network + softplus(self.raw_confinement) * z.square().sum(-1)
 
+    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+        """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
+        first = celu(self.entry[0](z))
+        features, slopes = self.entry[1](first), []
+        for block in self.blocks:
+            bend = torch.tanh(block(torch.cat([features, z], -1)))
+            features = features + bend
+            slopes.append(1 - bend.square())
+        last = celu(self.exit[0](features))
+        back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
+        direct = 2 * softplus(self.raw_confinement) * z
+        for block, slope in zip(reversed(self.blocks), reversed(slopes), strict=True):
+            inner, outer = ((back * slope) @ block.weight).split([back.shape[-1], self.latent], -1)
+            back, direct = back + inner, direct + outer
+        return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
+
 
 class Quadratic(Potential):
     """U(z) = ½ (z − m)ᵀ K (z − m): the Ornstein–Uhlenbeck process when driven by noise.
