@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from pathlib import Path
 
 import torch
 
 from ._checks import CheckpointError
 from ._files import write_atomically
+
+STATE = ("schedule", "initial", "runs", "current")
+"""What the state of a fit consists of: see `training.fit`."""
 
 
 def save_checkpoint(state: dict, path: Path) -> None:
@@ -21,12 +24,20 @@ def load_checkpoint(path: Path) -> dict:
 
     Raises
     ------
-    CheckpointError: the file is damaged, or holds anything beside tensors and plain values.
+    CheckpointError: the file is damaged, holds anything beside tensors and plain values, or is no state of a fit.
     """
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has views on the format of what may be no checkpoint at all
+            state = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes may lead the reader anywhere
         reason = str(error).split("\n")[0][:200]
         raise CheckpointError(
             f"{path.name} is no checkpoint of tensors and plain values: {reason} Delete it and fit again."
         ) from error
+    missing = [name for name in STATE if not isinstance(state, dict) or name not in state]
+    if missing:
+        raise CheckpointError(f"{path.name} is no checkpoint of a fit: it lacks {', '.join(missing)}. Fit again.")
+    return state

@@ -7,7 +7,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +61,8 @@ class Schedule:
 
     def path_weight(self, step: int) -> float:
         """Weight of the path KL at `step`."""
-        risen = min(1.0, step / max(1.0, self.anneal * self.steps))
+        span = self.anneal * self.steps
+        risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
 
 
@@ -106,8 +107,8 @@ class Trainer:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
         if bool(loss.isfinite() & norm.isfinite()):
+            self._remember_now_and_then()  # before the step: this state is known to be good, the next one is not
             self.optimizer.step()
-            self._remember_now_and_then()
         else:
             self._go_back()
         self.elapsed += time.perf_counter() - started
@@ -147,23 +148,13 @@ class Trainer:
             "history": self.history,
             "progress": [self.slowdown, self.failures, self.elapsed],
             "generator": torch.get_rng_state(),
-            "schedule": asdict(self.schedule),
         }
 
     def restore(self, state: dict) -> None:
-        """Go on from `state`; refuses that of another model or schedule."""
-        if state["schedule"] != asdict(self.schedule):
-            raise CheckpointError(
-                f"the checkpoint was made with another schedule: expected {asdict(self.schedule)}, got "
-                f"{state['schedule']}. Resume with the same settings, or start in a new place."
-            )
-        try:
+        """Go on from `state`; refuses that of another model."""
+        with _refusing_another_model():
             for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
                 part.load_state_dict(state[name])
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint belongs to another model: {error}. Build the model it was made with."
-            ) from error
         self.good, self.history = state["good"], state["history"]
         self.slowdown, self.failures, self.elapsed = state["progress"]
         torch.set_rng_state(state["generator"])
@@ -199,48 +190,37 @@ def fit(
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite.
+    FitError: the loss stays non-finite, or there is no run to do.
 
     Notes
     -----
     Ctrl-C keeps the last checkpoint and is raised again; without a checkpoint it ends the fit early, with a warning.
     """
+    if restarts < 1:
+        raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
     schedule = schedule or Schedule()
     times, x = as_tensors(data)
     path = None if checkpoint is None else Path(checkpoint)
-    state = load_checkpoint(path) if resume and path is not None and path.exists() else None
-    runs: list[dict] = [] if state is None else state["runs"]
+    state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
     with _own_randomness(seed), _own_parameters():
         guide(times, x)  # takes the units from the data, and lets the autoguide meet its sites
-        initial = state["initial"] if state else copy.deepcopy([model.state_dict(), guide.state_dict()])
-        for run in range(len(runs), restarts):
-            if run > 0:
-                _start_anew(model, guide, initial, seed + run)
-            trainer = Trainer(model, guide, (times, x), schedule)
-            if state is not None and state["current"] is not None:
-                trainer.restore(state["current"])
-                state = None
-            name = f"run {run + 1} of {restarts}" if restarts > 1 else "fit"
-
-            def keep(current: dict | None) -> None:
-                if path is not None:
-                    save_checkpoint({"initial": initial, "runs": runs, "current": current}, path)
-
-            stopped = False
-            try:
-                _train(trainer, keep, every, progress, name)
-            except KeyboardInterrupt:
-                if path is not None:
-                    raise
-                warnings.warn(f"stopped by hand after {trainer.step} of {schedule.steps} steps", stacklevel=2)
-                stopped = True
-            runs.append(_finish(trainer))
-            keep(None)
-            if stopped:
-                break
-    best = max(runs, key=lambda run: run["elbo"])
-    model.load_state_dict(best["model"])
-    guide.load_state_dict(best["guide"])
+        if state is None:
+            initial = copy.deepcopy([model.state_dict(), guide.state_dict()])
+            state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
+        # An exploded path is to be a loss that is not finite, which the trainer undoes, and not Pyro's complaint of it.
+        with pyro.validation_enabled(False):
+            while len(state["runs"]) < restarts:
+                trainer = _next_run(model, guide, (times, x), schedule, state, seed)
+                name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
+                finished = _train(trainer, state, path, every, progress, name)
+                state["runs"].append(_finish(trainer))
+                state["current"] = None
+                _keep(state, path)
+                if not finished:
+                    break
+    runs = state["runs"]
+    best = max(runs, key=lambda run: run["elbo"] if math.isfinite(run["elbo"]) else -math.inf)
+    _load(model, guide, best["model"], best["guide"])
     result = Fit(model, guide, times, x, history_dataset(best["history"]), runs)
     _check_step(result)
     return result
@@ -259,21 +239,47 @@ def history_dataset(history: Tensor) -> xr.Dataset:
     return xr.Dataset(columns, coords={"step": range(len(history))})
 
 
-def _train(trainer: Trainer, keep: Callable[[dict | None], None], every: int, progress: bool, name: str) -> None:
-    with tqdm(
-        total=trainer.schedule.steps,
-        initial=trainer.step,
-        desc=name,
-        disable=not progress,
-        unit="step",
-        mininterval=1.0,
-    ) as bar:
-        while not trainer.done:
-            if trainer.step % every == 0:
-                keep(trainer.state())
-            trainer.advance()
-            bar.update()
-            bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
+def _next_run(
+    model: LatentLangevin,
+    guide: AmortizedGuide,
+    data: tuple[Tensor, Tensor],
+    schedule: Schedule,
+    state: dict,
+    seed: int,
+) -> Trainer:
+    """The run that was interrupted, where it stood; otherwise a new one, from fresh weights after the first."""
+    run = len(state["runs"])
+    if run > 0:
+        _start_anew(model, guide, state["initial"], seed + run)
+    trainer = Trainer(model, guide, data, schedule)
+    if state["current"] is not None:
+        trainer.restore(state["current"])
+    return trainer
+
+
+def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progress: bool, name: str) -> bool:
+    """Use up the schedule; False when stopped by hand and there is no checkpoint to go on from."""
+    total = trainer.schedule.steps
+    with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
+        try:
+            while not trainer.done:
+                if trainer.step % every == 0:
+                    state["current"] = trainer.state()
+                    _keep(state, path)
+                trainer.advance()
+                bar.update()
+                bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
+        except KeyboardInterrupt:
+            if path is not None:
+                raise
+            warnings.warn(f"stopped by hand after {trainer.step} of {total} steps", stacklevel=3)
+            return False
+    return True
+
+
+def _keep(state: dict, path: Path | None) -> None:
+    if path is not None:
+        save_checkpoint(state, path)
 
 
 def _finish(trainer: Trainer) -> dict:
@@ -294,10 +300,38 @@ def _finish(trainer: Trainer) -> dict:
 def _start_anew(model: nn.Module, guide: nn.Module, initial: list[dict], seed: int) -> None:
     """Back to the first state, then fresh random weights; inner modules first, since outer ones may rescale them."""
     torch.manual_seed(seed)
-    for module, state in zip((model, guide), initial, strict=True):
-        module.load_state_dict(state)
+    _load(model, guide, *initial)
+    for module in (model, guide):
         for part in reversed(list(module.modules())):
             getattr(part, "reset_parameters", lambda: None)()
+
+
+def _load(model: nn.Module, guide: nn.Module, *states: dict) -> None:
+    with _refusing_another_model():
+        for module, state in zip((model, guide), states, strict=True):
+            module.load_state_dict(state)
+
+
+@contextmanager
+def _refusing_another_model() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
+        ) from error
+
+
+def _resumed(path: Path, schedule: Schedule) -> dict:
+    """The state of a fit kept at `path`; refuses that of another schedule."""
+    state = load_checkpoint(path)
+    if state["schedule"] != asdict(schedule):
+        raise CheckpointError(
+            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
+            "Resume with the same settings, or start in a new place."
+        )
+    return state
 
 
 @contextmanager
