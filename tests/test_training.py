@@ -1,0 +1,534 @@
+"""Fitting: resumes to the bit, survives NaN and Ctrl-C, minds its own business, and does not depend on units."""
+
+import itertools
+import math
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro import distributions as dist
+from torch import nn
+
+import pyro_nld as nld
+from pyro_nld import training
+from pyro_nld.checkpoints import load_checkpoint, save_checkpoint
+from pyro_nld.training import COLUMNS, Trainer
+
+CHANNELS = 3
+SCHEDULE = nld.Schedule(steps=12, batch_size=4, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def _no_landscape(monkeypatch):
+    """The check after a fit looks for wells, which is another module's business and takes its time."""
+    monkeypatch.setattr(training, "_check_step", lambda result: None)
+
+
+def data(sequences=10, times=6):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(sequences, times, CHANNELS, generator=draw)
+    x[2, 3, 1] = math.nan
+    return 0.5 * torch.arange(float(times)), x.to(torch.get_default_dtype())
+
+
+def build(seed=0, control=None, channels=CHANNELS, **given):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        dynamics = nld.OverdampedLangevin(
+            nld.NeuralPotential(2, hidden=(6,)), **{"temperature": dist.LogNormal(0.0, 0.2)} | given
+        )
+        model = nld.LatentLangevin(dynamics, nld.Gaussian(nld.MLPDecoder(2, channels, hidden=(6,))), substeps=2)
+        return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels, size=6, hidden=6), control)
+
+
+def fit(pair, given=None, schedule=SCHEDULE, **options):
+    return nld.fit(*pair, given or data(), schedule, progress=False, **options)
+
+
+def weights(fitted):
+    return [*fitted.model.state_dict().items(), *fitted.guide.state_dict().items()]
+
+
+def same(first, second):
+    """To the bit: weights and history, but for the seconds it took."""
+    for (name, one), (other_name, other) in zip(weights(first), weights(second), strict=True):
+        assert name == other_name
+        assert torch.equal(one, other), name
+    for column in set(COLUMNS) - {"seconds"}:
+        assert np.array_equal(first.history[column], second.history[column], equal_nan=True), column
+    assert [run["elbo"] for run in first.runs] == [run["elbo"] for run in second.runs]
+
+
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C in the middle of the step of that number, counted over all runs."""
+    counter, advance = itertools.count(), Trainer.advance
+
+    def interrupted(trainer):
+        if next(counter) == step:
+            raise KeyboardInterrupt
+        advance(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", interrupted)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def test_a_fit_lowers_the_loss_and_says_what_it_did():
+    fitted = fit(build(), schedule=nld.Schedule(steps=60, batch_size=4, learning_rate=3e-2, anneal=0.0))
+    history = fitted.history
+    assert set(history.data_vars) == set(COLUMNS)
+    assert history.sizes["step"] == 60
+    assert float(history["loss"][-10:].mean()) < float(history["loss"][:10].mean())
+    terms = history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]
+    np.testing.assert_allclose(history["loss"], -terms, rtol=1e-4, atol=1e-5)
+    assert bool((history["seconds"].diff("step") > 0).all())
+
+
+def test_the_bound_of_a_run_is_that_of_all_data_unweighted():
+    fitted = fit(build())
+    (run,) = fitted.runs
+    terms = run["terms"]
+    assert run["elbo"] == pytest.approx(
+        terms["log_likelihood"] - terms["path_kl"] - terms["initial_kl"] - terms["global_kl"], rel=1e-5
+    )
+    assert run["observed"] == int(data()[1].isfinite().sum())
+
+
+def test_the_schedule():
+    schedule = nld.Schedule(steps=100, learning_rate=1.0, warmup=0.1, anneal=0.5, anneal_from=0.2)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1, rel=1e-3)
+    assert max(rates) == rates[9]
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-3
+    assert [schedule.path_weight(step) for step in (0, 25, 50, 99)] == pytest.approx([0.2, 0.6, 1.0, 1.0])
+
+
+def test_the_schedule_is_followed():
+    schedule = nld.Schedule(steps=12, warmup=0.5, anneal=0.5, clip=1e-9)
+    history = fit(build(), schedule=schedule).history
+    np.testing.assert_allclose(history["learning_rate"], [schedule.rate(step) for step in range(12)])
+    weighted = [schedule.path_weight(step) for step in range(12)] * (history["path_kl"] + history["initial_kl"])
+    np.testing.assert_allclose(
+        history["loss"], weighted + history["global_kl"] - history["log_likelihood"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_clipping_bounds_the_gradient_and_reports_its_norm():
+    trainer = Trainer(*prepared(), nld.Schedule(steps=5, clip=1e-3))
+    trainer.advance()
+    total = torch.stack([p.grad.norm() for p in trainer.parameters if p.grad is not None]).norm()
+    assert float(total) == pytest.approx(1e-3, rel=1e-2)
+    assert float(trainer.history[0, COLUMNS.index("gradient_norm")]) > 1e-3
+
+
+def prepared(seed=0, **given):
+    model, guide = build(seed, **given)
+    guide(*data())
+    return model, guide, data()
+
+
+def test_minutes_end_a_fit_early():
+    fitted = fit(build(), schedule=nld.Schedule(steps=10_000, minutes=0.5 / 60))
+    assert 1 <= fitted.history.sizes["step"] < 10_000
+
+
+def test_every_parameter_moves():
+    model, guide = build()
+    before = {name: value.clone() for name, value in [*model.named_parameters(), *guide.named_parameters()]}
+    fit((model, guide))
+    for name, value in [*model.named_parameters(), *guide.named_parameters()]:
+        # The energy's zero is felt by no force; the autoguide's parameters are born in the fit.
+        assert name == "dynamics.potential.output.bias" or name not in before or not torch.equal(value, before[name])
+
+
+# ---------------------------------------------------------------- reproducible, and nobody else's business
+
+
+def test_the_same_seed_gives_the_same_fit_and_another_seed_another():
+    same(fit(build(), seed=3), fit(build(), seed=3))
+    with pytest.raises(AssertionError):
+        same(fit(build(), seed=3), fit(build(), seed=4))
+
+
+def test_the_callers_random_numbers_are_left_alone():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    fit(build())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+def test_the_callers_parameters_are_left_alone():
+    mine = pyro.param("mine", torch.tensor(2.0))
+    fit(build())
+    assert list(pyro.get_param_store().keys()) == ["mine"]
+    assert pyro.param("mine") is mine
+
+
+def test_the_callers_validation_is_left_alone():
+    for enabled in (True, False):
+        with pyro.validation_enabled(enabled):
+            fit(build())
+            assert pyro.distributions.Normal(0.0, 1.0)._validate_args is enabled
+
+
+def test_names_of_an_earlier_model_do_not_reach_into_a_fit():
+    """Two models with the same site names, the first one trained by plain SVI: its values lie in Pyro's store."""
+    alone = fit(build(1))
+    first = build(0)
+    svi = pyro.infer.SVI(*first, pyro.optim.Adam({"lr": 0.1}), nld.PathELBO())
+    for _ in range(3):
+        svi.step(*data())
+    assert "noise_scale" in pyro.get_param_store()
+    kept = {name: value.clone() for name, value in first[0].state_dict().items()}
+    second = fit(build(1))
+    same(alone, second)
+    pyro.infer.Predictive(second.model, guide=second.guide, num_samples=1)(*data())
+    same(alone, second)
+    for name, value in first[0].state_dict().items():
+        assert torch.equal(value, kept[name]), name
+
+
+def test_two_fits_in_turn_are_two_fits_alone():
+    alone = [fit(build(seed)) for seed in (0, 1)]
+    pairs = [build(seed) for seed in (0, 1)]
+    together = [fit(pair) for pair in pairs]
+    for one, other in zip(alone, together, strict=True):
+        same(one, other)
+
+
+def test_a_fit_goes_on_from_where_a_model_stands():
+    pair = build()
+    first = fit(pair)
+    last = float(first.history["loss"][-1])
+    before = pair[0].likelihood.decoder.loc.clone()
+    again = fit(pair)
+    assert float(again.history["loss"][0]) < float(first.history["loss"][0])
+    assert math.isfinite(last)
+    assert torch.equal(pair[0].likelihood.decoder.loc, before)
+
+
+# ---------------------------------------------------------------- restarts
+
+
+def test_restarts_are_independent_and_the_best_is_kept():
+    model, guide = build()
+    fitted = fit((model, guide), restarts=3)
+    assert len(fitted.runs) == 3
+    best = max(fitted.runs, key=lambda run: run["elbo"])
+    assert len({run["elbo"] for run in fitted.runs}) == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, best["model"][name])
+    np.testing.assert_array_equal(fitted.history["loss"], best["history"][:, 0])
+
+
+def test_the_first_of_several_runs_is_the_only_run():
+    assert fit(build(), restarts=2).runs[0]["elbo"] == fit(build()).runs[0]["elbo"]
+
+
+def test_a_restart_draws_fresh_weights_and_keeps_units_and_physics():
+    model, guide = build(control=nld.NeuralControl(hidden=16), friction=nn.Parameter(torch.tensor(1.7)))
+    guide(*data())
+    initial = [{name: value.clone() for name, value in part.state_dict().items()} for part in (model, guide)]
+    training._start_anew(model, guide, initial, seed=5)
+    assert not torch.equal(model.dynamics.potential.output.weight, initial[0]["dynamics.potential.output.weight"])
+    assert not torch.equal(guide.encoder.output.weight, initial[1]["encoder.output.weight"])
+    assert model.dynamics.friction.item() == pytest.approx(1.7)
+    assert float(model.time_unit) == 5.0
+    assert torch.equal(guide.encoder.scale, initial[1]["encoder.scale"])
+    assert guide.control.inner.weight.abs().max().item() <= 0.2 / 16**0.5
+    again = [{name: value.clone() for name, value in part.state_dict().items()} for part in (model, guide)]
+    training._start_anew(model, guide, initial, seed=5)
+    for part, state in zip((model, guide), again, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in part.state_dict().items())
+
+
+def test_a_run_without_a_finite_bound_is_never_the_best(monkeypatch):
+    finish, counter = training._finish, itertools.count()
+    monkeypatch.setattr(
+        training,
+        "_finish",
+        lambda trainer: finish(trainer) | ({"elbo": math.nan} if next(counter) == 0 else {}),
+    )
+    model, guide = build()
+    fitted = fit((model, guide), restarts=2)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, fitted.runs[1]["model"][name])
+
+
+def test_there_must_be_a_run():
+    with pytest.raises(nld.FitError) as caught:
+        fit(build(), restarts=0)
+    assert str(caught.value) == "restarts must be at least 1: got 0. Give the number of independent runs."
+
+
+# ---------------------------------------------------------------- interruption
+
+
+@pytest.mark.parametrize(
+    ("restarts", "step"),
+    [(1, 0), (1, 5), (1, 11), (2, 5), (2, 12), (2, 17), (2, 23)],
+    ids=lambda value: str(value),
+)
+def test_a_resumed_fit_equals_an_uninterrupted_one_to_the_bit(monkeypatch, tmp_path, restarts, step):
+    options = {"restarts": restarts, "seed": 7, "every": 4}
+    whole = fit(build(0), **options)
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), checkpoint=path, **options)
+    state = load_checkpoint(path)
+    assert len(state["runs"]) == step // 12
+    assert len(state["current"]["history"]) == step % 12 // 4 * 4
+    torch.manual_seed(99)  # whatever the caller's numbers and the new model's weights are
+    resumed = fit(build(13), checkpoint=path, resume=True, **options)
+    same(whole, resumed)
+
+
+def test_resuming_twice_and_after_the_end_changes_nothing(monkeypatch, tmp_path):
+    whole, path = fit(build(0)), tmp_path / "checkpoint.pt"
+    for step in (3, 2):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                fit(build(0), checkpoint=path, resume=True, every=1)
+    for _ in range(2):
+        same(whole, fit(build(5), checkpoint=path, resume=True, every=1))
+
+
+def test_a_finished_run_is_kept_at_once(monkeypatch, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(training, "_start_anew", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(0), checkpoint=path, restarts=2)
+    state = load_checkpoint(path)
+    assert len(state["runs"]) == 1
+    assert state["current"] is None
+
+
+def test_without_resume_a_checkpoint_is_overwritten(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    fit(build(0), checkpoint=path)
+    same(fit(build(1), checkpoint=path), fit(build(1)))
+
+
+def test_more_restarts_go_on_from_fewer(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    fit(build(0), checkpoint=path, restarts=1)
+    same(fit(build(5), checkpoint=path, restarts=2, resume=True), fit(build(0), restarts=2))
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_ctrl_c_without_a_checkpoint_ends_the_fit_early(monkeypatch, restarts):
+    interrupt_at(monkeypatch, 5)
+    with pytest.warns(UserWarning, match="stopped by hand after 5 of 12 steps"):
+        fitted = fit(build(), restarts=restarts)
+    assert fitted.history.sizes["step"] == 5
+    assert len(fitted.runs) == 1
+    assert math.isfinite(fitted.runs[0]["elbo"])
+
+
+def test_an_interrupted_fit_leaves_random_numbers_and_parameters_alone(monkeypatch, tmp_path):
+    interrupt_at(monkeypatch, 5)
+    before = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), checkpoint=tmp_path / "checkpoint.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not list(pyro.get_param_store().keys())
+
+
+# ---------------------------------------------------------------- checkpoints of something else
+
+
+def kept(tmp_path, **options):
+    path = tmp_path / "checkpoint.pt"
+    fit(build(0), checkpoint=path, **options)
+    return path
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
+    path = kept(tmp_path)
+    other = nld.Schedule(steps=13, batch_size=4, learning_rate=1e-2)
+    with pytest.raises(nld.CheckpointError) as caught:
+        fit(build(0), checkpoint=path, resume=True, schedule=other)
+    assert str(caught.value) == (
+        f"the checkpoint was made with another schedule: expected {asdict(other)}, got {asdict(SCHEDULE)}. "
+        "Resume with the same settings, or start in a new place."
+    )
+
+
+@pytest.mark.parametrize("restarts", [1, 2], ids=["finished", "to go on"])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, restarts):
+    path = kept(tmp_path)
+    other = build(0, control=nld.AffineControl(hidden=7))
+    with pytest.raises(nld.CheckpointError, match=r"^the checkpoint belongs to another model: .*Build the model it "):
+        fit(other, checkpoint=path, resume=True, restarts=restarts)
+
+
+def test_a_checkpoint_of_another_model_is_refused_in_mid_run_too(monkeypatch, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), checkpoint=path)
+    with pytest.raises(nld.CheckpointError, match=r"^the checkpoint belongs to another model: "):
+        fit(build(0, temperature=1.0), checkpoint=path, resume=True)
+
+
+def test_a_run_that_lacks_something_is_refused(tmp_path):
+    path = kept(tmp_path)
+    state = load_checkpoint(path)
+    state["runs"], state["current"] = [], {"model": state["runs"][0]["model"]}
+    save_checkpoint(state, path)
+    with pytest.raises(nld.CheckpointError, match=r"^the checkpoint belongs to another model: 'guide'"):
+        fit(build(0), checkpoint=path, resume=True)
+
+
+# ---------------------------------------------------------------- losses that are not finite
+
+
+def poisoned(parameter, poison):
+    """Let `poison(call)` decide at which gradients of `parameter` a NaN appears."""
+    counter = itertools.count()
+    parameter.register_hook(lambda grad: grad * math.nan if poison(next(counter)) else grad)
+
+
+def test_one_nan_is_undone_and_halves_the_rate():
+    model, guide = build()
+    poisoned(model.initial_loc, lambda call: call == 4)
+    history = fit((model, guide)).history
+    rates = [SCHEDULE.rate(step) for step in range(12)]
+    np.testing.assert_allclose(history["learning_rate"], [*rates[:5], *(0.5 * rate for rate in rates[5:])])
+    assert np.isnan(history["gradient_norm"]).to_numpy().nonzero()[0].tolist() == [4]
+    assert np.isfinite(history["loss"]).all()
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+def test_going_back_restores_weights_and_moments():
+    trainer = Trainer(*prepared(), nld.Schedule(steps=20))
+    trainer.advance()
+    good = trainer.good
+    expected = [{name: value.clone() for name, value in part.items()} for part in good[:2]]
+    for _ in range(3):
+        trainer.advance()
+    poisoned(trainer.model.initial_loc, lambda call: call == 0)
+    trainer.advance()
+    for part, state in zip((trainer.model, trainer.guide), expected, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in part.state_dict().items())
+    moments = zip(trainer.optimizer.state_dict()["state"].values(), good[2]["state"].values(), strict=True)
+    assert all(torch.equal(one["exp_avg"], other["exp_avg"]) for one, other in moments)
+
+
+def test_a_loss_that_stays_nan_is_a_sentence_and_the_weights_stay_good():
+    model, guide = build()
+    poisoned(model.initial_loc, lambda call: call >= 4)
+    with pytest.raises(nld.FitError) as caught:
+        fit((model, guide))
+    assert str(caught.value) == (
+        "the loss stays non-finite after 5 returns to a good state (step 9). Lower the learning rate, use more "
+        "substeps, or look for extreme values in the data."
+    )
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("control", [nld.AffineControl, nld.NeuralControl])
+def test_a_fit_survives_exploding_paths(control, seed):
+    """A learning rate far too large: paths overflow, and Pyro's complaints must not end the fit."""
+    fitted = fit(build(seed, control=control()), schedule=nld.Schedule(steps=40, learning_rate=30.0, clip=1e9))
+    assert np.isnan(fitted.history["gradient_norm"]).any() | ~np.isfinite(fitted.history["loss"]).all()
+    assert math.isfinite(fitted.runs[0]["elbo"])
+
+
+def test_a_fit_that_went_back_resumes_to_the_bit(monkeypatch, tmp_path):
+    path, schedule = tmp_path / "checkpoint.pt", nld.Schedule(steps=40, learning_rate=30.0, clip=1e9)
+    whole = fit(build(0), schedule=schedule)
+    assert float(whole.history["learning_rate"][29]) < 0.5 * schedule.rate(29) * 1.001
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 30)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), schedule=schedule, checkpoint=path, every=10)
+    same(whole, fit(build(0), schedule=schedule, checkpoint=path, resume=True))
+
+
+# ---------------------------------------------------------------- units
+
+
+@pytest.mark.parametrize("make", [nld.OverdampedLangevin, nld.UnderdampedLangevin], ids=["overdamped", "underdamped"])
+def test_units_of_time_and_channels_do_not_change_the_fit(make):
+    """Same seed: the same history of losses, up to the constant log of the channels' units, and the same weights."""
+    torch.set_default_dtype(torch.float64)
+    times, x = data()
+    unit, offset = torch.tensor([1e-3, 7.0, 250.0]), torch.tensor([0.0, -3.0, 1e3])
+    constant = float((x.isfinite() * unit.log()).sum() / x.isfinite().sum())
+
+    def fitted(given):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nld.LatentLangevin(
+                make(nld.NeuralPotential(2, hidden=(6,)), dist.LogNormal(0.0, 0.2), nn.Parameter(torch.tensor(1.0))),
+                nld.Gaussian(nld.MLPDecoder(2, CHANNELS, hidden=(6,))),
+                substeps=2,
+            )
+            guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
+        return fit((model, guide), given, nld.Schedule(steps=30, learning_rate=1e-2))
+
+    plain, other = fitted((times, x)), fitted((86400.0 * times, unit * x + offset))
+    np.testing.assert_allclose(other.history["loss"], plain.history["loss"] + constant, atol=1e-7)
+    np.testing.assert_allclose(other.history["path_kl"], plain.history["path_kl"], atol=1e-7)
+    assert other.time_unit == pytest.approx(86400.0 * plain.time_unit)
+    assert other.temperature == pytest.approx(plain.temperature, abs=1e-7)
+
+
+# ---------------------------------------------------------------- what is refused, what is said
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ((torch.tensor([0.0, 1.0, 0.5]), torch.zeros(2, 3, 1)), nld.TimeGridError),
+        ((torch.arange(4.0), torch.zeros(2, 3, 1)), nld.ShapeError),
+        ((torch.arange(3.0), torch.full((2, 3, 1), math.inf)), nld.DataError),
+    ],
+    ids=["order", "shape", "infinite"],
+)
+def test_bad_data_never_start_a_fit(given, error, tmp_path):
+    with pytest.raises(error):
+        nld.fit(*build(), given, checkpoint=tmp_path / "checkpoint.pt", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_is_a_bar_on_stderr_and_can_be_silenced(capsys):
+    fit(build())
+    assert capsys.readouterr() == ("", "")
+    nld.fit(*build(), data(), SCHEDULE)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "12/12" in err
+    assert "ELBO" in err
+
+
+def test_coarse_steps_are_announced(monkeypatch):
+    monkeypatch.undo()
+    times, x = data()
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.Quadratic([30.0, 30.0])), nld.Gaussian(nld.LinearDecoder(2, CHANNELS)), substeps=1
+    )
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
+    with pytest.warns(nld._checks.DoubtfulFitWarning, match="substeps"):
+        fit((model, guide), (times, x))
+
+
+def test_fine_steps_are_not(monkeypatch):
+    monkeypatch.undo()
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.Quadratic([0.5, 0.5])), nld.Gaussian(nld.LinearDecoder(2, CHANNELS)), substeps=2
+    )
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit((model, guide))
