@@ -43,7 +43,7 @@ class PathELBO(Trace_ELBO):
         """The terms of log_likelihood − path_kl − initial_kl − global_kl, unweighted, averaged over particles."""
         sums: dict[str, Tensor] = dict.fromkeys(TERMS, torch.zeros(()))
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            for name, value in _terms(model_trace, guide_trace, self.path_stride).items():
+            for name, value in terms_of(model_trace, guide_trace, self.path_stride).items():
                 sums[name] = sums[name] + value / self.num_particles
         return sums
 
@@ -57,21 +57,36 @@ class PathELBO(Trace_ELBO):
         return torch_item(-self.combine(self.terms(model, guide, *args, **kwargs)))
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
-        # Trace_ELBO's own traces score every site; scoring a path is what costs, and its KL needs no score.
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-        return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+        return paired_traces(model, guide, *args, **kwargs)
 
     def _differentiable_loss_particle(
         self, model_trace: poutine.Trace, guide_trace: poutine.Trace
     ) -> tuple[float, Tensor]:
-        sums = dict.fromkeys(TERMS, torch.zeros(())) | _terms(model_trace, guide_trace, self.path_stride)
+        sums = dict.fromkeys(TERMS, torch.zeros(())) | terms_of(model_trace, guide_trace, self.path_stride)
         loss = -self.combine(sums)
         return torch_item(loss), loss
 
 
-def _terms(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int) -> dict[str, Tensor]:
-    """Sums over the sites of one pair of traces (over all particles, if vectorised)."""
+def paired_traces(
+    model: Callable, guide: Callable, *args: object, **kwargs: object
+) -> tuple[poutine.Trace, poutine.Trace]:
+    """A trace of the guide, and of the model that has its latents: (model, guide).
+
+    `Trace_ELBO`'s own traces score every site; scoring a path is what costs, and its KL needs no score.
+    """
+    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+
+
+def terms_of(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int = 1) -> dict[str, Tensor]:
+    """The terms of the bound for one pair of traces, those of `TERMS` that occur (summed over vectorised particles).
+
+    Parameters
+    ----------
+    model_trace, guide_trace: from `paired_traces`.
+    stride: `path_stride` of `PathELBO`.
+    """
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     for name, site in model_trace.nodes.items():
         if site["type"] != "sample":

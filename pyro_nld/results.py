@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pyro
@@ -20,7 +21,7 @@ from .dynamics import Dynamics
 from .guide import PATH_SITES, AmortizedGuide
 from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
-from .objective import TERMS, PathELBO
+from .objective import TERMS, PathELBO, paired_traces, terms_of
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
 PATH_NUMBERS = 20_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
@@ -94,7 +95,7 @@ class Fit:
         """
         times, x = self.series(data)
         with _reading(seed):
-            return torch.stack([self._draw(times, x)["positions"] for _ in range(draws)])
+            return torch.stack([torch.cat([part.positions for part in self._draw(times, x)]) for _ in range(draws)])
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
         """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
@@ -172,21 +173,21 @@ class Fit:
         Returns
         -------
         Groups `posterior` (globals; `z (chain, draw, sequence, time, latent)`), `sample_stats` (terms of the ELBO per
-        draw), `observed_data` (`x`, NaN where missing), `constant_data` (`times`). Only as many sequences of `z` are
-        kept as fit into 2·10⁷ numbers.
+        draw, of the sequences kept), `observed_data` (`x`, NaN where missing), `constant_data` (`times`). `z` is NaN
+        after the end of a sequence. Only as many sequences are kept as fit into 2·10⁷ numbers of `z`.
         """
         size = draws * self.times.shape[1] * self.model.dynamics.latent
         kept = max(1, min(len(self.x), PATH_NUMBERS // size))
         times, x = self.times[:kept], self.x[:kept]
         with _reading(seed):
-            drawn = [self._draw(times, x) for _ in range(draws)]
+            drawn = [self._scored(times, x) for _ in range(draws)]
         return to_inference_data(_groups(drawn, times, x))
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
         if data is None:
             return self.times, self.x
-        times, x = as_tensors(data, dtype=self.x.dtype)
+        times, x = as_tensors(data, dtype=self.x.dtype, whole=False)
         if x.shape[-1] != self.x.shape[-1]:
             raise ShapeError(
                 f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
@@ -194,18 +195,51 @@ class Fit:
             )
         return check_rows(times, x)
 
-    def _draw(self, times: Tensor, x: Tensor) -> dict[str, Tensor]:
+    def _draw(self, times: Tensor, x: Tensor) -> Iterator[_Part]:
         """One joint draw: globals once, then paths of all sequences, a chunk at a time."""
-        fixed_sites: dict[str, Tensor] = {}
-        positions = []
+        guide = self.guide
         for chunk in torch.arange(len(x)).split(CHUNK):
-            guide = poutine.condition(self.guide, fixed_sites)
-            trace = poutine.trace(guide).get_trace(times[chunk], x[chunk])
-            sites = {name: site["value"] for name, site in trace.nodes.items() if site["type"] == "sample"}
-            positions.append(self.model.observed_positions(sites["z0"], sites["z"]))
-            fixed_sites = {name: value for name, value in sites.items() if name not in PATH_SITES}
-        named = {name: fixed_sites[name] for name in self.medians}
-        return named | {"positions": torch.cat(positions)}
+            traces = paired_traces(self.model, guide, times[chunk], x[chunk])
+            sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
+            yield _Part(sites, self.model.observed_positions(sites["z0"], sites["z"]), traces)
+            guide = poutine.replay(self.guide, trace=_of_globals(traces[1]))
+
+    def _scored(self, times: Tensor, x: Tensor) -> _Draw:
+        """One joint draw with the terms of its bound."""
+        parts: list[_Part] = []
+        terms = dict.fromkeys(TERMS, torch.zeros(()))
+        for part in self._draw(times, x):
+            # Globals are the same in every chunk and count once.
+            counted = {
+                name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not parts
+            }
+            terms |= {name: terms[name] + value for name, value in counted.items()}
+            parts.append(part)
+        z = torch.where(times.isfinite().unsqueeze(-1), torch.cat([part.positions for part in parts]), torch.nan)
+        return _Draw({name: parts[0].sites[name] for name in self.medians}, z, terms)
+
+
+class _Part(NamedTuple):
+    """A joint draw for a chunk of the sequences: values by site, positions at the observation times, both traces."""
+
+    sites: dict[str, Tensor]
+    positions: Tensor
+    traces: tuple[poutine.Trace, poutine.Trace]
+
+
+class _Draw(NamedTuple):
+    """A joint draw for all sequences; `z` is NaN after the end of a sequence."""
+
+    globals: dict[str, Tensor]
+    z: Tensor
+    terms: dict[str, Tensor]
+
+
+def _of_globals(trace: poutine.Trace) -> poutine.Trace:
+    kept = trace.copy()
+    for name in set(PATH_SITES) & set(trace.nodes):
+        kept.remove_node(name)
+    return kept
 
 
 @contextmanager
@@ -216,19 +250,20 @@ def _reading(seed: int) -> Iterator[None]:
         yield
 
 
-def _groups(drawn: list[dict[str, Tensor]], times: Tensor, x: Tensor) -> dict[str, xr.Dataset]:
-    names = [name for name in drawn[0] if name != "positions"]
-    posterior = {name: _stack(drawn, name, [f"{name}_dim_{i}" for i in range(drawn[0][name].dim())]) for name in names}
-    posterior["z"] = _stack(drawn, "positions", ["sequence", "time", "latent"])
+def _groups(drawn: list[_Draw], times: Tensor, x: Tensor) -> dict[str, xr.Dataset]:
+    axes = {name: [f"{name}_dim_{i}" for i in range(value.dim())] for name, value in drawn[0].globals.items()}
+    posterior = {name: _stack([draw.globals[name] for draw in drawn], dims) for name, dims in axes.items()}
+    posterior["z"] = _stack([draw.z for draw in drawn], ["sequence", "time", "latent"])
+    statistics = {name: _stack([draw.terms[name] for draw in drawn], []) for name in TERMS}
     observed = {"x": (("sequence", "time", "channel"), x.cpu().numpy())}
     constant = {"times": (("sequence", "time"), times.cpu().numpy())}
     return {
         "posterior": xr.Dataset(posterior),
+        "sample_stats": xr.Dataset(statistics),
         "observed_data": xr.Dataset(observed),
         "constant_data": xr.Dataset(constant),
     }
 
 
-def _stack(drawn: list[dict[str, Tensor]], name: str, dims: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    values = torch.stack([draw[name] for draw in drawn]).unsqueeze(0)
-    return ("chain", "draw", *dims), values.cpu().numpy()
+def _stack(values: list[Tensor], dims: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    return ("chain", "draw", *dims), torch.stack(values).unsqueeze(0).cpu().numpy()
