@@ -20,7 +20,7 @@ def build(data):
         nld.NeuralPotential(latent=3), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
     )
     likelihood = nld.Gaussian(nld.MLPDecoder(3, channels), noise_scale=PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, likelihood, substeps=5)
+    model = nld.LatentLangevin(prior, likelihood, substeps=10)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(channels, causal=True), control=nld.AffineControl())
     return model, guide
 

@@ -196,7 +196,8 @@ def _title(wells: xr.Dataset) -> str:
 
 def _mark(axes: Axes, state: int, centre: Array) -> None:
     axes.plot(*centre, "o", ms=13, color=_colour(state), mec="white", zorder=4)
-    axes.annotate(str(state), centre, color="white", ha="center", va="center_baseline", fontsize=9, zorder=5)
+    where = (centre[0], centre[1])
+    axes.annotate(str(state), where, color="white", ha="center", va="center_baseline", fontsize=9, zorder=5)
 
 
 # Segmentation

@@ -1,7 +1,7 @@
 """The paper's benchmark over seeds: wells found, occupancy error, accuracy beside the best possible. One row per seed.
 
     python tests/benchmarks/switching.py --seeds 5
-    python tests/benchmarks/switching.py --seeds 5 --asymmetric
+    python tests/benchmarks/switching.py --seeds 5 --asymmetric --stationary
 
 Every seed draws its own data and its own fit of models/three_state_switching.py; accuracy is that of causal
 segmentation on 500 new sequences of length 500, as in the paper's Table 1. No seed is left out.
@@ -11,6 +11,7 @@ import argparse
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,16 +26,16 @@ from pyro_nld.runs import BUDGETS
 MODEL = Path(__file__).parents[2] / "models" / "three_state_switching.py"
 
 
-def row(seed: int, asymmetric: bool, budget: str) -> dict:
+def row(seed: int, asymmetric: bool, stationary: bool, schedule: nld.Schedule) -> dict:
     """Simulate, fit, read and judge one seed."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the curvature × step stands in the table
     transition = nld.datasets.asymmetric_transition() if asymmetric else None
-    draw = partial(nld.datasets.three_state, transition=transition)
+    draw = partial(nld.datasets.three_state, transition=transition, first_state=None if stationary else 0)
     data = draw(sequences=1000, steps=200, seed=seed)
     torch.manual_seed(seed)
     started = time.perf_counter()
-    fit = nld.fit(*load_model_file(MODEL).build(data), data, BUDGETS[budget], seed=seed, progress=False)
+    fit = nld.fit(*load_model_file(MODEL).build(data), data, schedule, seed=seed, progress=False)
     seconds = time.perf_counter() - started
     story = fit.landscape()
     new = draw(sequences=500, steps=500, seed=10_000 + seed)
@@ -58,11 +59,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--asymmetric", action="store_true", help="occupancies .5, .3, .2 instead of ⅓ each")
+    parser.add_argument("--stationary", action="store_true", help="start in the stationary law, not always in state 0")
     parser.add_argument("--budget", default="default", choices=sorted(BUDGETS))
+    parser.add_argument("--batch", type=int, help="sequences per step, if not the budget's")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one thread each")
     args = parser.parse_args()
+    schedule = BUDGETS[args.budget]
+    schedule = replace(schedule, batch_size=args.batch or schedule.batch_size)
+    chosen = partial(row, asymmetric=args.asymmetric, stationary=args.stationary, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
-        rows = pool.map(partial(row, asymmetric=args.asymmetric, budget=args.budget), range(args.seeds))
+        rows = pool.map(chosen, range(args.seeds))
         for place, found in enumerate(rows):
             if place == 0:
                 print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
