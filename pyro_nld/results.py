@@ -24,7 +24,7 @@ from .model import LatentLangevin
 from .objective import TERMS, PathELBO, paired_traces, terms_of
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
-PATH_NUMBERS = 20_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
+PATH_NUMBERS = 2_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
 
 
 class Fit:
@@ -174,7 +174,7 @@ class Fit:
         -------
         Groups `posterior` (globals; `z (chain, draw, sequence, time, latent)`), `sample_stats` (terms of the ELBO per
         draw, of the sequences kept), `observed_data` (`x`, NaN where missing), `constant_data` (`times`). `z` is NaN
-        after the end of a sequence. Only as many sequences are kept as fit into 2·10⁷ numbers of `z`.
+        after the end of a sequence. Only as many sequences are kept as fit into 2·10⁶ numbers of `z`.
         """
         size = draws * self.times.shape[1] * self.model.dynamics.latent
         kept = max(1, min(len(self.x), PATH_NUMBERS // size))
