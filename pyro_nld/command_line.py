@@ -58,7 +58,7 @@ def _plain(main: Callable[..., None]) -> Callable[..., None]:
     def plain(**arguments: object) -> None:
         try:
             main(**arguments)
-        except NLDError as error:
+        except (NLDError, OSError) as error:  # an OSError says for itself: no space left, permission denied
             _end(f"error: {' '.join(str(error).split())}", 1)
         except KeyboardInterrupt:
             _end(f"\nstopped. {_way_back(main)}", INTERRUPTED)

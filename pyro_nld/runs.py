@@ -18,12 +18,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import pyro
 import torch
 import xarray as xr
 
-from . import datasets, summary, training
-from ._checks import CheckpointError, DataError, RunDirectoryError
+from . import summary, training
+from ._checks import DataError, RunDirectoryError
 from ._files import write_atomically
 from .checkpoints import load_checkpoint
 from .inference_data import save_inference_data
@@ -122,13 +121,13 @@ def load(path: Path) -> Run:
         checkpoint is damaged or does not fit its model.
     """
     _require_run(path)
-    config = summary.read_json(path / "config.json")
+    config = _kept(path)
     state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
     if len(state["runs"]) < config["restarts"]:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"])
-    return Run(path, config, source, data, _restored(path, source, data, state["runs"]))
+    return Run(path, config, source, data, fit(path, source, data, config))  # with all its runs done, it only reads
 
 
 def story(run: Run) -> xr.Dataset:
@@ -157,9 +156,17 @@ def _require_run(path: Path) -> None:
         raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with inference/fit.py.")
 
 
+def _kept(path: Path) -> dict:
+    config = summary.read_json(path / "config.json")
+    expected = settings(None, 0, 1, None, "smoke")
+    if config.keys() != expected.keys() or config["schedule"].keys() != expected["schedule"].keys():
+        raise RunDirectoryError(f"{path} was made by another version of pyro_nld. Fit again, in another place.")
+    return config
+
+
 def _changed(path: Path, model_file: Path, config: dict) -> list[str]:
     """What differs between a run and a command that wants to go on with it."""
-    kept = summary.read_json(path / "config.json")
+    kept = _kept(path)
     names = sorted(name for name in kept.keys() | config.keys() if kept.get(name) != config.get(name))
     same_model = (path / "model.py").read_bytes() == model_file.read_bytes()
     return names if same_model else ["model file", *names]
@@ -180,28 +187,15 @@ def _digest(file: Path) -> str:
     return total.hexdigest()
 
 
-def _restored(path: Path, source: ModuleType, data: xr.Dataset, finished: list[dict]) -> Fit:
-    times, x = datasets.as_tensors(data)
-    with torch.random.fork_rng(), pyro.get_param_store().scope():
-        model, guide = build(source, data)
-        guide(times, x)  # lets the autoguide meet its sites, so that its parameters exist
-    best = max(finished, key=lambda run: run["elbo"])
-    try:
-        model.load_state_dict(best["model"])
-        guide.load_state_dict(best["guide"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint in {path} does not fit its model.py. Fit again.") from error
-    return Fit(model, guide, times, x, training.history_dataset(best["history"]), finished)
-
-
 # What is done in it
 
 
 def fit(path: Path, source: ModuleType, data: xr.Dataset, config: dict) -> Fit:
     """Build the model file's model and guide from the seed, and fit them with checkpoints in the run directory."""
     schedule = Schedule(**config["schedule"])
-    torch.manual_seed(config["seed"])
-    model, guide = build(source, data)
+    with torch.random.fork_rng():
+        torch.manual_seed(config["seed"])
+        model, guide = build(source, data)
     return training.fit(
         model,
         guide,
