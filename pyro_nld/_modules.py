@@ -185,6 +185,15 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
     }
 
 
+def random_attributes(module: PyroModule) -> dict[str, str]:
+    """What an autoguide must know of every `PyroSample` below `module`: its place, its support and its shape."""
+    return {
+        f"{path}.{name}": f"{getattr(prior, 'support', None)} {tuple(getattr(prior, 'event_shape', ()))}"
+        for path, part in module.named_modules()
+        for name, prior in getattr(part, "_pyro_samples", {}).items()
+    }
+
+
 def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
     """A copy of `module` in which every random attribute is the number that `values` has for its site."""
     named = [

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ._checks import check_rows
+from ._modules import random_attributes
 from ._typing import Series, Times
 from .controls import AffineControl, Control
 from .encoders import Encoder
@@ -26,7 +27,8 @@ class AmortizedGuide(PyroModule):
     """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
 
     The posterior path runs on the prior's own noise (same T, γ, M, as drawn here), steered by a control. Every latent
-    site of the model beside the path, whatever it is, gets its posterior from `autoguide`.
+    site of the model beside the path, whatever it is, gets its posterior from `autoguide`, also when a prior is swapped
+    later.
 
     Parameters
     ----------
@@ -49,6 +51,7 @@ class AmortizedGuide(PyroModule):
         self.control = AffineControl() if control is None else control
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
         self.initial = nn.Linear(encoder.size, 2 * model.dynamics.state)
+        self._autoguide, self._met = autoguide, random_attributes(model)
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))
 
@@ -68,6 +71,7 @@ class AmortizedGuide(PyroModule):
         """Draw all latents given data; arguments as for the model."""
         times, x = check_rows(times, x)
         self.adapt(times, x)
+        self._meet_swapped_priors()
         latents = self.others(times, x, subsample_size)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             batch = self.model.batch(times[index])
@@ -75,6 +79,13 @@ class AmortizedGuide(PyroModule):
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
+
+    def _meet_swapped_priors(self) -> None:
+        """Make the autoguide anew when other attributes of the model are random, or on another support, than before."""
+        random = random_attributes(self.model)
+        if random != self._met:
+            self._met = random
+            self.others = self._autoguide(poutine.block(self.model, hide=PATH_SITES))
 
     def _first(self, context: Tensor) -> dist.Normal:
         loc, raw = self.initial(context).chunk(2, -1)

@@ -1,5 +1,6 @@
 """The guide: it fits every model it is given, whatever is random in it, and learns with every estimator of Pyro."""
 
+import copy
 import math
 
 import pyro
@@ -166,6 +167,34 @@ def test_a_prior_swapped_before_the_first_call_needs_nothing_else():
     model.likelihood.noise_scale = PyroSample(dist.LogNormal(torch.zeros(CHANNELS), 0.2).to_event(1))
     learns(model, guide, nld.PathELBO(), TIMES, observations())
     assert set(guide.others.median(TIMES, observations())) == {"temperature", "noise_scale"}
+
+
+@pytest.mark.parametrize("elbo", ELBOS)
+def test_a_prior_swapped_later_needs_nothing_else_either(elbo):
+    """Number to distribution, to another support, to a number again."""
+    model, guide = build(noise=dist.LogNormal(-1.0, 0.2))
+    estimator = ELBOS[elbo](num_particles=2)
+    learns(model, guide, estimator, TIMES, observations())
+    for prior, latent in [
+        (dist.LogNormal(0.0, 0.2), {"temperature", "noise_scale"}),
+        (dist.Uniform(0.5, 2.0), {"temperature", "noise_scale"}),
+        (0.7, {"noise_scale"}),
+    ]:
+        model.dynamics.temperature = prior
+        learns(model, guide, estimator, TIMES, observations())
+        assert set(guide.others.median(TIMES, observations())) == latent
+
+
+def test_an_autoguide_is_kept_while_the_priors_stay():
+    model, guide = build(temperature=dist.LogNormal(0.0, 0.2))
+    guide(TIMES, observations())
+    others = guide.others
+    model.dynamics.temperature = dist.LogNormal(0.5, 0.1)  # other numbers, the same support
+    for pair in ((model, guide), copy.deepcopy((model, guide))):
+        before = {name: value.clone() for name, value in pair[1].others.state_dict().items()}
+        pair[1](TIMES, observations())
+        assert all(torch.equal(value, before[name]) for name, value in pair[1].others.state_dict().items())
+    assert guide.others is others
 
 
 def test_a_model_of_ones_own_site_gets_its_posterior_from_the_autoguide():
