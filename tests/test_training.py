@@ -532,3 +532,26 @@ def test_fine_steps_are_not(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit((model, guide))
+
+
+# ---------------------------------------------------------------- the data door
+
+
+@pytest.mark.parametrize("control", [nld.AffineControl, nld.NeuralControl])
+@pytest.mark.parametrize("batch_size", [3, 64], ids=["batches", "all at once"])
+def test_irregular_ragged_and_missing_data_are_fitted(control, batch_size):
+    draw = torch.Generator().manual_seed(1)
+    times = (0.1 + torch.rand(8, 7, generator=draw)).cumsum(-1)
+    x = torch.randn(8, 7, CHANNELS, generator=draw)
+    x[..., 1:][torch.rand(8, 7, CHANNELS - 1, generator=draw) < 0.2] = math.nan
+    for row, length in enumerate([7, 2, 5, 7, 3, 6, 4, 7]):
+        times[row, length:], x[row, length:] = math.nan, math.nan
+    given = nld.datasets.from_arrays(times, x)
+    fitted = fit(build(control=control()), given, nld.Schedule(steps=20, batch_size=batch_size, learning_rate=1e-2))
+    assert np.isfinite(fitted.history.to_array()).all()
+    assert fitted.runs[0]["observed"] == int(x.isfinite().sum())
+    alone = [
+        fitted.elbo((times[i : i + 1, :n], x[i : i + 1, :n]))["initial_kl"]
+        for i, n in enumerate(times.isfinite().sum(-1).tolist())
+    ]
+    assert fitted.elbo()["initial_kl"] == pytest.approx(sum(alone), rel=1e-4)  # no estimate: exact for every draw
