@@ -29,8 +29,9 @@ def main(
         config = runs.settings(data, seed, restarts, minutes, budget)
         source = model_files.load_model_file(model)
         series = model_files.load_data(source, data, seed)
+        pair = model_files.build(source, series, seed)
         with runs.opened(out, model, config, resume):
-            fit = runs.fit(out, source, series, config)
+            fit = runs.fit(out, pair, series, config)
             plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
             summary = runs.record_fit(out, fit, warned)
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")

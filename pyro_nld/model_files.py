@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import traceback
 from collections.abc import Iterator
@@ -9,13 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import pyro
+import torch
 import xarray as xr
 from torch import nn
 
 from . import datasets
-from ._checks import DataError, NLDError
+from ._checks import DataError, NLDError, check_rows
 from .guide import AmortizedGuide
 from .model import LatentLangevin
+from .objective import PathELBO
+
+Pair = tuple[LatentLangevin, AmortizedGuide]
 
 
 def load_model_file(path: Path) -> ModuleType:
@@ -38,17 +44,20 @@ def load_model_file(path: Path) -> ModuleType:
     return source
 
 
-def build(source: ModuleType, data: xr.Dataset) -> tuple[LatentLangevin, AmortizedGuide]:
-    """The model and guide of a model file for `data`.
+def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
+    """The model and guide of a model file for `data`, after one step of a copy on two sequences to see that they work.
 
     Raises
     ------
-    DataError: the file's `build` fails or returns something else.
+    DataError: the file's `build` fails, returns something else, or what it returns does not work on the data.
     """
-    with _blaming(source.__file__):
+    times, x = check_rows(*datasets.as_tensors(data))
+    with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
         pair = source.build(data)
-    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
-        raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
+        if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
+            raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
+        PathELBO().loss(*copy.deepcopy(pair), times[:2], x[:2])
     return pair
 
 

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 import xarray as xr
 
 from . import summary, training
@@ -26,7 +25,7 @@ from ._checks import DataError, RunDirectoryError
 from ._files import write_atomically
 from .checkpoints import load_checkpoint
 from .inference_data import save_inference_data
-from .model_files import build, load_data, load_model_file
+from .model_files import Pair, build, load_data, load_model_file
 from .results import Fit
 from .training import Schedule
 
@@ -127,7 +126,8 @@ def load(path: Path) -> Run:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"])
-    return Run(path, config, source, data, fit(path, source, data, config))  # with all its runs done, it only reads
+    pair = build(source, data, config["seed"])
+    return Run(path, config, source, data, fit(path, pair, data, config))  # with all its runs done, it only reads
 
 
 def story(run: Run) -> xr.Dataset:
@@ -190,15 +190,11 @@ def _digest(file: Path) -> str:
 # What is done in it
 
 
-def fit(path: Path, source: ModuleType, data: xr.Dataset, config: dict) -> Fit:
-    """Build the model file's model and guide from the seed, and fit them with checkpoints in the run directory."""
+def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
+    """Fit a model and guide, as built by `model_files.build`, with checkpoints in the run directory."""
     schedule = Schedule(**config["schedule"])
-    with torch.random.fork_rng():
-        torch.manual_seed(config["seed"])
-        model, guide = build(source, data)
     return training.fit(
-        model,
-        guide,
+        *pair,
         data,
         schedule,
         seed=config["seed"],

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from torch.distributions import Distribution
 
 from ._checks import RunDirectoryError
 from ._files import write_atomically
+from .dynamics import Dynamics
 from .inference_data import Results
 from .results import Fit
 
@@ -109,20 +111,17 @@ def _temperature(fit: Fit, posterior: Results) -> dict:
     if draws is None:
         return dict.fromkeys(FIELDS["temperature"]) | {"mean": fit.temperature}
     low, high = np.quantile(draws, [0.05, 0.95])
-    return {"mean": float(draws.mean()), "q05": low, "q95": high, "contraction": _contraction(fit, float(draws.std()))}
+    contraction = _contraction(fit.model.dynamics, float(draws.std()))
+    return {"mean": float(draws.mean()), "q05": low, "q95": high, "contraction": contraction}
 
 
-def _contraction(fit: Fit, spread: float) -> float | None:
-    """1 − sd posterior/sd prior: 1 when the data say it all, 0 when T echoes its prior; None without a prior sd."""
-    prior = fit.model.dynamics._pyro_samples["temperature"].prior
+def _contraction(dynamics: Dynamics, spread: float) -> float | None:
+    """1 − sd posterior/sd prior: 1 when the data say it all, 0 when T echoes its prior; None for a prior without sd."""
+    prior = dynamics._pyro_samples["temperature"]
+    prior = prior if isinstance(prior, Distribution) else prior(dynamics)
     try:
         return 1 - spread / float(prior.stddev)
-    except (
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        ZeroDivisionError,
-    ):  # no distribution, or none with an sd
+    except (NotImplementedError, RuntimeError):  # it knows no sd, or has one per axis
         return None
 
 

@@ -258,4 +258,4 @@ def test_every_class_says_what_it_means() -> None:
         part for part in vars(_checks).values() if isinstance(part, type) and part.__module__ == _checks.__name__
     ]
     assert all(part.__doc__ for part in classes)
-    assert len(classes) == 10
+    assert len(classes) == 11

@@ -50,8 +50,8 @@ GRAPH = {
     "report": set(),
     "tables": {"oracles"},
     "command_line": set(),
-    "model_files": {"model", "guide", "datasets"},
-    "summary": {"inference_data", "results"},
+    "model_files": {"model", "guide", "objective", "datasets"},
+    "summary": {"dynamics", "inference_data", "results"},
 }
 for parts in GRAPH.values():
     parts.update(INTERNAL)
