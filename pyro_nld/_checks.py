@@ -117,6 +117,15 @@ def check_rows(times: object, x: object) -> tuple[Tensor, Series]:
     return grid.expand(series.shape[:2]), series
 
 
+def check_channels(x: Series, channels: int, part: str) -> None:
+    """Refuse observations with another number of channels than a part of the model was made for."""
+    if x.shape[-1] != channels:
+        raise ShapeError(
+            f"the {part} expects {channels} channels: got observations with {x.shape[-1]}. Build it for "
+            f"{x.shape[-1]}, or give the channels it was built for."
+        )
+
+
 def check_times(times: object) -> Times:
     """Refuse times that do not increase strictly, and return them; parameters and errors as in `check_series`."""
     grid = _floating("times", times, TimeGridError)

@@ -13,7 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._checks import check_rows
+from ._checks import check_channels, check_rows
 from ._modules import random_attributes
 from ._typing import Series, Times
 from .controls import AffineControl, Control
@@ -70,6 +70,7 @@ class AmortizedGuide(PyroModule):
     def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
         """Draw all latents given data; arguments as for the model."""
         times, x = check_rows(times, x)
+        check_channels(x, self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._meet_swapped_priors()
         latents = self.others(times, x, subsample_size)

@@ -10,7 +10,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ._checks import PriorError, ShapeError, check_rows, check_times
+from ._checks import PriorError, ShapeError, check_channels, check_rows, check_times
 from ._modules import draw_latents
 from ._typing import Series, Times
 from .dynamics import Dynamics
@@ -110,6 +110,8 @@ class LatentLangevin(PyroModule):
         TimeGridError, ShapeError, DataError: see `check_series`.
         """
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
+        if x is not None:
+            check_channels(x, self.likelihood.decoder.channels, "decoder")
         self.adapt(times, x)
         latents = draw_latents(self)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
