@@ -30,7 +30,7 @@ def load_checkpoint(path: Path) -> dict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch has views on the format of what may be no checkpoint at all
             state = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError:
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # damaged bytes may lead the reader anywhere
         reason = str(error).split("\n")[0][:200]
