@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import traceback
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ def load_model_file(path: Path) -> ModuleType:
 
 
 def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
-    """The model and guide of a model file for `data`, after one step of a copy on two sequences to see that they work.
+    """The model and guide of a model file for `data`, once another pair was seen to work on two sequences of them.
 
     Raises
     ------
@@ -53,11 +52,15 @@ def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
     """
     times, x = check_rows(*datasets.as_tensors(data))
     with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        pair = source.build(data)
-        if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
-            raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
-        PathELBO().loss(*copy.deepcopy(pair), times[:2], x[:2])
+        PathELBO().loss(*_pair(source, data, seed), times[:2], x[:2])
+        return _pair(source, data, seed)
+
+
+def _pair(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
+    torch.manual_seed(seed)
+    pair = source.build(data)
+    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
+        raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
     return pair
 
 

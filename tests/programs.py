@@ -1,0 +1,181 @@
+"""Recipes as real processes, without paying for the import of torch each time: one server imports it and forks.
+
+A test can start a recipe, look on, send it a signal, and wait for its end. Only the import is shared: every program
+runs its file from the top, has its own arguments and streams, and ends with its own exit code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 120.0  # seconds after which a program that does not end is a failure
+
+
+TINY = '''
+"""Small enough to fit in a second; temperature is random."""
+import pyro.distributions as dist
+import pyro_nld as nld
+
+PRIORS = {"temperature": dist.LogNormal(0.0, 1.0)}
+
+
+def build(data):
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,)), temperature=PRIORS["temperature"])
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.3), substeps=2, time_unit=1.0)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
+
+
+def simulate(seed):
+    return nld.datasets.ornstein_uhlenbeck(sequences=8, steps=24, seed=seed)
+'''
+
+
+@dataclass
+class Ended:
+    """How a program ended; `code` is minus the signal that killed it."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Program:
+    """A running program."""
+
+    def __init__(self, server: Programs, pid: int, streams: tuple[Path, Path]) -> None:
+        self.server, self.pid, self.streams = server, pid, streams
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def end(self) -> Ended:
+        """Wait for its end."""
+        code = self.server.ask({"wait": self.pid})
+        assert code is not None, f"the program did not end in {PATIENCE} s"
+        return Ended(code, *(stream.read_text() for stream in self.streams))
+
+
+class Programs:
+    """The server; use as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+
+    def __enter__(self) -> Programs:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+        command = [sys.executable, "-W", "ignore", __file__]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def ask(self, order: dict) -> int | None:
+        """One order, one answer."""
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, recipe: str, *arguments: object) -> Program:
+        """Start `inference/RECIPE.py ARGUMENTS`, or any file given with its suffix, in the server's folder."""
+        self.count += 1
+        streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
+        file = recipe if recipe.endswith(".py") else str(ROOT / "inference" / f"{recipe}.py")
+        words = [file, *map(str, arguments)]
+        pid = self.ask({"run": words, "streams": [str(s) for s in streams], "folder": str(self.folder)})
+        return Program(self, pid, streams)
+
+    def run(self, recipe: str, *arguments: object) -> Ended:
+        """Start and wait."""
+        return self.start(recipe, *arguments).end()
+
+
+def until(condition: object, patience: float = PATIENCE) -> None:
+    """Wait until `condition()` is true."""
+    ends = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.005)
+
+
+def warm() -> None:
+    """Import what recipes import, and what torch and matplotlib import at first use."""
+    import torch
+    from matplotlib.figure import Figure
+
+    import pyro_nld.command_line
+    import pyro_nld.plots
+    import pyro_nld.runs
+    import pyro_nld.tables  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    figure = Figure(layout="constrained")
+    figure.subplots().set_title("γ")
+    figure.savefig(io.BytesIO())
+
+
+def serve() -> None:
+    warm()
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = fork(order) if "run" in order else waited(order["wait"])
+        print(json.dumps(answer), flush=True)
+
+
+def fork(order: dict) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(child(order))
+    return pid
+
+
+def child(order: dict) -> int:
+    for number, file in zip((0, 1, 2), ("/dev/null", *order["streams"]), strict=True):
+        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(order["folder"])
+    sys.argv = order["run"]
+    code: object = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def waited(pid: int) -> int | None:
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,240 @@
+"""Recipes as a person runs them: real processes, real files, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from programs import ROOT, TINY, Ended, Programs
+
+import pyro_nld as nld
+from pyro_nld.inference_data import load_inference_data
+
+SMOKE = ("--budget", "smoke")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "tiny.py").write_text(TINY)
+    with Programs(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def finished(programs) -> Path:
+    """An uninterrupted run of the tiny model."""
+    ended = programs.run("fit", "tiny.py", "--out", "finished", *SMOKE)
+    assert ended.code == 0, ended.err
+    return programs.folder / "finished"
+
+
+@pytest.fixture
+def out(programs, seed) -> Path:
+    """A place for a run that no other test uses."""
+    return programs.folder / f"run{seed}"
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(ended: Ended, message: str, code: int = 1) -> None:
+    """Ended with one plain line that says so."""
+    assert ended.code == code, ended.err
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert ended.out == ""
+
+
+# The way through
+
+
+def test_a_fit_leaves_a_whole_run_directory(finished):
+    assert {path.name for path in finished.iterdir()} == {
+        ".lock", "model.py", "config.json", "checkpoint.pt", "history.csv", "posterior.nc", "summary.json", "figures",
+    }  # fmt: skip
+    assert (finished / "model.py").read_text() == TINY
+    assert (finished / "figures" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    torch.load(finished / "checkpoint.pt", weights_only=True)
+    assert len((finished / "history.csv").read_text().splitlines()) == 21
+    posterior = load_inference_data(finished / "posterior.nc")["posterior"]
+    assert posterior["temperature"].shape == (1, 50)
+    assert posterior["z"].shape == (1, 50, 8, 24, 1)
+
+
+def test_every_recipe_follows_from_a_fit(programs, finished):
+    read = programs.run("landscape", "finished")
+    assert read.code == 0, read.err
+    assert "state" in read.out
+    assert "curvature × step" in read.out
+    assert {path.name for path in (finished / "figures").iterdir()} == {"loss.png", "energy.png", "segmentation.png"}
+    story = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["states"] == story.sizes["state"]
+    np.testing.assert_allclose(summary["minima"], story["position"])
+    segmented = programs.run("segment", "finished", "--out", "states.npz")
+    assert segmented.code == 0, segmented.err
+    with np.load(programs.folder / "states.npz") as arrays:
+        assert {name: arrays[name].shape for name in arrays} == {
+            "probability": (8, 24, story.sizes["state"]), "label": (8, 24), "times": (8, 24),
+        }  # fmt: skip
+        np.testing.assert_allclose(arrays["probability"].sum(-1), 1, atol=1e-6)
+
+
+def test_other_data_can_be_fitted_and_segmented(programs, out):
+    data = nld.datasets.ornstein_uhlenbeck(6, 20, seed=3)
+    nld.save(data.isel(sequence=slice(4)), programs.folder / "four.npz")
+    nld.save(data.isel(sequence=slice(4, 6)), programs.folder / "two.nc")
+    assert programs.run("fit", "tiny.py", "--data", "four.npz", "--out", out, *SMOKE).code == 0
+    ended = programs.run("segment", out, "--data", "two.nc", "--out", "two.npz")
+    assert ended.code == 0, ended.err
+    with np.load(programs.folder / "two.npz") as arrays:
+        assert arrays["label"].shape == (2, 20)
+
+
+def test_the_truth_is_scored_where_the_data_carry_it(programs, out):
+    model = ROOT / "models" / "three_state_switching.py"
+    small = (
+        model.read_text()
+        .replace("sequences=1000, steps=200", "sequences=20, steps=30")
+        .replace("substeps=10", "substeps=2")
+    )
+    (programs.folder / "switching.py").write_text(small)
+    assert programs.run("fit", "switching.py", "--out", out, *SMOKE).code == 0
+    read = programs.run("landscape", out)
+    assert read.code == 0, read.err
+    assert "truth" in read.out
+    assert "is the best possible, with the true parameters known" in read.out
+    assert "ℓ1 error" in read.out
+
+
+@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment"])
+def test_help_says_what_there_is(programs, recipe):
+    ended = programs.run(recipe, "--help")
+    assert ended.code == 0
+    assert "Usage" in ended.out
+    assert "--help" in ended.out
+
+
+def test_a_recipe_is_a_program_of_its_own(tmp_path):
+    """Without the server: a new interpreter, found by path, from another folder."""
+    command = [sys.executable, ROOT / "inference" / "fit.py", "no.py", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: no.py is no model file")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Bad input
+
+
+BROKEN = {
+    "fails.py": ("import pyro_nld\n\n1 / 0\n", "fails.py fails in line 3: ZeroDivisionError: division by zero."),
+    "leaves.py": ("raise SystemExit(0)\n", "leaves.py fails in line 1: SystemExit: 0."),
+    "syntax.py": ("def build(:\n", "syntax.py fails: SyntaxError: invalid syntax (syntax.py, line 1)."),
+    "bare.py": ("PRIORS = {}\n", "bare.py lacks build, simulate: a model file has PRIORS, build(data)"),
+    "nothing.py": (TINY.replace("return model, nld", "model, nld"), "build must return (model, guide): got NoneType."),
+    "builds.py": (TINY.replace("prior = ", "prior = data['no'] #"), "builds.py fails in line 10: KeyError"),
+    "simulates.py": (TINY.replace("seed=seed)", "wrong=1)"), "simulates.py fails in line 16: TypeError"),
+    "wide.py": (TINY.replace("IdentityDecoder(1)", "LinearDecoder(1, 3)"), "the decoder expects 3 channels: got observations with 1."),
+    "prior.py": (TINY.replace("LogNormal(0.0, 1.0)", "Normal(0.0, 1.0)"), "temperature is positive, so its prior"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_model_file_that_fails_is_named(programs, out, name):
+    text, message = BROKEN[name]
+    (programs.folder / name).write_text(text)
+    refused(programs.run("fit", name, "--out", out, *SMOKE), message)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["no.py", "."])
+def test_what_is_no_model_file_is_refused(programs, out, name):
+    refused(programs.run("fit", name, "--out", out), f"{name} is no model file: expected an existing .py file.")
+    assert not out.exists()
+
+
+def bad_data(folder: Path) -> dict[str, str]:
+    """Data files that cannot be used, and what is said of them."""
+    times, x = np.arange(4.0), np.random.default_rng(0).standard_normal((2, 4, 1))
+    jump, infinite = times.copy(), x.copy()
+    jump[2], infinite[1, 2, 0] = 0.5, np.inf
+    np.savez(folder / "unsorted.npz", times=jump, observations=x)
+    np.savez(folder / "infinite.npz", times=times, observations=infinite)
+    np.savez(folder / "empty.npz", times=times[:0], observations=x[:, :0])
+    np.savez(folder / "flat.npz", times=times, observations=x[0])
+    np.savez(folder / "lacking.npz", observations=x)
+    np.savez(folder / "pickled.npz", times=times, observations=np.array([None], object))
+    (folder / "text.npz").write_text("no archive")
+    (folder / "blank.csv").write_text("")
+    (folder / "words.csv").write_text("sequence,time,a\n0,0,one\n0,1,2\n")
+    (folder / "data.txt").write_text("1 2 3")
+    return {
+        "unsorted.npz": "times must increase within a sequence: every sequence has 0.5 after 1.0 (index 2).",
+        "infinite.npz": "observations must be finite, or NaN where missing: got inf at sequence 1, time 2",
+        "empty.npz": "empty.npz: times must be (time,) or (sequence, time), not empty",
+        "flat.npz": "flat.npz: observations must be (sequence, time, channel)",
+        "lacking.npz": "lacking.npz: the array times is missing",
+        "pickled.npz": "pickled.npz cannot be read as .npz",
+        "text.npz": "text.npz cannot be read as .npz",
+        "blank.csv": "blank.csv cannot be read as .csv",
+        "words.csv": "words.csv: the column a must hold numbers: got 'one' in row 0.",
+        "data.txt": "a data file must end in .npz, .nc, .csv, .parquet: got data.txt.",
+        "gone.npz": "gone.npz must be a data file: there is none.",
+    }
+
+
+def test_bad_data_are_refused_and_nothing_is_written(programs, out):
+    for name, message in bad_data(programs.folder).items():
+        refused(programs.run("fit", "tiny.py", "--data", name, "--out", out), message)
+        assert not out.exists()
+    assert not list(programs.folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tiny.py",), "Missing option '--out'. --help shows what there is."),
+        ((), "Missing argument"),
+        (("tiny.py", "--out", "new", "--budget", "huge"), "'huge' is not one of 'smoke', 'default', 'full'."),
+        (("tiny.py", "--out", "new", "--restarts", "0"), "Invalid value for '--restarts'"),
+        (("tiny.py", "--out", "new", "--seed", "-1"), "Invalid value for '--seed'"),
+        (("tiny.py", "--out", "new", "--minutes", "0"), "Invalid value for '--minutes'"),
+        (("tiny.py", "--out", "new", "--epochs", "5"), "No such option: --epochs"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_one_line(programs, arguments, message):
+    refused(programs.run("fit", *arguments), message, code=2)
+    assert not (programs.folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "states.csv"), "the output must end in .npz: got states.csv."),
+        (("--out", "nowhere/states.npz"), "nowhere must be a directory: there is none."),
+        (("--out", "s.npz", "--online"), "online segmentation needs an encoder that sees the past alone"),
+        (("--out", "s.npz", "--data", "gone.npz"), "gone.npz must be a data file: there is none."),
+        (("--out", "s.npz", "--data", "wide.npz"), "the data need the channels of the fit: expected 1, got 2."),
+    ],
+)
+def test_segmenting_what_cannot_be_segmented_is_refused(programs, finished, arguments, message):
+    nld.save(nld.datasets.ornstein_uhlenbeck(4, 10, rate=[1.0, 2.0]), programs.folder / "wide.npz")
+    ended = programs.run("segment", finished, *arguments)
+    assert ended.code == 1
+    assert message in ended.err.splitlines()[-1]
+    assert not (programs.folder / "s.npz").exists()
