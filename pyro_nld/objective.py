@@ -67,6 +67,33 @@ class PathELBO(Trace_ELBO):
         return torch_item(loss), loss
 
 
+def evaluate(
+    model: Callable, guide: Callable, times: Tensor, x: Tensor, draws: int = 3, chunk: int = 128
+) -> dict[str, float]:
+    """The bound of a whole data set and its terms, averaged over draws; a chunk of sequences at a time bounds memory.
+
+    Parameters
+    ----------
+    model, guide: as for any ELBO.
+    times, x: `(sequence, time)` and `(sequence, time, channel)`.
+    draws: how many.
+    chunk: sequences at a time.
+
+    Returns
+    -------
+    `total`, the terms of `TERMS`, and `per_observation`, the total per observed value.
+    """
+    elbo, rows = PathELBO(), list(torch.arange(len(x)).split(chunk))
+    sums = dict.fromkeys(TERMS, 0.0)
+    with torch.no_grad():
+        for part in rows * draws:
+            for name, value in elbo.terms(model, guide, times[part], x[part]).items():
+                # the globals' KL does not grow with the sequences
+                sums[name] += float(value) / draws / (len(rows) if name == "global_kl" else 1)
+    total = sums["log_likelihood"] - sums["path_kl"] - sums["initial_kl"] - sums["global_kl"]
+    return {"total": total, "per_observation": total / int(x.isfinite().sum())} | sums
+
+
 def paired_traces(
     model: Callable, guide: Callable, *args: object, **kwargs: object
 ) -> tuple[poutine.Trace, poutine.Trace]:

@@ -21,7 +21,7 @@ from .dynamics import Dynamics
 from .guide import PATH_SITES, AmortizedGuide
 from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
-from .objective import TERMS, PathELBO, paired_traces, terms_of
+from .objective import TERMS, evaluate, paired_traces, terms_of
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
 PATH_NUMBERS = 2_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
@@ -154,13 +154,8 @@ class Fit:
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
         times, x = self.series(data)
-        elbo = PathELBO()
         with _reading(seed):
-            terms = [elbo.terms(self.model, self.guide, times, x) for _ in range(draws)]
-        mean = {name: torch.stack([term[name] for term in terms]).mean() for name in TERMS}
-        total = float(elbo.combine(mean))
-        observed = int(x.isfinite().sum())
-        return {"total": total, "per_observation": total / observed} | {name: float(v) for name, v in mean.items()}
+            return evaluate(self.model, self.guide, times, x, draws)
 
     def inference_data(self, draws: int = 100, seed: int = 0) -> Results:
         """The posterior as ArviZ reads it.

@@ -18,12 +18,12 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ._checks import CheckpointError, FitError
+from ._checks import CheckpointError, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
 from .guide import AmortizedGuide
 from .model import LatentLangevin
-from .objective import TERMS, PathELBO
+from .objective import TERMS, PathELBO, evaluate
 from .results import Fit
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
@@ -284,15 +284,12 @@ def _keep(state: dict, path: Path | None) -> None:
 
 def _finish(trainer: Trainer) -> dict:
     """One finished run: parameters, history, and the ELBO of all data, averaged over a few draws."""
-    trainer.elbo.path_weight, trainer.elbo.path_stride = 1.0, 1
-    with torch.no_grad():
-        draws = [trainer.elbo.terms(trainer.model, trainer.guide, trainer.times, trainer.x) for _ in range(3)]
-    mean = {name: torch.stack([terms[name] for terms in draws]).mean() for name in TERMS}
+    bound = evaluate(trainer.model, trainer.guide, *check_rows(trainer.times, trainer.x))
     kept = {"model": trainer.model.state_dict(), "guide": trainer.guide.state_dict()}
     return copy.deepcopy(kept) | {
         "history": trainer.history,
-        "terms": {name: float(value) for name, value in mean.items()},
-        "elbo": float(trainer.elbo.combine(mean)),
+        "terms": {name: bound[name] for name in TERMS},
+        "elbo": bound["total"],
         "observed": trainer.observed,
     }
 

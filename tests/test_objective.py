@@ -488,3 +488,17 @@ def test_loss_and_differentiable_loss_are_the_same_number():
         values.append(torch.as_tensor(evaluate(model, guide, *data())).item())
     assert values[1] == pytest.approx(values[0], abs=1e-9)
     assert values[2] == pytest.approx(values[0], abs=1e-9)
+
+
+def test_evaluating_in_chunks_counts_sequences_all_and_globals_once():
+    torch.manual_seed(41)
+    model = nld.LatentLangevin(
+        overdamped(dist.LogNormal(0.0, 0.5)), nld.Gaussian(nld.IdentityDecoder(2), NOISE), 2, 1.0
+    )
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=4, hidden=4))
+    times, x = check_rows(*data(sequences=5))
+    whole, parts = ([nld.objective.evaluate(model, guide, times, x, 1, chunk) for _ in range(60)] for chunk in (5, 2))
+    for name in ("log_likelihood", "path_kl", "initial_kl", "global_kl", "total"):
+        one, other = (torch.tensor([bound[name] for bound in bounds]) for bounds in (whole, parts))
+        se = ((one.var() + other.var()) / 60).sqrt()
+        assert abs(float(one.mean() - other.mean())) <= 5 * float(se) + 1e-9 * abs(float(one.mean())), name
