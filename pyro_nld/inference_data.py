@@ -27,7 +27,7 @@ def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Results:
     groups: Dataset by group name; those of draws have dimensions `chain` and `draw` first.
     """
     labelled = {name: _label_draws(group) for name, group in groups.items()}
-    if hasattr(az, "InferenceData"):
+    if "InferenceData" in vars(az):  # asking ArviZ 1 for it warns
         return az.InferenceData(**cast(Any, labelled))
     return xr.DataTree.from_dict({f"/{name}": group for name, group in labelled.items()})
 

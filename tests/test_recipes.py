@@ -149,7 +149,7 @@ BROKEN = {
     "nothing.py": (TINY.replace("return model, nld", "model, nld"), "build must return (model, guide): got NoneType."),
     "builds.py": (TINY.replace("prior = ", "prior = data['no'] #"), "builds.py fails in line 10: KeyError"),
     "simulates.py": (TINY.replace("seed=seed)", "wrong=1)"), "simulates.py fails in line 16: TypeError"),
-    "wide.py": (TINY.replace("IdentityDecoder(1)", "LinearDecoder(1, 3)"), "the decoder expects 3 channels: got observations with 1."),
+    "wide.py": (TINY.replace("IdentityDecoder(1)", "LinearDecoder(1, 3)"), "the decoder expects 3 channels: got"),
     "prior.py": (TINY.replace("LogNormal(0.0, 1.0)", "Normal(0.0, 1.0)"), "temperature is positive, so its prior"),
 }  # fmt: skip
 
