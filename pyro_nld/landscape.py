@@ -150,8 +150,10 @@ def plane(points: Tensor, wells: xr.Dataset | None = None) -> xr.Dataset:
 
     Returns
     -------
-    `origin (latent)`, `axes (axis, latent)`, orthonormal; one axis where there is one latent axis.
+    `origin (latent)`, `axes (axis, latent)`, orthonormal; where there is one latent axis, that axis itself.
     """
+    if points.shape[-1] == 1:
+        return xr.Dataset({"origin": ("latent", np.zeros(1)), "axes": (("axis", "latent"), np.eye(1))})
     cloud = points.detach().double().reshape(-1, points.shape[-1]).numpy()
     centres = cloud[:0] if wells is None else wells["position"].values
     spanning = len(centres) > 2 and np.linalg.matrix_rank(centres - centres.mean(0), 1e-3) > 1

@@ -65,7 +65,8 @@ def loss(history: xr.Dataset) -> Figure:
     optimiser.semilogy(history["step"], history["learning_rate"], color=ACCENT, lw=1, label="learning rate")
     optimiser.set(title="optimiser", xlabel="step")
     for axes in (bound, divergence, optimiser):
-        axes.legend(frameon=False, fontsize=8)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -1,0 +1,106 @@
+"""The gallery: every model file keeps its contract, and ends in its own known answer when it is run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+import xarray as xr
+from pyro import poutine
+from pyro.distributions import Distribution
+
+import pyro_nld as nld
+from pyro_nld.model_files import load_model_file
+
+ROOT = Path(__file__).parents[1]
+GALLERY = sorted((ROOT / "models").glob("*.py"))
+NAMES = [path.stem for path in GALLERY]
+
+
+@pytest.fixture(params=GALLERY, ids=NAMES)
+def file(request):
+    return load_model_file(request.param)
+
+
+def few(data: xr.Dataset) -> xr.Dataset:
+    return data.isel(sequence=slice(4), time=slice(12))
+
+
+def test_the_gallery_is_listed_where_people_look():
+    """models/README.md names every file, and no file that is not there."""
+    text = (ROOT / "models" / "README.md").read_text()
+    assert [name for name in NAMES if f"{name}.py" not in text] == []
+    assert [word for word in text.split("`") if word.endswith(".py") and word.removesuffix(".py") not in NAMES] == []
+
+
+def test_a_model_file_says_what_it_claims(file):
+    assert file.__doc__.startswith("Claim: ")
+    assert file.PRIORS
+    assert all(value is None or isinstance(value, int | float | Distribution) for value in file.PRIORS.values())
+
+
+def test_a_simulation_carries_its_known_answer(file):
+    data = file.simulate(1)
+    assert set(data["observations"].dims) == {"sequence", "time", "channel"}
+    assert data.attrs or "occupancy" in data
+    xr.testing.assert_identical(data, file.simulate(1))
+    assert not np.allclose(data["observations"], file.simulate(2)["observations"])
+
+
+def test_a_built_pair_has_a_finite_bound(file):
+    data = few(file.simulate(0))
+    model, guide = file.build(data)
+    times, x = nld.as_tensors(data)
+    guide(times, x)
+    assert np.isfinite(nld.PathELBO().loss(model, guide, times, x))
+
+
+def test_every_prior_reaches_the_model(file):
+    """Swapping a distribution in PRIORS for a number fixes the site: PRIORS is no decoration."""
+    data = few(file.simulate(0))
+    for name, value in file.PRIORS.items():
+        if not isinstance(value, Distribution):
+            continue
+        assert name in sites(file, data)
+        file.PRIORS[name] = 0.7
+        assert name not in sites(file, data)
+        file.PRIORS[name] = value
+
+
+def sites(file, data: xr.Dataset) -> set[str]:
+    pyro.clear_param_store()
+    trace = poutine.trace(file.build(data)[0]).get_trace(*nld.as_tensors(data))
+    return set(trace.nodes)
+
+
+@pytest.mark.parametrize("path", GALLERY, ids=NAMES)
+def test_a_model_file_run_directly_finds_its_answer(path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
+
+
+def test_an_answer_that_is_wrong_fails(tmp_path):
+    """The double well, asked for another temperature than its data have."""
+    text = (ROOT / "models" / "double_well.py").read_text()
+    wrong = text.replace("steps=500, batch_size=32", "steps=5, batch_size=32")
+    assert wrong != text
+    path = tmp_path / "double_well.py"
+    path.write_text(wrong)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "AssertionError" in done.stderr
+
+
+def test_simulated_data_do_not_touch_the_caller(file):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    file.simulate(0)
+    assert torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,116 @@
+"""Pictures: they show the numbers they are given, in every dimension, and are written whole or not at all."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.colors import to_hex
+
+import pyro_nld as nld
+from pyro_nld import plots
+from pyro_nld.training import COLUMNS
+
+CENTRES = {
+    1: [[-1.5], [1.5]],
+    2: [[-1.5, 0.0], [1.5, 0.0], [0.0, 2.0]],
+    3: [[-1.5, 0.0, 0.0], [1.5, 0.0, 1.0], [0.0, 2.0, 0.0]],
+}
+
+
+@pytest.fixture(params=CENTRES)
+def scene(request):
+    """A landscape, its minima, points in every well, and a path."""
+    centres = torch.tensor(CENTRES[request.param])
+    potential = nld.GaussianWells(centres, widths=0.4)
+    draw = torch.Generator().manual_seed(0)
+    points = centres.repeat(200, 1) + 0.4 * torch.randn(200 * len(centres), request.param, generator=draw)
+    return potential, nld.landscape.minima(potential, points), points, points[:50]
+
+
+def history(steps=40):
+    step = np.arange(steps)
+    columns = dict.fromkeys(COLUMNS, ("step", 1.0 / (1 + step)))
+    return xr.Dataset(columns | {"log_likelihood": ("step", -1.0 / (1 + step)), "global_kl": ("step", 0.0 * step)})
+
+
+def segments(states=3, times=12):
+    label = np.arange(times)[None] // 4 % states
+    probability = np.where(label[..., None] == np.arange(states), 0.8, 0.2 / (states - 1))
+    clock = np.arange(times, dtype=float)[None]
+    clock[:, -2:], probability[:, -2:], label[:, -2:] = np.nan, np.nan, -1
+    dims = ("sequence", "time")
+    return xr.Dataset({"probability": ((*dims, "state"), probability), "label": (dims, label), "times": (dims, clock)})
+
+
+def labels_of(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_energy_is_that_of_the_potential_in_kT(scene):
+    potential, wells, points, path = scene
+    cold, warm = (
+        plots.energy(potential, wells, points, path, temperature=t, resolution=20).axes[0] for t in (1.0, 2.0)
+    )
+    if points.shape[-1] == 1:
+        heights = [axes.lines[0].get_ydata() for axes in (cold, warm)]
+        np.testing.assert_allclose(heights[0], 2 * heights[1], rtol=1e-4, atol=1e-4)
+        grid = torch.as_tensor(cold.lines[0].get_xdata(), dtype=torch.float32).unsqueeze(-1)
+        expected = potential(grid).numpy() - float(wells["energy"].min())
+        np.testing.assert_allclose(heights[0], expected, rtol=1e-3, atol=1e-3)
+    assert "one sequence" in labels_of(cold)[-1]
+    assert cold.get_title().startswith(f"{wells.sizes['state']} wells")
+
+
+def test_every_minimum_is_marked_where_it_is(scene):
+    potential, wells, points, _ = scene
+    axes = plots.energy(potential, wells, points, resolution=20).axes[0]
+    places = nld.landscape.project(nld.landscape.plane(points, wells), wells["position"].values)
+    marks = {text.get_text(): text.xy for text in axes.texts}
+    for state, place in enumerate(places):
+        assert marks[str(state)][0] == pytest.approx(place[0], abs=1e-6)
+
+
+def test_one_well_is_called_one_well():
+    potential, points = nld.Quadratic([1.0, 1.0]), torch.randn(100, 2)
+    figure = plots.energy(potential, nld.landscape.minima(potential, points), points, resolution=20)
+    assert figure.axes[0].get_title() == "one well"
+
+
+def test_the_loss_shows_bound_and_terms():
+    bound, divergence, optimiser = plots.loss(history()).axes
+    elbo = next(line for line in bound.lines if line.get_label() == "ELBO")
+    np.testing.assert_allclose(elbo.get_ydata(), -3.0 / (1 + np.arange(40)))
+    assert labels_of(divergence) == ["path", "initial state"]  # a term that is always zero has no line
+    assert labels_of(optimiser) == ["norm of the gradient", "learning rate"]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_short_history_can_be_drawn(steps):
+    plots.loss(history(steps)).canvas.draw()
+
+
+@pytest.mark.parametrize("channels", [2, 9])
+def test_a_segmentation_ends_where_the_sequence_ends(channels):
+    observations = xr.DataArray(
+        np.random.default_rng(0).normal(size=(1, 12, channels)), dims=("sequence", "time", "channel")
+    )
+    truth = xr.Dataset({"states": (("sequence", "time"), segments()["label"].values)})
+    figure = plots.segmentation(segments(), observations, truth)
+    figure.canvas.draw()
+    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "label")
+    assert bar.get_xlim() == (0.0, 10.0)
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel() == "truth"] == ["truth"]
+
+
+def test_states_keep_their_colour_across_pictures():
+    observations = xr.DataArray(np.zeros((1, 12, 1)), dims=("sequence", "time", "channel"))
+    figure = plots.segmentation(segments(), observations)
+    colours = [to_hex(patch.get_facecolor()).upper() for patch in figure.legends[0].get_patches()]
+    assert colours == plots.STATE_COLOURS[:3]
+
+
+def test_a_picture_is_written_whole(tmp_path):
+    target = tmp_path / "deep" / "loss.png"
+    plots.save(plots.loss(history()), target)
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in target.parent.iterdir()] == ["loss.png"]

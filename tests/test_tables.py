@@ -1,0 +1,105 @@
+"""Tables: labels matched with a truth, numbers that mean what their heading says."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import pyro_nld as nld
+from pyro_nld import tables
+
+
+def segmented(labels, states=3, online=0, times=None):
+    labels = np.asarray(labels)
+    probability = (labels[..., None] == np.arange(states)).astype(float)
+    times = np.broadcast_to(np.arange(labels.shape[-1], dtype=float), labels.shape) if times is None else times
+    return xr.Dataset(
+        {
+            "probability": (("sequence", "time", "state"), probability),
+            "label": (("sequence", "time"), labels),
+            "times": (("sequence", "time"), times),
+        },
+        attrs={"online": online, "draws": 1},
+    )
+
+
+def truth(states, **more):
+    return xr.Dataset({"states": (("sequence", "time"), np.asarray(states))} | more)
+
+
+STORY = xr.Dataset(
+    {
+        "energy": ("state", [-2.0, -1.0]),
+        "curvature": (("state", "latent"), [[1.0, 4.0], [2.0, 6.0]]),
+        "occupancy_data": ("state", [0.7, 0.3]),
+        "occupancy_energy": ("state", [0.75, 0.25]),
+        "occupancy_harmonic": ("state", [0.72, 0.28]),
+    },
+    attrs={"temperature": 0.5, "max_curvature_step": 0.31, "ok": 0, "substeps": 5, "substeps_needed": 8},
+)
+
+
+def test_states_are_matched_whatever_their_numbers():
+    found, true = np.array([2, 2, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2, 0])
+    assert tables.match(found, true, 3).tolist() == [1, 2, 0]
+
+
+def test_unknown_labels_do_not_decide_a_match():
+    assert tables.match(np.array([0, -1, -1, 1]), np.array([1, 0, 0, -1]), 2).tolist() == [1, 0]
+
+
+def test_a_state_too_many_has_no_partner():
+    assert sorted(tables.match(np.array([0, 1, 2, 2]), np.array([0, 0, 1, 1]), 3).tolist()) == [-1, 0, 1]
+
+
+def test_accuracy_counts_known_times_and_an_undecided_label_as_wrong():
+    score = tables.score(segmented([[0, 0, 1, -1], [1, 1, 1, 1]], 2), truth([[1, 1, 0, 0], [0, 0, -1, 1]]))
+    assert float(score["accuracy"]) == pytest.approx(5 / 7)
+    assert float(score["spread"]) == pytest.approx((3 / 4 - 2 / 3) / 2)
+    assert score["states"].values.tolist() == [[0, 0, 1, 1], [1, 1, -1, 0]]
+
+
+def test_true_occupancies_come_in_the_numbers_of_the_found_states():
+    law = ("law", np.array([0.2, 0.8]))
+    assert tables.score(segmented([[0, 1]], 2), truth([[1, 0]], occupancy=law))["occupancy"].values.tolist() == [
+        0.8,
+        0.2,
+    ]
+    assert tables.score(segmented([[0, 0, 1]], 2), truth([[1, 1, 0]]))["occupancy"].values == pytest.approx(
+        [2 / 3, 1 / 3]
+    )
+
+
+def test_there_is_no_score_without_a_truth():
+    assert tables.score(segmented([[0, 1]]), xr.Dataset()) is None
+    assert tables.score(segmented([[0, 1]]), truth([[-1, -1]])) is None
+
+
+@pytest.mark.parametrize("online", [0, 1])
+def test_the_best_possible_is_the_exact_posterior(online):
+    data = nld.datasets.three_state(sequences=5, steps=40, seed=0)
+    labels = nld.oracles.hmm_posterior(data, online=bool(online))["label"].values
+    score = tables.score(segmented(labels, online=online), data)
+    assert float(score["best"]) == float(score["accuracy"]) > 0.98
+
+
+def test_a_table_of_states_has_a_row_each():
+    head, first, second = tables.states(STORY).splitlines()
+    assert head.split() == ["state", "U/T", "in", "the", "data", "by", "energy", "harmonic", "curvature/T"]
+    assert first.split() == ["0", "0.00", "0.700", "0.750", "0.720", "2.0", "…", "8.0"]
+    assert second.split() == ["1", "2.00", "0.300", "0.250", "0.280", "4.0", "…", "12.0"]
+    assert len(head) == len(first) == len(second)
+
+
+def test_findings_name_errors_and_the_cure_of_the_step():
+    score = tables.score(segmented([[0, 0, 0, 1]], 2, online=1), truth([[0, 0, 1, 1]]))
+    text = tables.findings(STORY, score)
+    assert "75.00 % right (online)" in text
+    assert "0.400 in the data, 0.500 by energy, 0.440 harmonic" in text
+    assert "curvature × step 0.31: too coarse; substeps=8 would do" in text
+    assert "0.11: fine" in tables.findings(STORY.assign_attrs(max_curvature_step=0.11, ok=1))
+
+
+def test_segments_tell_what_stayed_undecided():
+    times = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, np.nan, np.nan]])
+    text = tables.segments(segmented([[0, 0, 1, -1], [1, 0, -1, -1]], 2, times=times))
+    assert "undecided           16.67 %" in text
