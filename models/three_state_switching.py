@@ -20,7 +20,8 @@ def build(data):
         nld.NeuralPotential(latent=3), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
     )
     likelihood = nld.Gaussian(nld.MLPDecoder(3, channels), noise_scale=PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, likelihood, substeps=10)
+    # A state that switches at once crosses within one interval: only fine steps tell such a push from heat.
+    model = nld.LatentLangevin(prior, likelihood, substeps=20)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(channels, causal=True), control=nld.AffineControl())
     return model, guide
 

@@ -203,7 +203,7 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
     with _own_randomness(seed), _own_parameters():
-        guide(times, x)  # takes the units from the data, and lets the autoguide meet its sites
+        guide(times, x, 1)  # takes the units from all data, and lets the autoguide meet its sites on one sequence
         if state is None:
             initial = copy.deepcopy([model.state_dict(), guide.state_dict()])
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}

@@ -1,7 +1,7 @@
 """The paper's benchmark over seeds: wells found, occupancy error, accuracy beside the best possible. One row per seed.
 
-    python tests/benchmarks/switching.py --seeds 5
-    python tests/benchmarks/switching.py --seeds 5 --asymmetric --stationary
+    python tests/benchmarks/switching.py --seeds 5 --batch 128 --steps 900
+    python tests/benchmarks/switching.py --seeds 5 --batch 128 --steps 900 --asymmetric
 
 Every seed draws its own data and its own fit of models/three_state_switching.py; accuracy is that of causal
 segmentation on 500 new sequences of length 500, as in the paper's Table 1. No seed is left out.
@@ -62,10 +62,11 @@ def main() -> None:
     parser.add_argument("--stationary", action="store_true", help="start in the stationary law, not always in state 0")
     parser.add_argument("--budget", default="default", choices=sorted(BUDGETS))
     parser.add_argument("--batch", type=int, help="sequences per step, if not the budget's")
+    parser.add_argument("--steps", type=int, help="gradient steps, if not the budget's")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one thread each")
     args = parser.parse_args()
     schedule = BUDGETS[args.budget]
-    schedule = replace(schedule, batch_size=args.batch or schedule.batch_size)
+    schedule = replace(schedule, batch_size=args.batch or schedule.batch_size, steps=args.steps or schedule.steps)
     chosen = partial(row, asymmetric=args.asymmetric, stationary=args.stationary, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
         rows = pool.map(chosen, range(args.seeds))
