@@ -6,17 +6,16 @@ down the gradient without an autograd graph, so that memory does not grow with t
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._checks import DoubtfulFitWarning, FitError
-from .potentials import Energy, gradient, hessian
+from .potentials import Energy, gradient, hessian, in_double
 
 STARTS = 2000  # points that flow in search of minima
 FLAT = 1e-6  # a minimum's largest gradient
@@ -50,7 +49,7 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
 
     Not checked: whether there are minima that no start flows to.
     """
-    exact = _in_double(potential)
+    exact = in_double(potential)
     points = starts.detach().double().reshape(-1, starts.shape[-1])
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
     ends = _descend(exact, points)
@@ -176,10 +175,6 @@ def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
 # Flowing down
 
 
-def _in_double(potential: Energy) -> Energy:
-    return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
-
-
 class _Flow:
     """Points on their way down −∇U: Heun's method, each point with a step of its own.
 
@@ -244,7 +239,7 @@ class _Core(NamedTuple):
 
 
 def _cores(potential: Energy, wells: xr.Dataset, dtype: torch.dtype) -> list[_Core]:
-    exact = _in_double(potential)
+    exact = in_double(potential)
     centres = torch.as_tensor(wells["dent_position"].values)
     metrics = hessian(exact, centres)
     radii = [_inward_radius(exact, centres, k, metrics[k]) for k in range(len(centres))]

@@ -6,6 +6,7 @@ that reads a landscape takes any callable of this shape; `gradient` and `hessian
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -52,6 +53,11 @@ def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tenso
         rows = [torch.autograd.grad(s.sum(), leaf, retain_graph=True)[0] for s in slope.unbind(-1)]
     matrix = torch.stack(rows, -2)
     return 0.5 * (matrix + matrix.mT)
+
+
+def in_double(potential: Energy) -> Energy:
+    """A float64 copy of a module, for what needs more digits than training; any other callable as it is."""
+    return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
 
 
 def _autograd_gradient(potential: Energy, z: Tensor) -> Tensor:

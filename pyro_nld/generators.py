@@ -1,0 +1,161 @@
+"""The exact kinetics of an overdamped landscape of one or two axes: its generator on a grid.
+
+A generator L acts on functions of the cells: (L f)_i = Σ_j L_ij (f_j − f_i), L_ij the rate of hops from cell i to its
+neighbour j. Committors, passage times and relaxation times are linear algebra with it. Where a grid is too large, in
+three axes or more, the same questions are answered by simulation (`kinetics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import eigsh, spsolve
+
+from ._checks import ShapeError
+from .dynamics import OverdampedLangevin
+
+Array = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+CELLS = {1: 2000, 2: 150}  # per axis
+
+
+class Generator(NamedTuple):
+    """Cells and the rates between them; time in the dynamics' unit."""
+
+    centres: Array  # (cell, latent)
+    weight: Array  # (cell,), exp(−U/T), normalised
+    rates: sparse.csr_matrix  # (cell, cell), rows sum to zero
+    shape: tuple[int, ...]
+
+
+def generator(
+    dynamics: OverdampedLangevin, low: Sequence[float] | Array, high: Sequence[float] | Array, cells: int | None = None
+) -> Generator:
+    """L_ij = (T/γ h²) b((U_j − U_i)/T), b(x) = x/(eˣ − 1): hops between neighbouring cells, reflected at the box.
+
+    Detailed balance with exp(−U/T) holds exactly; on one axis the scheme is exact for a piecewise linear U.
+
+    Parameters
+    ----------
+    dynamics: overdamped, of one or two axes, with fixed quantities.
+    low, high: corners of the box, `(latent,)`.
+    cells: per axis; 2000 on one axis and 150 on each of two when None.
+
+    Raises
+    ------
+    ShapeError: more than two axes, or corners that are not a box.
+
+    References
+    ----------
+    D. L. Scharfetter, H. K. Gummel, IEEE Transactions on Electron Devices 16:64–77, 1969.
+    """
+    latent = dynamics.latent
+    corners = np.asarray([low, high], float)
+    if latent > 2 or corners.shape != (2, latent) or not (corners[0] < corners[1]).all():
+        raise ShapeError(
+            f"a grid needs one or two axes and a lowest and highest corner: got {latent} axes and corners "
+            f"{corners.tolist()}. In more axes, simulate."
+        )
+    count = cells or CELLS[latent]
+    width = (corners[1] - corners[0]) / count
+    axes = [corners[0, k] + width[k] * (np.arange(count) + 0.5) for k in range(latent)]
+    centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, latent)
+    temperature = float(dynamics.temperature)
+    friction = np.broadcast_to(torch.as_tensor(dynamics.friction).detach().numpy(), latent)
+    energy = _energies(dynamics, centres) / temperature
+    shape = (count,) * latent
+    number = np.arange(len(centres)).reshape(shape)
+    rows, columns, rates = [], [], []
+    for axis in range(latent):
+        here, there = (number.take(part, axis).ravel() for part in (range(count - 1), range(1, count)))
+        mobility = temperature / friction[axis] / width[axis] ** 2
+        for i, j in ((here, there), (there, here)):
+            rows.append(i)
+            columns.append(j)
+            rates.append(mobility * _bernoulli(energy[j] - energy[i]))
+    hops = sparse.coo_matrix(
+        (np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))), shape=(len(centres),) * 2
+    ).tocsr()
+    stay = sparse.diags(np.asarray(hops.sum(1)).ravel())
+    weight = np.exp(energy.min() - energy)
+    return Generator(centres, weight / weight.sum(), (hops - stay).tocsr(), shape)
+
+
+def committor(grid: Generator, source: Mask, target: Mask) -> Array:
+    """Q, the probability to enter `target` before `source`: L q = 0 outside, q = 0 in source, 1 in target.
+
+    Parameters
+    ----------
+    grid: from `generator`. source, target: which cells, `(cell,)`, disjoint and not empty.
+    """
+    value = target.astype(float)
+    free = ~(source | target)
+    value[free] = spsolve(grid.rates[free][:, free].tocsc(), -grid.rates[free] @ value)
+    return value
+
+
+def passage_time(grid: Generator, target: Mask) -> Array:
+    """Mean first passage time to `target` from every cell: L τ = −1 outside, τ = 0 inside.
+
+    Parameters
+    ----------
+    grid: from `generator`. target: which cells, `(cell,)`, not empty.
+    """
+    time = np.zeros(len(target))
+    time[~target] = spsolve(grid.rates[~target][:, ~target].tocsc(), -np.ones((~target).sum()))
+    return time
+
+
+def relaxation_times(grid: Generator, count: int) -> Array:
+    """−1/λ of the `count` slowest processes, longest first.
+
+    Parameters
+    ----------
+    grid: from `generator`. count: how many.
+    """
+    root = np.sqrt(grid.weight)
+    symmetric = sparse.diags(root) @ grid.rates @ sparse.diags(1 / root)
+    value = eigsh(-0.5 * (symmetric + symmetric.T), count + 1, sigma=-1e-9, which="LM", return_eigenvectors=False)
+    return 1 / np.sort(value)[1:]
+
+
+def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tuple[Array, Array]:
+    """Mean dwell `(state,)` and rates `(state, to)` of the process that remembers which core it visited last.
+
+    With q_k the committor to core k and not to any other: dwell_k = ⟨q_k⟩ / capacity_k, and the rate from k to l is
+    the flux of reactive paths over ⟨q_k⟩. Exact for continuous observation.
+
+    Parameters
+    ----------
+    grid: from `generator`.
+    core: core each cell belongs to, `(cell,)`, −1 for none.
+    states: number of cores, each of at least one cell.
+
+    References
+    ----------
+    Ch. Schütte et al., Markov state models based on milestoning, J. Chem. Phys. 134:204105, 2011.
+    """
+    last = np.stack([committor(grid, (core >= 0) & (core != k), core == k) for k in range(states)])
+    share = last @ grid.weight
+    # ⟨q_k, L q_l⟩ is the flow from k to l, since L q_l vanishes outside the cores
+    flux = (last * grid.weight) @ (grid.rates @ last.T)
+    rates = flux / share[:, None]
+    np.fill_diagonal(rates, np.nan)
+    return 1 / np.nansum(rates, 1) if states > 1 else np.full(states, np.inf), rates
+
+
+def _energies(dynamics: OverdampedLangevin, points: Array) -> Array:
+    with torch.no_grad():
+        parts = torch.as_tensor(points, dtype=torch.get_default_dtype()).split(100_000)
+        return torch.cat([dynamics.potential(part) for part in parts]).double().numpy()
+
+
+def _bernoulli(x: Array) -> Array:
+    safe = np.where(np.abs(x) < 1e-6, 1.0, x)
+    with np.errstate(over="ignore"):
+        return np.where(np.abs(x) < 1e-6, 1 - x / 2, safe / np.expm1(safe))
