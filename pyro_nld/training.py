@@ -24,6 +24,7 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate
+from .particles import complete_log_prob, particle_posterior
 from .results import Fit
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
@@ -43,6 +44,10 @@ class Schedule:
     anneal_from: first weight of the path KL.
     clip: largest norm of the gradient of the loss per observed value.
     minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
+    particles: paths per sequence of the particle posterior that the model learns from in the end; 0 for none. The bound
+        prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
+        weighted and resampled paths do not. The guide goes on learning from the bound.
+    refine: share of the steps, the last ones, in which the model learns from particles.
     """
 
     steps: int = 1000
@@ -53,6 +58,8 @@ class Schedule:
     anneal_from: float = 0.1
     clip: float = 1.0
     minutes: float | None = None
+    particles: int = 0
+    refine: float = 0.4
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`."""
@@ -64,6 +71,10 @@ class Schedule:
         span = self.anneal * self.steps
         risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
+
+    def refining(self, step: int) -> bool:
+        """Whether the model learns from particles at `step`."""
+        return self.particles > 0 and step >= (1 - self.refine) * self.steps
 
 
 class Trainer:
@@ -105,6 +116,8 @@ class Trainer:
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
         loss.backward()
+        if self.schedule.refining(self.step):
+            self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
         if bool(loss.isfinite() & norm.isfinite()):
             self._remember_now_and_then()  # before the step: this state is known to be good, the next one is not
@@ -115,6 +128,16 @@ class Trainer:
         per_value = [terms[name] / self.observed for name in TERMS]
         row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
         self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
+
+    def _learn_from_particles(self) -> None:
+        """Replace the model's gradient by that of E[log p(x, z)] over the particle posterior."""
+        chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
+        times, x = self.times[chosen], self.x[chosen]
+        found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
+        score = complete_log_prob(self.model, times, x, found.latents, self.model.substeps)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        (-score * len(self.x) / len(chosen) / self.observed).backward()
 
     def _remember_now_and_then(self) -> None:
         self.failures = 0

@@ -79,7 +79,7 @@ def test_a_part_of_a_plan_is_that_part(control, dynamics):
     posterior, _ = path(control, dynamics, *inputs())
     origins = posterior.rsample()
     index = torch.tensor([1, 4, 9])
-    part = posterior._at(index)
+    part = posterior.piece(index, posterior.initial)
     torch.testing.assert_close(part.force(origins[:, index]), posterior.force(origins)[:, index])
     whole = torch.as_tensor(posterior.ratio).expand(SEQUENCES, (TIMES - 1) * SUBSTEPS, 2)
     torch.testing.assert_close(torch.as_tensor(part.ratio).expand(SEQUENCES, 3, 2), whole[:, index])

@@ -180,6 +180,8 @@ def test_strata_are_unbiased(make):
     exact = posterior.kl_along(prior, value)
     estimates = torch.stack([posterior.kl_along(prior, value, stride=4) for _ in range(4000)])
     assert abs(float(estimates.mean() - exact)) < 5 * float(estimates.std()) / math.sqrt(4000)
+    score = torch.stack([prior.log_prob_along(value, stride=4) for _ in range(4000)])
+    assert abs(float(score.mean() - prior.log_prob(value))) < 5 * float(score.std()) / math.sqrt(4000)
 
 
 def test_strata_speak_for_every_step():
@@ -196,7 +198,7 @@ def test_linear_run_equals_stepping(make):
     counter = iter(range(STEPS))
 
     def force(state):
-        return posterior._at(torch.tensor([next(counter)])).force(state)
+        return posterior.piece(torch.tensor([next(counter)]), posterior.initial).force(state)
 
     torch.testing.assert_close(run_linear(posterior, noise), run(posterior, force, noise))
 
