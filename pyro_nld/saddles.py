@@ -1,0 +1,250 @@
+"""Saddles between the wells of a landscape: where they are, which states they join, how high the way over them is.
+
+Strings relaxed between minima only suggest where to look. What counts is certified on its own: a saddle is a point with
+∇U = 0 and one negative eigenvalue of ∇²U, and it joins the two states that its two sides flow down to.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy.sparse.csgraph import minimum_spanning_tree
+from torch import Tensor
+
+from ._checks import DoubtfulFitWarning, ShapeError
+from .landscape import FLAT, _evenly
+from .potentials import Energy, gradient, hessian, in_double
+
+BEND = 0.3  # how far a bent string starts from the chord, relative to its length: a way around what lies on the chord
+PAIRS = 300  # of minima between which strings are drawn at most
+STRINGS = 256  # relaxed at a time
+KICK = 1e-3  # distance from a saddle at which its sides start to flow, relative to the spread of the minima
+STRIDE = 0.03  # of a descent, relative to the distance from the nearest minimum
+NEAR = 0.01  # distance from a minimum, relative to its nearest neighbour's, at which a descent has arrived
+
+
+def saddles(potential: Energy, wells: xr.Dataset, *, temperature: float = 1.0, images: int = 41) -> xr.Dataset:
+    """Points with ∇U = 0 and exactly one negative eigenvalue of ∇²U that join two states, and the ways over them.
+
+    Three strings, one straight and two bent, relax downhill between every two minima of different states; where there
+    are more than 300 such pairs, between the nearest and along a tree that spans all. Each top of a string starts a
+    Newton search up the softest mode and down all others.
+
+    Parameters
+    ----------
+    potential: U. Saddles of a module are found in a float64 copy.
+    wells: from `landscape.minima`. temperature: T, in the unit of U.
+    images: points of a string and of a path, odd, at least 5.
+
+    Returns
+    -------
+    Dataset over `saddle`, by increasing energy: `saddle_position (saddle, latent)`, `saddle_energy`,
+    `saddle_gradient_norm`, `saddle_curvature (saddle, latent)` (eigenvalues of ∇²U, ascending, the first negative),
+    `saddle_states (saddle, end)` (ascending), `saddle_path (saddle, image, latent)` (from the first state's minimum
+    along the steepest descent over the saddle, which is the middle image, to the second's; evenly spaced on either
+    side), `saddle_path_energy (saddle, image)`; over `(state, to)`: `barrier` (of the lowest saddle between them, seen
+    from `state`, in kT; NaN where there is none) and `pass_energy` (least highest energy of all routes; the minimum's
+    own on the diagonal; NaN where there is no route). attrs: `strays`, saddles left out because they lead to none of
+    the wells. Saddles inside one state are left out too.
+
+    Raises: ShapeError, images is even or below 5.
+    Warns: DoubtfulFitWarning, no route joins some of the states, although on a confining landscape there is one.
+    Not checked: whether there are saddles that no string leads to.
+    Source: E, Ren, Vanden-Eijnden, Journal of Chemical Physics 126:164103, 2007 (strings).
+    """
+    if images < 5 or images % 2 == 0:
+        raise ShapeError(f"images must be odd and at least 5: got {images}. The middle one of a path is its saddle.")
+    exact = in_double(potential)
+    with torch.no_grad():
+        story = _described(exact, wells, _candidates(exact, wells, images), temperature, images)
+    lone = np.flatnonzero(np.isnan(story["pass_energy"].values).any(1))
+    if len(lone):
+        warnings.warn(
+            f"no route was found between some of the states {lone.tolist()}; {story.attrs['strays']} saddles lead to "
+            "unknown minima. Search minima from more starts, or give more images.",
+            DoubtfulFitWarning,
+            stacklevel=2,
+        )
+    return story
+
+
+def disconnectivity(story: xr.Dataset) -> list[tuple[float, frozenset[int]]]:
+    """Which states are one at which energy: as U rises, the lowest saddle between two groups of states joins them.
+
+    story: from `saddles`. Returns (energy, all states of the group from there on), by increasing energy; one fewer
+    than there are states if all are joined. Source: Becker, Karplus, Journal of Chemical Physics 106:1495–1517, 1997.
+    """
+    ends = story["saddle_states"].values
+    group = {state: frozenset({state}) for state in ends.ravel().tolist()}
+    joins = []
+    for energy, (first, second) in zip(story["saddle_energy"].values.tolist(), ends.tolist(), strict=True):
+        if second not in group[first]:
+            united = group[first] | group[second]
+            group |= dict.fromkeys(united, united)
+            joins.append((energy, united))
+    return joins
+
+
+# Where to look
+
+
+def _candidates(potential: Energy, wells: xr.Dataset, images: int) -> Tensor:
+    """Where searches end that start from tops of strings, `(candidate, latent)`."""
+    dents, owner = _dents(wells)
+    apart = torch.cdist(dents, dents)
+    tree = torch.as_tensor(minimum_spanning_tree(apart.numpy()).toarray())
+    first, second = (owner.unsqueeze(1) < owner).nonzero().unbind(1)
+    nearest = torch.where((tree + tree.T) > 0, 0.0, apart)[first, second].argsort(stable=True)[:PAIRS]
+    strings = _bent(dents[first[nearest]], dents[second[nearest]], images)
+    return torch.cat([_climbed(potential, *_tops(potential, some)) for some in strings.split(STRINGS)])
+
+
+def _dents(wells: xr.Dataset) -> tuple[Tensor, Tensor]:
+    return torch.as_tensor(wells["dent_position"].values), torch.as_tensor(wells["dent_state"].values)
+
+
+def _bent(start: Tensor, end: Tensor, images: int) -> Tensor:
+    """Three strings for every pair: without the bent ones, a hill between two wells would hide the ways around it."""
+    share = torch.linspace(0, 1, images, dtype=start.dtype).view(-1, 1)
+    chord = end - start
+    random = torch.randn(chord.shape, generator=torch.Generator().manual_seed(0), dtype=chord.dtype)
+    across = random - (random * chord).sum(-1, keepdim=True) / chord.square().sum(-1, keepdim=True) * chord
+    bow = BEND * chord.norm(dim=-1, keepdim=True) * across / across.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    straight = start.unsqueeze(1) + share * chord.unsqueeze(1)
+    return torch.cat([straight + sign * (math.pi * share).sin() * bow.unsqueeze(1) for sign in (0, 1, -1)])
+
+
+def _relaxed(potential: Energy, strings: Tensor, rounds: int = 8, steps: int = 25) -> Tensor:
+    """Strings `(string, image, latent)` let down −∇U, evenly spaced, ends fixed; each image as fast as is stable."""
+    share = torch.linspace(0, 1, strings.shape[1], dtype=strings.dtype)
+    ends = strings[:, [0, -1]]
+    for _ in range(rounds):
+        rate = 0.5 / hessian(potential, strings).norm(dim=(-2, -1)).clamp(min=1e-12).unsqueeze(-1)
+        for _ in range(steps):
+            spacing = strings.diff(dim=1).norm(dim=-1).mean(1).view(-1, 1, 1)
+            move = rate * gradient(potential, strings)
+            strings = strings - move * (spacing / move.norm(dim=-1, keepdim=True).clamp(min=1e-300)).clamp(max=1)
+            strings[:, [0, -1]] = ends
+            strings = _evenly(strings, share)
+    return strings
+
+
+def _tops(potential: Energy, strings: Tensor) -> tuple[Tensor, Tensor]:
+    """Images of relaxed strings above their neighbours, `(top, latent)`, and their distance from them, `(top, 1)`."""
+    strings = _relaxed(potential, strings)
+    rise = potential(strings).diff(dim=1)
+    top = (rise[:, :-1] > 0) & (rise[:, 1:] <= 0)
+    return strings[:, 1:-1][top], strings.diff(dim=1).norm(dim=-1, keepdim=True)[:, 1:][top]
+
+
+def _climbed(potential: Energy, points: Tensor, reach: Tensor, steps: int = 100) -> Tensor:
+    """Newton's method with moves up to `reach`: along the lowest mode uphill, along all others downhill."""
+    for _ in range(steps):
+        along, value, vector = _modes(potential, points)
+        move = -along / value.abs().clamp(min=1e-3 * value.abs().amax(-1, keepdim=True))
+        move[:, 0] *= -1
+        length = move.norm(dim=-1, keepdim=True)
+        points = points + _turned(vector, move * (reach / length.clamp(min=1e-300)).clamp(max=1))
+        if bool((length < 1e-9 * reach).all()):
+            break
+    return points
+
+
+def _modes(potential: Energy, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """∇U in the eigenbasis of ∇²U, the eigenvalues, ascending, and that basis."""
+    value, vector = torch.linalg.eigh(hessian(potential, points))
+    return _turned(vector.mT, gradient(potential, points)), value, vector
+
+
+def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
+    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
+
+
+# What counts
+
+
+def _certified(potential: Energy, points: Tensor, wells: xr.Dataset) -> tuple[Tensor, Tensor, Tensor]:
+    """The distinct saddles by energy, the descents `(saddle, end, point, latent)` from them, and the dents below."""
+    dents, owner = _dents(wells)
+    spread = (dents - dents.mean(0)).norm(dim=-1).max()
+    along, value, vector = _modes(potential, points)
+    flat = along.norm(dim=-1) < FLAT * value.abs().amax(-1).clamp(min=1.0)
+    certified = flat & ((value < 0).sum(-1) == 1)
+    points, mode = points[certified], vector[certified][..., 0]
+    order = potential(points).argsort(stable=True)
+    new = ~(torch.cdist(points[order], points[order]) < 1e-4 * spread).tril(-1).any(1)
+    start, kick = points[order[new]].unsqueeze(1).repeat(1, 2, 1), KICK * spread * mode[order[new]]
+    trail, below = _descended(potential, (start + torch.stack([-kick, kick], 1)).flatten(0, 1), dents)
+    trail = torch.cat([start.unsqueeze(2), trail.unflatten(0, (-1, 2))], 2)
+    below = below.unflatten(0, (-1, 2))
+    turn = owner[below].argsort(dim=1, stable=True)
+    return start[:, 0], trail.take_along_dim(turn[..., None, None], 1), below.gather(1, turn)
+
+
+def _descended(potential: Energy, start: Tensor, dents: Tensor, steps: int = 1000) -> tuple[Tensor, Tensor]:
+    """Steepest descents `(side, point, latent)` and the dents they end in, `(side,)`; −1 where that is none of them.
+
+    Every step is the flow of the local quadratic U, δz = −(1 − exp(−h∇²U)) (∇²U)⁻¹ ∇U, for the time h in which ‖∇U‖
+    would cover a stride: stiff modes do not slow it down (Page, McIver, Journal of Chemical Physics 88:922, 1988).
+    """
+    gap = torch.cdist(dents, dents).fill_diagonal_(torch.inf).amin(1)
+    trail = [start]
+    for _ in range(steps):
+        along, value, vector = _modes(potential, trail[-1])
+        distance, nearest = torch.cdist(trail[-1], dents).min(1)
+        below = torch.where((distance < NEAR * gap[nearest]) & (value[:, 0] > 0), nearest, -1)
+        stride = STRIDE * distance.unsqueeze(1)
+        time = stride / along.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        time = torch.minimum(time, 1 / (-value[:, :1]).clamp(min=1e-300))  # beside a saddle: ∇U grows on the way
+        decay = torch.where((value * time).abs() < 1e-9, 1e-9, value * time)
+        move = _turned(vector, along * time * torch.expm1(-decay) / decay)
+        moving = (below < 0) & (move.norm(dim=-1) > 1e-3 * stride.squeeze(1))
+        if not bool(moving.any()):
+            break
+        trail.append(trail[-1] + move * moving.unsqueeze(1))
+    return torch.stack(trail, 1), below
+
+
+def _paths(potential: Energy, trail: Tensor, dent: Tensor, home: Tensor, images: int) -> Tensor:
+    """From one state's minimum over the saddle to the other's, `(saddle, image, latent)`, out of its two descents."""
+    tail = dent.unsqueeze(2).repeat(1, 1, images, 1)
+    if bool((elsewhere := (dent != home).any(-1)).any()):  # another dent of the state than its deepest
+        tail[elsewhere] = _relaxed(potential, _bent(dent[elsewhere], home[elsewhere], images).chunk(3)[0])
+    share = torch.linspace(0, 1, images // 2 + 1, dtype=trail.dtype)
+    first, second = (_evenly(torch.cat([trail[:, end], tail[:, end]], 1), share) for end in (0, 1))
+    return torch.cat([first.flip(1), second[:, 1:]], 1)
+
+
+def _described(potential: Energy, wells: xr.Dataset, points: Tensor, temperature: float, images: int) -> xr.Dataset:
+    """The Dataset of `saddles`."""
+    dents, owner = _dents(wells)
+    points, trail, below = _certified(potential, points, wells)
+    known = (below >= 0).all(1)
+    kept = known & (owner[below[:, 0]] != owner[below[:, 1]])
+    points, trail, below = points[kept], trail[kept], below[kept]
+    along, value, _ = _modes(potential, points)
+    path = _paths(potential, trail, dents[below], torch.as_tensor(wells["position"].values)[owner[below]], images)
+    energy = potential(points)
+    variables = {
+        "saddle_position": (("saddle", "latent"), points),
+        "saddle_energy": ("saddle", energy),
+        "saddle_gradient_norm": ("saddle", along.norm(dim=-1)),
+        "saddle_curvature": (("saddle", "latent"), value),
+        "saddle_states": (("saddle", "end"), owner[below]),
+        "saddle_path": (("saddle", "image", "latent"), path),
+        "saddle_path_energy": (("saddle", "image"), potential(path)),
+    }
+    story = xr.Dataset({name: (dims, value.numpy()) for name, (dims, value) in variables.items()})
+    depth = wells["energy"].values
+    direct, route = np.full((2, len(depth), len(depth)), np.nan)
+    for height, (first, second) in zip(energy.flip(0).tolist(), story["saddle_states"].values[::-1], strict=True):
+        direct[first, second] = direct[second, first] = height
+    for height, united in reversed(disconnectivity(story)):
+        route[np.ix_(list(united), list(united))] = height
+    np.fill_diagonal(route, depth)
+    story = story.assign(barrier=(("state", "to"), (direct - depth[:, None]) / temperature))
+    return story.assign(pass_energy=(("state", "to"), route)).assign_attrs(strays=int((~known).sum()))
