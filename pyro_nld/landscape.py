@@ -250,13 +250,19 @@ def _cores(potential: Energy, wells: xr.Dataset, dtype: torch.dtype) -> list[_Co
 
 
 def _inward_radius(potential: Energy, centres: Tensor, which: int, metric: Tensor) -> float:
-    """The largest radius, in the metric of the Hessian, within which a thousand directions all flow inwards."""
+    """The largest radius, in the metric of the Hessian, within which all directions tried flow inwards.
+
+    A thousand random ones, which in many axes miss the few that lead out; so the soft axes and those towards the other
+    minima as well.
+    """
     centre, latent = centres[which], centres.shape[-1]
     others = torch.cat([centres[:which], centres[which + 1 :]]) - centre
     apart = torch.einsum("ki,ij,kj->k", others, metric, others).sqrt()
     radius = 0.9 * float(apart.min()) if len(apart) else 6.0 * np.sqrt(latent)
     random = torch.randn(1000, latent, generator=torch.Generator().manual_seed(0), dtype=centre.dtype)
-    direction = torch.linalg.solve_triangular(torch.linalg.cholesky(metric).mT, random.T, upper=True).T
+    spread = torch.linalg.solve_triangular(torch.linalg.cholesky(metric).mT, random.T, upper=True).T
+    axes = torch.linalg.eigh(metric).eigenvectors.mT
+    direction = torch.cat([spread, axes, -axes, others])
     direction = direction / torch.einsum("ki,ij,kj->k", direction, metric, direction).sqrt().unsqueeze(-1)
     shells = torch.linspace(0.1, 1.0, 10, dtype=centre.dtype).view(-1, 1, 1)
     while radius > 1e-6:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from torch import nn
 
 import pyro_nld as nld
 from pyro_nld.landscape import basins, discretisation, lift, minima, occupancy, plane, project
@@ -108,6 +109,18 @@ def test_the_nearest_minimum_would_be_the_wrong_basin(mueller_brown):
     points = scattered(2000, [-1.5, -0.5], [1.2, 2.0], seed=4)
     nearest = torch.cdist(points.double(), torch.as_tensor(found["position"].values)).argmin(1)
     assert float((basins(potential, found, points) != nearest).float().mean()) > 0.02
+
+
+@pytest.mark.parametrize("latent", [2, 5, 20])
+def test_basins_end_at_the_ridge_in_many_axes(latent):
+    """On the line between two wells the basins meet at the maximum, however many other axes there are."""
+    potential = nld.Tilted(nld.DoubleWell(3.0, latent=latent, stiffness=2.0), [0.5] + [0.0] * (latent - 1)).double()
+    found = minima(potential, torch.randn(100, latent, generator=torch.Generator().manual_seed(0)).double())
+    line = torch.linspace(-0.95, 0.95, 191, dtype=torch.float64)
+    top = float(line[potential(nn.functional.pad(line.unsqueeze(-1), (0, latent - 1))).argmax()])
+    points = nn.functional.pad(line[(line - top).abs() > 0.02].unsqueeze(-1), (0, latent - 1))
+    nearest = np.abs(found["position"].values[:, 0] - np.sign(points[:, :1].numpy() - top)).argmin(-1)
+    assert basins(potential, found, points).tolist() == nearest.tolist()
 
 
 def test_basins_keep_the_batch_shape(wells):
