@@ -1,4 +1,4 @@
-"""Read the landscape of a run: states, occupancies three ways, decoded means, curvature × step.
+"""Read the landscape of a run: states, occupancies, barriers, how long states last, and whether to believe that.
 
 python inference/landscape.py runs/first
 """
@@ -23,12 +23,18 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         pictures = {
             "energy": plots.energy(fit.potential, story, fit.encoded(), first, fit.temperature),
             "segmentation": plots.segmentation(segments, data["observations"], truth),
+            "passes": plots.passes(story),
+            "dwell": plots.dwell(story),
+            "rates": plots.rates(story),
         }
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
         runs.record_landscape(run, story, warned)
     print(tables.states(story, truth))
     print(tables.findings(story, truth))
+    print()
+    print(tables.transitions(story))
+    print(tables.verdict(story))
     print("figures: " + ", ".join(str(file) for file in sorted((run / "figures").glob("*.png"))))
 
 

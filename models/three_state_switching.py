@@ -35,7 +35,7 @@ if __name__ == "__main__":
     data = simulate(0)
     model, guide = build(data)
     fit = nld.fit(model, guide, data, nld.Schedule(steps=300))
-    wells = fit.landscape()
+    wells = fit.wells()
     assert wells.sizes["state"] == data.attrs["states"], f"expected 3 wells, found {wells.sizes['state']}"
     error = float(abs(wells["occupancy_harmonic"] - 1 / 3).sum())
     assert error < 0.15, f"occupancies should be 1/3 each: ℓ1 error {error:.3f}"

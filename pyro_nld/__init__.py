@@ -4,7 +4,21 @@ In the order of the data flow: data, potentials, dynamics, paths, observations, 
 the fit.
 """
 
-from . import datasets, inference_data, landscape, oracles, plots, simulation
+from . import (
+    datasets,
+    generators,
+    inference_data,
+    kinetics,
+    landscape,
+    oracles,
+    particles,
+    plots,
+    saddles,
+    samplers,
+    simulation,
+    tables,
+    verdicts,
+)
 from ._checks import (
     CheckpointError,
     DataError,
@@ -48,8 +62,9 @@ __all__ = [
     "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
     "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
-    "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "Schedule", "fit", "Fit",
-    "inference_data", "landscape", "segment", "plots",
+    "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
+    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts", "segment",
+    "tables", "plots",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

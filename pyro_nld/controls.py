@@ -1,9 +1,9 @@
 """Controls: how a guide steers the posterior path, given the contexts of the observations around each step.
 
 A control resolves its action *inside* every observation interval, because the exact posterior's control grows
-towards each
-observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the context at
-the far end still sees nothing later than that observation, so the state at an observation depends on the past alone.
+towards each observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the
+context at the far end still sees nothing later than that observation, so the state at an observation depends on the
+past alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """One step of a Langevin equation as one Gaussian.
 
 Every step has a single d-dimensional Gaussian, the *noise-bearing* part of the new state; the rest follows from it.
-What
-samples a path and what scores it both call `step`, so they cannot drift apart. A step is linear in the state and in the
-force, and takes whatever force it is given: the prior's, or that of a controlled posterior.
+What samples a path and what scores it both call `step`, so they cannot drift apart. A step is linear in the state and
+in the force, and takes whatever force it is given: the prior's, or that of a controlled posterior.
 """
 
 from __future__ import annotations
@@ -36,9 +35,8 @@ class Integrator(ABC):
     """The contract of a scheme with one Gaussian per step.
 
     `steerable` says whether the rest of the new state follows from the noise-bearing part without the force. Only
-    then do
-    paths under different forces live on the same support, and only then has a controlled path a density relative to the
-    prior's, and a KL.
+    then do paths under different forces live on the same support, and only then has a controlled path a density
+    relative to the prior's, and a KL.
     """
 
     steerable = True
@@ -86,11 +84,9 @@ class BAOA(Integrator):
     """p* = p + h F(q);  p' = e^{−γh/M} p* + √(M T (1 − e^{−2γh/M})) ξ;  q' = q + h (p* + p')/(2M).
 
     For simulating underdamped dynamics: the Langevin-middle scheme in leapfrog form; momentum carries the density,
-        position
-    follows. It cannot be steered: q' contains the force through p*, so that a controlled path and the prior's never
-    share
-    a support, whatever the momenta's densities say. Second order in averages over configurations, and exact in a
-    harmonic well at any stable step: positions T/k, momenta M T.
+    position follows. It cannot be steered: q' contains the force through p*, so that a controlled path and the prior's
+    never share a support, whatever the momenta's densities say. Second order in averages over configurations, and
+    exact in a harmonic well at any stable step: positions T/k, momenta M T.
 
     References
     ----------
@@ -128,11 +124,9 @@ class Leapfrog(Integrator):
     """p' = c p + e h F(q) + √(2 M T e (1 − c)) ξ;  q' = q + h p'/M;  c = e^{−x}, e = (1 − c)/x, x = γh/M.
 
     For underdamped dynamics. Momenta stand half a step before positions; a position follows from its momentum alone,
-    so that
-    a control can steer the path and the KL stays finite. Weighting the force by e makes a constant force drift
-    exactly, and
-    this noise makes a harmonic well's variances T/k · 1/(1 − e h²k/(2M(1 + c))) and M T · 2 tanh(x/2)/x · (the
-    same): both of second order in h.
+    so that a control can steer the path and the KL stays finite. Weighting the force by e makes a constant force drift
+    exactly, and this noise makes a harmonic well's variances T/k · 1/(1 − e h²k/(2M(1 + c))) and M T · 2 tanh(x/2)/x ·
+    (the same): both of second order in h.
     """
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:

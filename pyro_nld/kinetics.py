@@ -81,9 +81,11 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
 
     Returns
     -------
-    `exits (state, to)`; `time (state)`; the same for the first and second half of every sequence, `half_exits (half,
-    state)` and `half_time (half, state)`, and for visits younger and older than the mean dwell, `age_exits (age,
-    state)` and `age_time (age, state)`; complete visits of all draws, `visit_state` and `visit_duration (visit)`.
+    `exits (state, to)`; `time (state)`; the same from every second observation, `sparse_exits (state)` and
+    `sparse_time (state)`, for the first and second half of every sequence, `half_exits (half, state)` and `half_time
+    (half, state)`, and for visits younger and older than the mean dwell, `age_exits (age, state)` and `age_time (age,
+    state)`; every visit of every draw whose begin was seen, `visit_state`,
+    `visit_duration` and `visit_ended (visit)`, 0 where the sequence ended first.
 
     Raises
     ------
@@ -94,23 +96,29 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
         raise ShapeError(
             f"labels must be (draw, sequence, time) for times (sequence, time): got {labels.shape} for {times.shape}."
         )
-    steps = _steps(milestones(np.where(np.isnan(times), -1, labels)), times)
+    labels = np.where(np.isnan(times), -1, labels)
+    steps = _steps(milestones(labels), times)
     exits, spent = _tally(steps, states)
+    sparse_exits, sparse_time = _tally(_steps(milestones(labels[..., ::2]), times[:, ::2]), states)
     dwell = spent / np.maximum(exits.sum(-1), 1e-300)
     late = np.broadcast_to(np.arange(times.shape[-1] - 1) >= (times.shape[-1] - 1) // 2, times[:, 1:].shape)
     half = [_tally(steps, states, late == side) for side in (False, True)]
+    seen = np.isfinite(steps.age) & (steps.moved | steps.last)
     old = steps.age >= dwell[steps.here]  # False where the age is not known
     age = [_tally(steps, states, (old == side) & np.isfinite(steps.age)) for side in (False, True)]
     return xr.Dataset(
         {
             "exits": (("state", "to"), exits),
             "time": ("state", spent),
+            "sparse_exits": ("state", sparse_exits.sum(-1)),
+            "sparse_time": ("state", sparse_time),
             "half_exits": (("half", "state"), np.stack([part[0].sum(-1) for part in half])),
             "half_time": (("half", "state"), np.stack([part[1] for part in half])),
             "age_exits": (("age", "state"), np.stack([part[0].sum(-1) for part in age])),
             "age_time": (("age", "state"), np.stack([part[1] for part in age])),
-            "visit_state": ("visit", steps.here[steps.moved & np.isfinite(steps.age)]),
-            "visit_duration": ("visit", (steps.age + steps.span)[steps.moved & np.isfinite(steps.age)]),
+            "visit_state": ("visit", steps.here[seen]),
+            "visit_duration": ("visit", (steps.age + steps.span)[seen]),
+            "visit_ended": ("visit", steps.moved[seen].astype(int)),
         },
         attrs={"draws": len(labels), "interval": float(np.nanmedian(np.diff(times)))},
     )
@@ -127,6 +135,12 @@ class _Steps(NamedTuple):
     @property
     def moved(self) -> NDArray[np.bool_]:
         return (self.here >= 0) & (self.to >= 0) & (self.here != self.to) & np.isfinite(self.span)
+
+    @property
+    def last(self) -> NDArray[np.bool_]:
+        """The last step of its sequence."""
+        there = np.isfinite(self.span)
+        return there & ~np.concatenate([there[..., 1:], np.zeros_like(there[..., :1])], -1)
 
 
 def _steps(states: States, times: Array) -> _Steps:
@@ -284,15 +298,19 @@ def implied_timescales(matrix: Array, lag: float) -> Array:
         return -lag / np.log(np.minimum(value, 1.0))
 
 
-def joined(routes: dict[str, xr.Dataset], unit: float = 1.0) -> xr.Dataset:
-    """Routes side by side over `route`, times multiplied by `unit`, with `relaxation (route, mode)`.
+def in_unit(route: xr.Dataset, unit: float) -> xr.Dataset:
+    """A route with its times multiplied by `unit`, the user's time per unit of its own."""
+    return route.assign({"rate": route["rate"] / unit} | {name: route[name] * unit for name in DWELLS})
+
+
+def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
+    """Routes side by side over `route`, with `relaxation (route, mode)` from the rates of each.
 
     Parameters
     ----------
-    routes: from `by_counting`, `eyring_kramers`, `exact`. unit: user's time per unit of the routes' time.
+    routes: from `by_counting`, `eyring_kramers`, `exact`, all in one unit of time.
     """
     table = xr.concat(routes.values(), xr.Variable("route", list(routes)))
-    table = table.assign({"rate": table["rate"] / unit} | {name: table[name] * unit for name in DWELLS})
     modes = np.stack([relaxation(rate) for rate in table["rate"].values])
     return table.assign(relaxation=(("route", "mode"), modes))
 

@@ -1,9 +1,8 @@
 """Whole paths as distributions: the Langevin prior, the controlled posterior, and the KL between them.
 
 A path is a Markov chain on a fine grid; its density is the product of its steps' Gaussians (`integrators`), so that
-both
-paths are ordinary reparameterised Pyro distributions with event shape `(time, state)`. The initial state is not part of
-the event: it is a site of its own.
+both paths are ordinary reparameterised Pyro distributions with event shape `(time, state)`. The initial state is not
+part of the event: it is a site of its own.
 """
 
 from __future__ import annotations
@@ -204,8 +203,8 @@ class Plan(Protocol):
     """What a control decided for one batch: the posterior's force, and how to run a path under it.
 
     `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised
-    posterior is
-    narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO itself keeps it.
+    posterior is narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO
+    itself keeps it.
     """
 
     ratio: Tensor

@@ -30,6 +30,14 @@ CEILING = 12  # kT above the deepest well at which an energy picture stops
 CLOUD = 3000  # points shown
 FEW = 4  # channels up to which lines can be told apart
 
+ROUTES: dict[str, dict] = {
+    "counted": {"color": "black", "ls": "-", "lw": 0.8},
+    "simulated": {"color": "black", "ls": "--", "lw": 0.8},
+    "eyring_kramers": {"color": "black", "ls": ":", "lw": 0.8},
+    "exact": {"color": "black", "ls": "-.", "lw": 0.8},
+}
+"""Routes to a dwell time, and their lines."""
+
 TERMS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
 
 
@@ -142,6 +150,136 @@ def segmentation(
     _name_states(figure, segments.sizes["state"], any((labels < 0).any() for labels in bars.values()))
     top.set_title(f"sequence {sequence}")
     return figure
+
+
+def passes(story: xr.Dataset) -> Figure:
+    """U/T along the minimum-energy path over every saddle, and the disconnectivity graph beside it.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`, or minima merged with `saddles.saddles` and the attribute `temperature`.
+    """
+    temperature, lowest = story.attrs["temperature"], float(story["energy"].min())
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    profile, tree = figure.subplots(1, 2, width_ratios=[2, 1], sharey=True)
+    for ends, path, heights in zip(
+        story["saddle_states"].values, story["saddle_path"].values, story["saddle_path_energy"].values, strict=True
+    ):
+        length = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=-1).cumsum()])
+        share, scaled = length / length[-1], (heights - lowest) / temperature
+        profile.plot(share, scaled, color="0.3", lw=1.2)
+        top = int(scaled.argmax())
+        where = (share[top], scaled[top])
+        profile.annotate(f"{scaled[top]:.1f}", where, (0, 4), textcoords="offset points", ha="center")
+        for state, at in zip(ends, (0, -1), strict=True):
+            _mark(profile, int(state), np.array([share[at], scaled[at]]))
+    profile.set(xlabel="share of the path from one minimum to the other", ylabel="U/T above the deepest well")
+    profile.set_title("minimum-energy paths" if story.sizes["saddle"] else "no path: there is one well")
+    _draw_tree(tree, (story["pass_energy"].values - lowest) / temperature)
+    for axes in (profile, tree):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def dwell(story: xr.Dataset) -> Figure:
+    """Share of visits that last longer than a time, one picture per state, beside the exponential law of each route.
+
+    Visits cut off by the end of a sequence count as long as they were seen (Kaplan and Meier, 1958).
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    states = story.sizes["state"]
+    figure = Figure(figsize=(3.6 * states, 3.4), layout="constrained")
+    for state, axes in enumerate(figure.subplots(1, states, squeeze=False)[0]):
+        mine = story["visit_state"].values == state
+        times, left = _survival(story["visit_duration"].values[mine], story["visit_ended"].values[mine])
+        axes.step(times, left, where="post", color=_colour(state), lw=2, label="visits in the data")
+        end = times[-1] if len(times) > 1 else 1.0
+        for route, style in ROUTES.items():
+            mean = story["dwell"].sel(route=route).values[state] if route in story["route"] else np.nan
+            if np.isfinite(mean):
+                axes.plot(np.linspace(0, end, 200), np.exp(-np.linspace(0, end, 200) / mean), label=route, **style)
+        axes.set(title=f"state {state}", xlabel="time since entry", yscale="log", ylim=(5e-3, 1.2), xlim=(0, end))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of visits that last longer")
+    figure.axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def rates(story: xr.Dataset) -> Figure:
+    """Rates by every route against the counted ones, one point per pair of states; on the line they agree.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    counted = story["rate"].sel(route="counted").values
+    seen = np.isfinite(counted) & (counted > 0)
+    for place, route in enumerate(name for name in ROUTES if name != "counted" and name in story["route"]):
+        other = story["rate"].sel(route=route).values
+        both = seen & np.isfinite(other) & (other > 0)
+        axes.loglog(counted[both], other[both], "os^"[place], color=STATE_COLOURS[place], label=route.replace("_", "–"))
+    if seen.any():
+        ends = np.array([counted[seen].min() / 2, counted[seen].max() * 2])
+        axes.plot(ends, ends, color="0.6", lw=0.8)
+        axes.fill_between(ends, ends / 1.15, ends * 1.15, color="0.9", label="within 15 %", zorder=0)
+        axes.legend(frameon=False, fontsize=8)
+    axes.set(xlabel="rate counted in the data", ylabel="rate by another route")
+    return figure
+
+
+# Kinetics
+
+
+def _survival(durations: Array, ended: NDArray[np.integer]) -> tuple[Array, Array]:
+    """Kaplan and Meier's estimate of the share of visits that last longer, at the times at which some end."""
+    times = np.unique(durations[ended == 1])
+    at_risk = len(durations) - np.searchsorted(np.sort(durations), times - 1e-9 * np.abs(times))
+    ends = np.searchsorted(np.sort(durations[ended == 1]), times, "right")
+    deaths = np.diff(ends, prepend=0)
+    return np.append(0.0, times), np.append(1.0, np.cumprod(1 - deaths / np.maximum(at_risk, 1)))
+
+
+def _draw_tree(axes: Axes, heights: Array) -> None:
+    """Leaves at the minima; two branches join at the lowest pass between them."""
+    axes.set(title="disconnectivity graph", xticks=[])
+    axes.spines["bottom"].set_visible(False)
+    place: dict[frozenset[int], tuple[float, float]] = {}
+    order = _leaves(heights)
+    for position, state in enumerate(order):
+        place[frozenset([state])] = (position, float(heights[state, state]))
+    while len(place) > 1:
+        pairs = [(float(np.nanmin(heights[np.ix_([*a], [*b])])), a, b) for a in place for b in place if min(a) < min(b)]
+        known = [pair for pair in pairs if np.isfinite(pair[0])]
+        if not known:
+            break
+        height, one, other = min(known, key=lambda pair: pair[0])
+        (left, low), (right, deep) = place.pop(one), place.pop(other)
+        axes.plot([left, left, right, right], [low, height, height, deep], color="0.3", lw=1.2)
+        place[one | other] = ((left + right) / 2, height)
+    top = float(np.nanmax(heights))
+    for middle, start in place.values():
+        axes.plot([middle, middle], [start, top + 0.1 * (abs(top) + 1)], color="0.3", lw=1.2)
+    for position, state in enumerate(order):
+        _mark(axes, state, np.array([position, heights[state, state]]))
+
+
+def _leaves(heights: Array) -> list[int]:
+    """States ordered so that those that join first stand side by side."""
+    groups = [[state] for state in range(len(heights))]
+    while len(groups) > 1:
+        pairs = [
+            (np.nan_to_num(heights[np.ix_(groups[i], groups[j])], nan=np.inf).min(), i, j)
+            for i in range(len(groups))
+            for j in range(i)
+        ]
+        _, i, j = min(pairs)
+        groups[j] = groups[j] + groups.pop(i)
+    return groups[0]
 
 
 # Energy

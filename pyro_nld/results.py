@@ -13,17 +13,21 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from . import landscape
+from . import kinetics, landscape, saddles, samplers, verdicts
 from ._checks import ShapeError, check_rows
 from ._modules import fixed
 from ._series import as_tensors
-from .dynamics import Dynamics
+from .dynamics import Dynamics, OverdampedLangevin
 from .guide import PATH_SITES, AmortizedGuide
 from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
 from .objective import TERMS, evaluate, paired_traces, terms_of
+from .potentials import hessian, in_double
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
+PATHS = 4  # posterior draws counted for kinetics
+CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
+LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
 PATH_NUMBERS = 2_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
 
 
@@ -110,7 +114,35 @@ class Fit:
             return decoder(points.to(decoder.loc.dtype))
 
     def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
-        """Everything read from the landscape, in one Dataset: states, energies, curvatures, occupancies, decoded means.
+        """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
+
+        Parameters
+        ----------
+        seed: of posterior draws and simulations.
+        min_barrier: see `landscape.minima`, kT.
+
+        Returns
+        -------
+        The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin; the
+        variables of `saddles.saddles`; rates, dwell times and relaxation times by `route`, see `kinetics`, in the
+        user's unit of time, with the visits counted; attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one
+        message per line.
+
+        Warns
+        -----
+        DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
+        """
+        dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
+        passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
+        counts, routes = self._routes(dynamics, wells, passes, seed)
+        story = xr.merge([wells, passes, routes, counts.drop_vars("exits")], combine_attrs="drop")
+        story = story.assign(self._sampled(dynamics, wells, seed)).assign_attrs(wells.attrs)
+        verdict = verdicts.kinetics(story, counts, routes)
+        said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
+        return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
+
+    def wells(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
+        """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
 
         Parameters
         ----------
@@ -138,6 +170,41 @@ class Fit:
         }
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         return wells.assign(found).assign_attrs(units | check)
+
+    def _sampled(self, dynamics: Dynamics, wells: xr.Dataset, seed: int) -> dict[str, object]:
+        """Occupancies by sampling, with jumps between the harmonic wells so that chains mix."""
+        minima = torch.as_tensor(wells["dent_position"].values)
+        wide = self.temperature * torch.linalg.inv(hessian(in_double(dynamics.potential), minima))
+        jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
+        starts = self.encoded(limit=CHAINS, seed=seed)
+        drawn = samplers.mala(dynamics.potential, starts, temperature=self.temperature, jumps=jumps, seed=seed)
+        labels = landscape.basins(dynamics.potential, wells, torch.as_tensor(drawn["position"].values).to(starts))
+        states = labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])
+        shares = states.double().mean((0, 1))
+        return {"occupancy_sampled": ("state", (shares / shares.sum()).numpy())}
+
+    def _routes(
+        self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Counts on posterior paths, and the kinetics by every route that applies, in the user's time."""
+        paths, times = self.positions(draws=PATHS, seed=seed), self.times.numpy()
+        labels = kinetics.cores(dynamics.potential, wells, paths, self.temperature).numpy()
+        counts = kinetics.count(labels, times, wells.sizes["state"])
+        routes = {"counted": kinetics.by_counting(counts)}
+        interval = counts.attrs["interval"]
+        dwell = routes["counted"]["dwell"].values
+        longest = dwell[np.isfinite(dwell)].max(initial=0.0)
+        looks = int(np.clip(20 * longest / interval, *LOOKS))
+        chain = kinetics.simulated(
+            dynamics, self.model.integrator, wells, self.encoded(limit=CHAINS, seed=seed),
+            interval=interval / self.time_unit, substeps=self.model.substeps, intervals=looks, seed=seed,
+        )  # fmt: skip
+        own = {"simulated": kinetics.by_counting(chain)}
+        own["eyring_kramers"] = kinetics.eyring_kramers(dynamics, wells, passes)
+        if isinstance(dynamics, OverdampedLangevin) and dynamics.latent <= 2:
+            own["exact"] = kinetics.exact(dynamics, wells)
+        routes |= {name: kinetics.in_unit(route, self.time_unit) for name, route in own.items()}
+        return counts, kinetics.joined(routes)
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
         """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.

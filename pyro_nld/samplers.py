@@ -5,18 +5,17 @@ All chains share one step, adapted during warmup only; every move ends in a Metr
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from ._checks import FitError, PriorError, ShapeError
-from .potentials import Energy, gradient
+from .potentials import Energy, gradient, in_double
 
 EVERY = 5  # moves from one jump to the next
 JITTER = 0.5  # of a trajectory's length, relative: all of one length come back, or swing from side to side, for ever
@@ -130,7 +129,7 @@ class _Chains:
             raise ShapeError(f"starts must be (chain, latent), not empty: got {tuple(starts.shape)}. Reshape them.")
         if not 0 < temperature < math.inf:
             raise PriorError(f"temperature must be positive and finite: got {temperature}. Give it in the unit of U.")
-        self.u = copy.deepcopy(u).double() if isinstance(u, nn.Module) else u
+        self.u = in_double(u)
         self.temperature, self.leaps, self.keep = temperature, leaps, keep
         position, random = starts.detach().double(), torch.Generator(starts.device).manual_seed(seed)
         self.noise: dict[str, Any] = {"generator": random, "dtype": position.dtype, "device": position.device}

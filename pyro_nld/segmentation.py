@@ -29,7 +29,7 @@ def segment(
     data: what to segment (Dataset or `(times, x)`); the data of the fit when None.
     draws: posterior draws per sequence.
     online: insist on probabilities that use the past and present alone: needs a causal encoder.
-    wells: the states, from `fit.landscape()` or `landscape.minima`; found when None.
+    wells: the states, from `fit.wells()` or `landscape.minima`; found when None.
     sure: label -1 (undecided) where the most probable state has less than this probability.
     seed: of the draws.
 
@@ -48,7 +48,7 @@ def segment(
             "online segmentation needs an encoder that sees the past alone: this fit's is two-sided. "
             "Fit again with causal=True in the encoder, or segment without online."
         )
-    wells = fit.landscape(seed=seed) if wells is None else wells
+    wells = fit.wells(seed=seed) if wells is None else wells
     positions = fit.positions(data, draws=draws, seed=seed)
     labels = landscape.basins(fit.potential, wells, positions)
     states = torch.arange(wells.sizes["state"])

@@ -96,13 +96,19 @@ def of_landscape(story: xr.Dataset) -> dict:
     ----------
     story: `fit.landscape()`.
     """
-    occupancy = {route: story[f"occupancy_{route}"].values for route in ("energy", "harmonic", "data")}
     return {
         "states": story.sizes["state"],
-        "occupancy": {"sampled": None} | occupancy,
+        "occupancy": {route: story[f"occupancy_{route}"].values for route in FIELDS["occupancy"]},
         "minima": story["position"].values,
         "decoded_minima": story["decoded"].values,
+        "barriers_kT": story["barrier"].values,
+        "rates": {route: story["rate"].sel(route=route).values for route in FIELDS["rates"]},
+        "dwell": {route: story["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
         "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
+        "verdict": {
+            "kinetics_agree": bool(story.attrs["kinetics_agree"]),
+            "messages": story.attrs["messages"].splitlines(),
+        },
     }
 
 

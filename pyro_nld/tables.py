@@ -11,8 +11,11 @@ from . import oracles
 
 Labels = NDArray[np.integer]
 
-OCCUPANCIES = {"data": "in the data", "energy": "by energy", "harmonic": "harmonic"}
+OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
 """Routes to an occupancy, and what a table calls them."""
+
+ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyring_kramers": "Eyring–Kramers"}
+"""Routes to a dwell time, and what a table calls them."""
 
 
 def match(labels: Labels, truth: Labels, states: int) -> Labels:
@@ -89,6 +92,38 @@ def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     return _aligned(columns)
 
 
+def transitions(story: xr.Dataset) -> str:
+    """One row per state: its dwell time by every route (with the interval of the counts), and barriers to the others.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    columns = {"state": [str(state) for state in range(story.sizes["state"])]}
+    for route, title in ROUTES.items():
+        if route in story["route"]:
+            columns[f"dwell {title}"] = [_digits(dwell) for dwell in story["dwell"].sel(route=route).values]
+    counted = story.sel(route="counted")
+    columns["90 % of counts"] = [
+        f"{_digits(low)} … {_digits(high)}"
+        for low, high in zip(counted["dwell_low"].values, counted["dwell_high"].values, strict=True)
+    ]
+    for to in range(story.sizes["state"]):
+        columns[f"kT to {to}"] = [_digits(height) for height in story["barrier"].values[:, to]]
+    return _aligned(columns)
+
+
+def verdict(story: xr.Dataset) -> str:
+    """Whether to believe the kinetics, and why.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    head = "believe them" if story.attrs["kinetics_agree"] else "do not believe the fitted prior"
+    return "\n".join([f"kinetics: {head}", *(f"  {line}" for line in story.attrs["messages"].splitlines())])
+
+
 def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """What to say under the table of states: agreement with the truth, and whether the step was fine enough."""
     lines = {}
@@ -141,6 +176,11 @@ def _best(data: xr.Dataset, truth: Labels, online: bool) -> float | None:
         return None
     labels = oracles.hmm_posterior(data, online=online)["label"].values
     return float((labels == truth)[truth >= 0].mean())
+
+
+def _digits(value: float) -> str:
+    """Three significant digits; a dash where there is no number."""
+    return f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "–"
 
 
 def _numbers(values: xr.DataArray, digits: int) -> list[str]:

@@ -84,7 +84,7 @@ class Trainer:
         self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule
     ) -> None:
         self.model, self.guide, self.schedule = model, guide, schedule
-        self.times, self.x = data
+        self.times, self.x = check_rows(*data)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO(path_stride=model.substeps)
@@ -307,7 +307,7 @@ def _keep(state: dict, path: Path | None) -> None:
 
 def _finish(trainer: Trainer) -> dict:
     """One finished run: parameters, history, and the ELBO of all data, averaged over a few draws."""
-    bound = evaluate(trainer.model, trainer.guide, *check_rows(trainer.times, trainer.x))
+    bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x)
     kept = {"model": trainer.model.state_dict(), "guide": trainer.guide.state_dict()}
     return copy.deepcopy(kept) | {
         "history": trainer.history,

@@ -46,10 +46,13 @@ def test_counting_by_hand():
     counts = kinetics.count(labels, times, 2)
     assert counts["exits"].values.tolist() == [[0, 1], [2, 0]]
     assert counts["time"].values.tolist() == [4.0 + 2.0 + 2.0, 3.0 + 1.0]
-    assert counts["visit_state"].values.tolist() == [1]
-    assert counts["visit_duration"].values.tolist() == [3.0]
+    assert counts["visit_state"].values.tolist() == [1, 0, 0]
+    assert counts["visit_duration"].values.tolist() == [3.0, 2.0, 2.0]
+    assert counts["visit_ended"].values.tolist() == [1, 0, 0]
     assert counts["half_exits"].sum("half").values.tolist() == [1, 2]
     assert counts["half_time"].sum("half").values.tolist() == [8.0, 4.0]
+    assert counts["sparse_exits"].values.tolist() == [1, 1]  # of the first, third, … observation alone
+    assert counts["sparse_time"].values.tolist() == [6.0, 3.0]
 
 
 def test_draws_are_averaged():
@@ -78,7 +81,7 @@ def test_counting_is_blind_to_where_sequences_end():
     exits = counts["exits"].sum("to").values
     dwell = kinetics.by_counting(counts)["dwell"].values
     assert np.abs(dwell / [20, 10] - 1).max() < 5 / math.sqrt(exits.min())
-    complete = counts["visit_duration"].values[counts["visit_state"].values == 0].mean()
+    complete = counts["visit_duration"].values[(counts["visit_state"] == 0) & (counts["visit_ended"] == 1)].mean()
     assert complete < 6  # what the naive mean of complete visits would say
 
 
@@ -109,10 +112,12 @@ def test_labels_must_fit_the_times():
 
 def test_the_unit_of_time_is_the_users():
     states = chain([[0.9, 0.1], [0.2, 0.8]], 10, 300, 4)
-    seconds = kinetics.joined({"counted": kinetics.by_counting(kinetics.count(states, clock(states), 2))}, 1.0)
-    minutes = kinetics.joined({"counted": kinetics.by_counting(kinetics.count(states, clock(states), 2))}, 1 / 60)
+    seconds = kinetics.by_counting(kinetics.count(states, clock(states), 2))
+    minutes = kinetics.in_unit(seconds, 1 / 60)
+    both = kinetics.joined({"seconds": seconds, "minutes": minutes})
     for name, power in {"dwell": 1, "dwell_low": 1, "dwell_high": 1, "relaxation": 1, "rate": -1}.items():
-        np.testing.assert_allclose(minutes[name].values, seconds[name].values * 60.0**-power)
+        one, other = (both[name].sel(route=unit).values for unit in ("seconds", "minutes"))
+        np.testing.assert_allclose(other, one * 60.0**-power)
 
 
 # Cores

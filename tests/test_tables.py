@@ -33,6 +33,12 @@ STORY = xr.Dataset(
         "occupancy_data": ("state", [0.7, 0.3]),
         "occupancy_energy": ("state", [0.75, 0.25]),
         "occupancy_harmonic": ("state", [0.72, 0.28]),
+        "occupancy_sampled": ("state", [0.74, 0.26]),
+        "dwell": (("route", "state"), [[12.34, np.inf], [10.0, 1234.0]]),
+        "dwell_low": (("route", "state"), [[11.0, 30.0], [9.0, np.nan]]),
+        "dwell_high": (("route", "state"), [[13.0, np.nan], [11.0, np.nan]]),
+        "barrier": (("state", "to"), [[np.nan, 4.5], [2.5, np.nan]]),
+        "route": ["counted", "simulated"],
     },
     attrs={"temperature": 0.5, "max_curvature_step": 0.31, "ok": 0, "substeps": 5, "substeps_needed": 8},
 )
@@ -84,9 +90,9 @@ def test_the_best_possible_is_the_exact_posterior(online):
 
 def test_a_table_of_states_has_a_row_each():
     head, first, second = tables.states(STORY).splitlines()
-    assert head.split() == ["state", "U/T", "in", "the", "data", "by", "energy", "harmonic", "curvature/T"]
-    assert first.split() == ["0", "0.00", "0.700", "0.750", "0.720", "2.0", "…", "8.0"]
-    assert second.split() == ["1", "2.00", "0.300", "0.250", "0.280", "4.0", "…", "12.0"]
+    assert " ".join(head.split()) == "state U/T in the data sampled by energy harmonic curvature/T"
+    assert first.split() == ["0", "0.00", "0.700", "0.740", "0.750", "0.720", "2.0", "…", "8.0"]
+    assert second.split() == ["1", "2.00", "0.300", "0.260", "0.250", "0.280", "4.0", "…", "12.0"]
     assert len(head) == len(first) == len(second)
 
 
@@ -94,9 +100,23 @@ def test_findings_name_errors_and_the_cure_of_the_step():
     score = tables.score(segmented([[0, 0, 0, 1]], 2, online=1), truth([[0, 0, 1, 1]]))
     text = tables.findings(STORY, score)
     assert "75.00 % right (online)" in text
-    assert "0.400 in the data, 0.500 by energy, 0.440 harmonic" in text
+    assert "0.400 in the data, 0.480 sampled, 0.500 by energy, 0.440 harmonic" in text
     assert "curvature × step 0.31: too coarse; substeps=8 would do" in text
     assert "0.11: fine" in tables.findings(STORY.assign_attrs(max_curvature_step=0.11, ok=1))
+
+
+def test_a_table_of_transitions_has_a_dash_where_nothing_is_known():
+    head, first, second = tables.transitions(STORY).splitlines()
+    assert " ".join(head.split()) == "state dwell counted dwell simulated 90 % of counts kT to 0 kT to 1"
+    assert first.split() == ["0", "12.3", "10.0", "11.0", "…", "13.0", "–", "4.50"]
+    assert second.split() == ["1", "–", "1.23e+03", "30.0", "…", "–", "2.50", "–"]
+
+
+def test_a_verdict_is_read_out():
+    believed = STORY.assign_attrs(kinetics_agree=1, messages="They agree.")
+    assert tables.verdict(believed).splitlines() == ["kinetics: believe them", "  They agree."]
+    doubted = STORY.assign_attrs(kinetics_agree=0, messages="One reason.\nAnother.")
+    assert tables.verdict(doubted) == "kinetics: do not believe the fitted prior\n  One reason.\n  Another."
 
 
 def test_segments_tell_what_stayed_undecided():

@@ -555,3 +555,34 @@ def test_irregular_ragged_and_missing_data_are_fitted(control, batch_size):
         for i, n in enumerate(times.isfinite().sum(-1).tolist())
     ]
     assert fitted.elbo()["initial_kl"] == pytest.approx(sum(alone), rel=1e-4)  # no estimate: exact for every draw
+
+
+# Learning from particles
+
+
+PARTICLES = nld.Schedule(steps=10, batch_size=4, particles=4, refine=0.5)
+
+
+def test_a_fit_with_particles_resumes_to_the_bit(tmp_path, monkeypatch):
+    whole = fit(build(), schedule=PARTICLES)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(), schedule=PARTICLES, checkpoint=tmp_path / "state.pt", every=3)
+    same(whole, fit(build(), schedule=PARTICLES, checkpoint=tmp_path / "state.pt", every=3, resume=True))
+
+
+def test_particles_come_last():
+    plain = fit(build(), schedule=nld.Schedule(steps=10, batch_size=4))
+    refined = fit(build(), schedule=PARTICLES)
+    same_loss = plain.history["loss"].values == refined.history["loss"].values
+    assert same_loss.tolist() == [True] * 6 + [False] * 4  # the loss of a step is that before it
+
+
+def test_the_guide_learns_from_the_bound_all_the_while():
+    """Particles take over the model's gradient alone: the guide's parameters move during refinement too."""
+    pair = build(temperature=1.0)
+    before = [value.clone() for value in pair[1].state_dict().values()]
+    fit(pair, schedule=nld.Schedule(steps=4, batch_size=4, particles=4, refine=1.0))
+    moved = [not torch.equal(a, b) for a, b in zip(before, pair[1].state_dict().values(), strict=True)]
+    assert sum(moved) > 5

@@ -37,7 +37,7 @@ def row(seed: int, asymmetric: bool, stationary: bool, schedule: nld.Schedule) -
     started = time.perf_counter()
     fit = nld.fit(*load_model_file(MODEL).build(data), data, schedule, seed=seed, progress=False)
     seconds = time.perf_counter() - started
-    story = fit.landscape()
+    story = fit.wells()
     new = draw(sequences=500, steps=500, seed=10_000 + seed)
     truth = tables.score(nld.segment(fit, new, wells=story, draws=10, online=True), new)
     harmonic, energy = (np.abs(story[f"occupancy_{way}"] - truth["occupancy"]).sum() for way in ("harmonic", "energy"))
@@ -45,8 +45,8 @@ def row(seed: int, asymmetric: bool, stationary: bool, schedule: nld.Schedule) -
         "seed": seed,
         "wells": story.sizes["state"],
         "not finite": int((~np.isfinite(fit.history["loss"])).sum()),
-        "ℓ1 harmonic": f"{float(harmonic):.3f}",
-        "ℓ1 energy": f"{float(energy):.3f}",
+        "ℓ1 harmonic": f"{float(harmonic):.4f}",
+        "ℓ1 energy": f"{float(energy):.4f}",
         "accuracy %": f"{100 * float(truth['accuracy']):.2f} ± {100 * float(truth['spread']):.2f}",
         "HMM filter %": f"{100 * float(truth['best']):.2f}",
         "curvature × step": f"{story.attrs['max_curvature_step']:.2f}",

@@ -1,0 +1,227 @@
+"""The verdict on a table of cases whose answer is known, more than half of them built to mislead.
+
+The "fitted" prior of a case is written down, not fitted, so that it is known whether its kinetics are the data's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import pyro_nld as nld
+from pyro_nld import kinetics, landscape, saddles, verdicts
+
+DOUBLE = nld.Tilted(nld.DoubleWell(3.0), [0.2])
+TRIPLE = nld.GaussianWells([[-1.4, 0.0], [1.4, 0.0], [0.0, 1.9]], [0.45, 0.33, 0.22], 0.55)
+INTERVAL, SUBSTEPS = 0.05, 8
+
+
+class Case(NamedTuple):
+    prior: nld.OverdampedLangevin | nld.UnderdampedLangevin
+    positions: torch.Tensor  # (sequence, time, latent), what the posterior says of the data
+    times: np.ndarray
+    substeps: int = SUBSTEPS
+
+
+def walk(dynamics, sequences, steps, interval=INTERVAL, fine=SUBSTEPS, seed=0):
+    """Positions of a chain that starts in its wells, at looks `interval` apart."""
+    torch.manual_seed(seed)
+    latent = dynamics.latent
+    wells = wells_of(dynamics)
+    place = torch.as_tensor(wells["position"].values).float().repeat(sequences, 1)[:sequences]
+    grid = nld.paths.refine(interval * torch.arange(float(steps)), fine)
+    start = torch.cat([place, torch.zeros(sequences, dynamics.state - latent)], -1)
+    path = nld.LangevinPath(dynamics, integrator(dynamics), start, grid).sample()[:, fine - 1 :: fine, :latent]
+    return path, np.broadcast_to(interval * np.arange(float(steps - 1)), (sequences, steps - 1))
+
+
+def wells_of(dynamics):
+    starts = 1.5 * torch.randn(200, dynamics.latent, generator=torch.Generator().manual_seed(0))
+    return landscape.minima(dynamics.potential, starts, temperature=float(dynamics.temperature))
+
+
+def integrator(dynamics):
+    return nld.integrators.default_integrator(dynamics)
+
+
+def judged(case: Case) -> verdicts.Verdict:
+    """What `Fit.landscape` does with a fit."""
+    prior, wells = case.prior, wells_of(case.prior)
+    temperature = float(prior.temperature)
+    passes = saddles.saddles(prior.potential, wells, temperature=temperature)
+    interval = float(np.nanmedian(np.diff(case.times)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nld.DoubtfulFitWarning)
+        check = landscape.discretisation(wells, interval / case.substeps, prior.friction, case.substeps)
+    story = wells.merge(passes).assign_attrs(check)
+    labels = kinetics.cores(prior.potential, wells, case.positions, temperature).numpy()
+    counts = kinetics.count(labels, case.times, wells.sizes["state"])
+    simulated = kinetics.simulated(
+        prior, integrator(prior), wells, case.positions[:, 0].repeat(3, 1)[:200], interval=interval,
+        substeps=case.substeps, intervals=1200, seed=1,
+    )  # fmt: skip
+    routes = {"counted": kinetics.by_counting(counts), "simulated": kinetics.by_counting(simulated)}
+    routes["eyring_kramers"] = kinetics.eyring_kramers(prior, wells, passes)
+    if prior.state <= 2 and prior.state == prior.latent:
+        routes["exact"] = kinetics.exact(prior, wells)
+    return verdicts.kinetics(story, counts, kinetics.joined(routes))
+
+
+def own_double_well():
+    prior = nld.OverdampedLangevin(DOUBLE)
+    return Case(prior, *walk(prior, 60, 2000))
+
+
+def own_triple_well():
+    prior = nld.OverdampedLangevin(TRIPLE)
+    return Case(prior, *walk(prior, 60, 2000, seed=2))
+
+
+def own_momenta():
+    prior = nld.UnderdampedLangevin(DOUBLE, friction=2.0, mass=0.2)
+    return Case(prior, *walk(prior, 60, 2000, seed=3))
+
+
+def own_in_twenty_axes():
+    prior = nld.OverdampedLangevin(nld.DoubleWell(3.0, latent=20, stiffness=2.0))
+    return Case(prior, *walk(prior, 40, 2000, seed=4))
+
+
+def ragged():
+    prior = nld.OverdampedLangevin(DOUBLE)
+    path, times = walk(prior, 60, 3000, seed=5)
+    times = np.where(np.arange(times.shape[1]) < np.linspace(600, 2900, 60)[:, None], times, np.nan)
+    return Case(prior, path, times)
+
+
+def instant_switching():
+    """A Markov chain that jumps from well to well; the prior has wells in the right places, and holds them too long."""
+    draw = np.random.default_rng(6)
+    flips = draw.random((60, 2000)) < 0.02
+    side = torch.as_tensor(1.0 - 2 * (flips.cumsum(1) % 2)).float()
+    positions = side.unsqueeze(-1) + 0.2 * torch.randn(60, 2000, 1, generator=torch.Generator().manual_seed(6))
+    return Case(nld.OverdampedLangevin(nld.DoubleWell(4.0)), positions, np.tile(INTERVAL * np.arange(2000.0), (60, 1)))
+
+
+def too_coarse_a_look():
+    prior = nld.OverdampedLangevin(nld.DoubleWell(1.5))
+    return Case(prior, *walk(prior, 60, 300, interval=1.0, fine=64, seed=7), substeps=64)
+
+
+def too_coarse_a_step():
+    prior = nld.OverdampedLangevin(DOUBLE)
+    return Case(prior, *walk(prior, 60, 2000, seed=8), substeps=1)
+
+
+def one_well():
+    prior = nld.OverdampedLangevin(nld.Quadratic([4.0]))
+    return Case(prior, *walk(prior, 20, 300, seed=9))
+
+
+def never_visited_twice():
+    prior = nld.OverdampedLangevin(nld.DoubleWell(6.5))
+    return Case(prior, *walk(prior, 8, 400, seed=10))
+
+
+def drifting():
+    """The bias turns over halfway, while the prior has the average one."""
+    early, late = (nld.OverdampedLangevin(nld.Tilted(nld.DoubleWell(3.0), [slope])) for slope in (0.6, -0.6))
+    (first, times), (second, _) = walk(early, 60, 2000, seed=11), walk(late, 60, 2000, seed=12)
+    long = np.broadcast_to(INTERVAL * np.arange(2.0 * times.shape[1]), (60, 2 * times.shape[1]))
+    return Case(nld.OverdampedLangevin(nld.DoubleWell(2.8)), torch.cat([first, second], 1), long)
+
+
+def half_the_barrier():
+    """Wells in the right places, passed too easily."""
+    path, times = walk(nld.OverdampedLangevin(nld.DoubleWell(3.0)), 60, 2000, seed=13)
+    return Case(nld.OverdampedLangevin(nld.DoubleWell(2.2)), path, times)
+
+
+HONEST = [own_double_well, own_triple_well, own_momenta, own_in_twenty_axes, ragged]
+MISLEADING = {
+    instant_switching: "longer than the data do",
+    too_coarse_a_look: "visits between observations are missed",
+    too_coarse_a_step: "chain and landscape disagree",
+    one_well: "There is one well",
+    never_visited_twice: "too few for a dwell time",
+    drifting: "not stationary",
+    half_the_barrier: "shorter than the data do",
+}
+
+
+@pytest.mark.parametrize("case", HONEST, ids=lambda case: case.__name__)
+def test_an_honest_case_is_believed(case):
+    verdict = judged(case())
+    assert verdict.agree, verdict.messages
+    assert "within" in verdict.messages[0]
+
+
+@pytest.mark.parametrize("case", MISLEADING, ids=lambda case: case.__name__)
+def test_a_misleading_case_is_not_and_is_told_why(case):
+    verdict = judged(case())
+    assert not verdict.agree
+    assert any(MISLEADING[case] in message for message in verdict.messages), verdict.messages
+
+
+def routes_of(**dwell):
+    parts = {name: kinetics._from_rates(np.array([[np.nan, 1 / a], [1 / b, np.nan]])) for name, (a, b) in dwell.items()}
+    return kinetics.joined(parts)
+
+
+STORY = xr.Dataset({"barrier": (("state", "to"), [[np.nan, 5.0], [5.0, np.nan]])}, attrs={"ok": 1})
+
+
+def steady(exits=200.0, dwell=50.0, old=1.0):
+    """Counts of two steady states, looked at every unit of time; old visits end `old` times as often as young ones."""
+    half = np.full((2, 2), exits / 2)
+    time = np.full(2, exits * dwell)
+    return xr.Dataset(
+        {
+            "exits": (("state", "to"), [[0.0, exits], [exits, 0.0]]),
+            "time": ("state", time),
+            "sparse_exits": ("state", [exits, exits]),
+            "sparse_time": ("state", time),
+            "half_exits": (("half", "state"), half),
+            "half_time": (("half", "state"), np.stack([time / 2, time / 2])),
+            "age_exits": (("age", "state"), half),
+            "age_time": (("age", "state"), np.stack([time / 2, time / 2 / old])),
+        },
+        attrs={"interval": 1.0, "draws": 1},
+    )
+
+
+def test_routes_that_agree_are_believed():
+    verdict = verdicts.kinetics(STORY, steady(), routes_of(counted=(50, 50), simulated=(54, 47)))
+    assert verdict.agree
+    assert "within 8 %" in verdict.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("simulated", "words"), [((70, 50), "state 0 1.40 times longer"), ((50, 35), "state 1 1.43 times shorter")]
+)
+def test_a_prior_that_is_off_is_not(simulated, words):
+    verdict = verdicts.kinetics(STORY, steady(), routes_of(counted=(50, 50), simulated=simulated))
+    assert not verdict.agree
+    assert words in verdict.messages[0]
+
+
+def test_high_barriers_that_kramers_contradicts_are_doubted():
+    routes = routes_of(counted=(50, 50), simulated=(50, 50), eyring_kramers=(300, 50))
+    verdict = verdicts.kinetics(STORY, steady(), routes)
+    assert not verdict.agree
+    assert "a saddle was missed" in verdict.messages[0]
+    low = STORY.assign(barrier=STORY["barrier"] / 4)
+    verdict = verdicts.kinetics(low, steady(), routes)
+    assert verdict.agree
+    assert "lowest barrier is 1.2 kT" in verdict.messages[1]
+
+
+def test_visits_that_do_not_forget_are_mentioned():
+    verdict = verdicts.kinetics(STORY, steady(old=0.25), routes_of(counted=(50, 50), simulated=(50, 50)))
+    assert verdict.agree
+    assert "dwell times are not exponential" in verdict.messages[1]
