@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from ._modules import Part
 from .dynamics import Dynamics
-from .paths import ControlledPath, Forces, Path, Plan, run, run_linear
+from .paths import ControlledPath, Forces, Path, Plan, matvec, run, run_linear
 
 Contexts = Float[Tensor, "*batch time context"]
 
@@ -35,58 +35,89 @@ class Control(Part):
 
 
 class AffineControl(Control):
-    """Posterior force κ_t (m_t − q) − ν_t p, with κ, ν ≥ 0 and m read from the contexts (ν for momenta only).
+    """Posterior force Λ_t (m_t − q) − N_t p, with Λ, N and m read from the contexts (N for momenta only).
 
-    Every substep of an interval has its own (κ, m, ν) and its own noise ratio. The path is then a linear recursion: no
-    network in the loop, and the prior's gradient is evaluated once, on the whole path. On a linear-Gaussian problem
-    with uncoupled axes this family contains the exact posterior.
+    Every substep of an interval has its own (Λ, m, N) and its own noise, which the axes share. The path is then a
+    linear recursion: no network in the loop, and the prior's gradient is evaluated once, on the whole path. On a
+    linear-Gaussian problem this family contains the exact posterior.
 
     Parameters
     ----------
     hidden: width of the hidden layer between contexts and control.
+    coupled: whether an axis may pull at another. Where several channels see mixtures of the axes they do so in the
+        posterior, and a guide that cannot say it teaches the prior wrong depths and times. Costs latent² numbers per
+        step: with ten axes and more it may be too dear.
     """
 
-    def __init__(self, hidden: int = 64) -> None:
+    def __init__(self, hidden: int = 64, coupled: bool = True) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.coupled = hidden, coupled
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
         """Create the network from two contexts to all substeps of an interval."""
-        self.substeps, self.latent = substeps, dynamics.latent
-        self.fields = 2 + dynamics.state // dynamics.latent  # target, ratio, and one gain per part of the state
+        self.substeps, latent = substeps, dynamics.latent
+        self.parts = dynamics.state // latent
+        self.sizes = [latent, latent, *[latent] * self.parts]  # target, noise ratio, one gain per part of the state
+        if self.coupled and latent > 1:
+            between = latent * (latent - 1)
+            self.sizes += [between // 2, *[between] * self.parts]  # the noise that axes share, and their pulls
         self.network = nn.Sequential(
             nn.Linear(2 * context + 1, self.hidden),
             nn.Tanh(),
-            nn.Linear(self.hidden, substeps * self.fields * self.latent),
+            nn.Linear(self.hidden, substeps * sum(self.sizes)),
         )
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
-        """Targets, gains and noise ratios for all substeps of all intervals at once."""
-        fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, self.fields, self.latent))
-        target, ratio, *gains = fields.flatten(-4, -3).unbind(-2)
+        """Targets, gains and noise for all substeps of all intervals at once."""
+        fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
+        target, ratio, *rest = fields.split(self.sizes, -1)
         # A gain is the share of a gap that one step closes. Starting at 0.27, paths follow their targets within an
         # interval; starting the noise ratio at 0.95 leaves the prior's noise almost alone.
-        return _AffinePlan(target, [torch.sigmoid(gain - 1) for gain in gains], torch.sigmoid(ratio + 3))
+        ratio, gains = torch.sigmoid(ratio + 3), [torch.sigmoid(gain - 1) for gain in rest[: self.parts]]
+        if len(rest) == self.parts:
+            return _AffinePlan(target, gains, ratio)
+        mixing, *pulls = rest[self.parts :]
+        free = (1 - ratio).sqrt()  # where the noise stays the prior's, there is nothing to share
+        rows, columns = torch.tril_indices(ratio.shape[-1], ratio.shape[-1], -1)
+        mixing = _matrix(torch.ones_like(ratio), rows, columns, mixing * free[..., rows] * free[..., columns])
+        return _AffinePlan(target, [_gain(*pair) for pair in zip(gains, pulls, strict=True)], ratio, mixing)
+
+
+def _gain(share: Tensor, pull: Tensor) -> Tensor:
+    """A matrix with `share` on its diagonal; off it at most the geometric mean of two, which keeps paths stable."""
+    rows, columns = (~torch.eye(share.shape[-1], dtype=torch.bool)).nonzero().unbind(-1)
+    root = share.sqrt()
+    return _matrix(share, rows, columns, torch.tanh(pull) * root[..., rows] * root[..., columns])
+
+
+def _matrix(diagonal: Tensor, rows: Tensor, columns: Tensor, entries: Tensor) -> Tensor:
+    matrix = torch.diag_embed(diagonal)
+    matrix[..., rows, columns] = entries
+    return matrix
 
 
 class _AffinePlan:
-    def __init__(self, target: Tensor, gains: list[Tensor], ratio: Tensor) -> None:
-        self.target, self.gains, self.ratio = target, gains, ratio
+    def __init__(self, target: Tensor, gains: list[Tensor], ratio: Tensor, mixing: Tensor | None = None) -> None:
+        self.target, self.gains, self.ratio, self.mixing = target, gains, ratio, mixing
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        unit = path.integrator.unit_stiffness(path.dynamics, path.grid.h)
+        root = path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt()
         position, *momentum = origins.split(path.dynamics.latent, -1)
-        force = unit * self.gains[0] * (self.target - position)
+        force = root * self._pull(self.gains[0], root * (self.target - position))
         for gain, p in zip(self.gains[1:], momentum, strict=True):
-            force = force - gain / path.grid.h * p
+            force = force - self._pull(gain, p) / path.grid.h
         return force
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         return run_linear(path, noise), None
 
     def at(self, index: Tensor) -> Plan:
-        gains = [gain[..., index, :] for gain in self.gains]
-        return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :])
+        gains = [gain[..., index, :] if self.mixing is None else gain[..., index, :, :] for gain in self.gains]
+        mixing = None if self.mixing is None else self.mixing[..., index, :, :]
+        return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :], mixing)
+
+    def _pull(self, gain: Tensor, vector: Tensor) -> Tensor:
+        return gain * vector if self.mixing is None else matvec(gain, vector)
 
 
 class NeuralControl(Control):
@@ -134,6 +165,7 @@ class NeuralControl(Control):
 class _NeuralPlan:
     def __init__(self, control: NeuralControl, told: Tensor) -> None:
         self.control, self.told, self.ratio = control, told, torch.ones((), dtype=told.dtype, device=told.device)
+        self.mixing: Tensor | None = None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
         return path.dynamics.force(origins) + self.control.respond(self.told, origins)

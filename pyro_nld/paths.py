@@ -101,6 +101,7 @@ class PathDistribution(TorchDistribution, ABC):
     support = constraints.independent(constraints.real, 2)
     has_rsample = True
     ratio: Tensor | float = 1.0  # step noise relative to the dynamics'
+    mixing: Tensor | None = None  # and how its axes share it, see `Plan`
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class PathDistribution(TorchDistribution, ABC):
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
         with holding(self.dynamics, self.latents):
-            return self._draw(noise)
+            return self._draw(noise if self.mixing is None else matvec(self.mixing, noise))
 
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
         """Σ_k log N(noise-bearing part of z_{k+1}; its mean, its variance), the initial state being given.
@@ -144,8 +145,8 @@ class PathDistribution(TorchDistribution, ABC):
         NOT checked: that the positions of an underdamped path are those that its momenta imply.
         """
         with holding(self.dynamics, self.latents):
-            density = _normal(self.transitions(self._origins(value))).log_prob(self.integrator.noisy(value))
-        return self._total(density)
+            step = self.transitions(self._origins(value))
+        return self._total(self._density(step, self.integrator.noisy(value)))
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """`log_prob` from one random step of every `stride`, which counts for all of them: unbiased, and cheaper."""
@@ -154,12 +155,20 @@ class PathDistribution(TorchDistribution, ABC):
         part = self.piece(index, self.initial)
         with holding(self.dynamics, self.latents):
             step = part.transitions(self._origins(value)[..., index, :])
-        density = _normal(step).log_prob(self.integrator.noisy(value)[..., index, :])
+        density = part._density(step, self.integrator.noisy(value)[..., index, :])
         return part._total(density * strata.weight.to(value).unsqueeze(-1))
 
     def _origins(self, value: Path) -> Path:
         first = self.initial.expand(value.shape[:-2] + self.initial.shape[-1:]).unsqueeze(-2)
         return torch.cat([first, value[..., :-1, :]], -2)
+
+    def _density(self, step: Step, noisy: Tensor) -> Tensor:
+        """Log density of the noise-bearing parts, `(*batch, time, latent)`; only its sum over axes has a meaning."""
+        if self.mixing is None:
+            return _normal(step).log_prob(noisy)
+        white = ((noisy - step.loc) / step.scale).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(self.mixing, white, upper=False, unitriangular=True).squeeze(-1)
+        return Normal(0.0, 1.0).log_prob(white) - step.scale.log()
 
     def _total(self, terms: Tensor) -> Tensor:
         return torch.where(self.grid.valid, terms.sum(-1), 0.0).sum(-1)
@@ -205,9 +214,12 @@ class Plan(Protocol):
     `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised
     posterior is narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO
     itself keeps it.
+    `mixing` L, `(*batch, time, latent, latent)`, lower triangular with unit diagonal, makes it ratio · L ξ where axes
+    share their noise; None where they do not.
     """
 
     ratio: Tensor
+    mixing: Tensor | None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
         """The posterior's force at every state of a path."""
@@ -244,7 +256,7 @@ class ControlledPath(PathDistribution):
         latents: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(dynamics, integrator, initial, grid, latents)
-        self.plan, self.ratio = plan, plan.ratio
+        self.plan, self.ratio, self.mixing = plan, plan.ratio, plan.mixing
         self._latest: tuple[Path, Forces | None] | None = None
 
     def force(self, origins: Path) -> Tensor:
@@ -279,6 +291,9 @@ class ControlledPath(PathDistribution):
         with holding(prior.dynamics, prior.latents):
             theirs = prior.transitions(origins, forces and forces.prior)
         terms = kl_divergence(_normal(mine), _normal(theirs))
+        if self.mixing is not None:
+            shared = self.mixing.tril(-1).square().sum(-1)
+            terms = terms + 0.5 * (mine.scale / theirs.scale).square() * shared
         return self._total(terms if weight is None else terms * weight.unsqueeze(-1))
 
     def piece(self, index: Tensor, initial: State0) -> ControlledPath:
@@ -307,12 +322,17 @@ def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> T
     return posterior.kl_along(prior, posterior.latest())
 
 
+def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrix times vector, for small matrices by the million."""
+    return (matrix * vector.unsqueeze(-2)).sum(-1)
+
+
 def _normal(step: Step) -> Normal:
     return Normal(step.loc, step.scale, validate_args=False)
 
 
 class _Scan(torch.autograd.Function):
-    """z_{k+1} = A_k z_k + b_k, blocks of A diagonal in the latent axis; one fused operation per step both ways."""
+    """z_{k+1} = A_k z_k + b_k, all blocks of A diagonal in the last axis; one fused operation per step both ways."""
 
     @staticmethod
     def forward(ctx: Any, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
@@ -337,7 +357,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _apply(matrix: Tensor, state: Tensor, shift: Tensor, out: Tensor) -> Tensor:
-    """out ← shift + A state for A `(*batch, part, part, latent)`, state `(*batch, part, latent)`."""
+    """out ← shift + A state for A `(*batch, part, part, axis)`, state `(*batch, part, axis)`."""
     if matrix.shape[-2] == 1:
         return torch.addcmul(shift, matrix[..., 0, :], state, out=out)
     return torch.add(shift, (matrix * state.unsqueeze(-3)).sum(-2), out=out)
@@ -358,21 +378,22 @@ def run_linear(path: ControlledPath, noise: Tensor) -> Path:
     """Run a path whose force is affine in the state, without a network in the loop.
 
     Its step is then affine too, z' = A z + b + B ξ: the columns of A are read off by stepping from the unit states, so
-    that no scheme is written down a second time.
+    that no scheme is written down a second time. Where axes do not know of each other, A is one small block per axis.
     """
-    latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
+    latent, state = path.dynamics.latent, path.dynamics.state
+    parts, axes = (state // latent, latent) if path.mixing is None else (state, 1)
     still = torch.zeros_like(noise)
 
     def step_from(part: int | None, xi: Tensor) -> Tensor:
-        origin = noise.new_zeros(parts, latent)
+        origin = noise.new_zeros(parts, axes)
         if part is not None:
             origin[part] = 1.0
-        step = path.transitions(origin.flatten().expand(*noise.shape[:-1], parts * latent))
-        return path.integrator.arrive(step, step.loc + step.scale * xi).unflatten(-1, (parts, latent))
+        step = path.transitions(origin.flatten().expand(*noise.shape[:-1], state))
+        return path.integrator.arrive(step, step.loc + step.scale * xi).unflatten(-1, (parts, axes))
 
     rest = step_from(None, still)
     matrix = torch.stack([step_from(part, still) - rest for part in range(parts)], -2)
-    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, (parts, latent))
+    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, (parts, axes))
     shift = step_from(None, noise)
     states = _Scan.apply(initial.contiguous(), matrix.movedim(-4, 0).contiguous(), shift.movedim(-3, 0).contiguous())
     return states.movedim(0, -3).flatten(-2)

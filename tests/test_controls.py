@@ -10,7 +10,7 @@ from pyro_nld.integrators import default_integrator
 from pyro_nld.paths import refine
 
 CONTEXT, SUBSTEPS, SEQUENCES, TIMES = 4, 3, 2, 5
-CONTROLS = {"affine": AffineControl, "neural": NeuralControl}
+CONTROLS = {"affine": AffineControl, "uncoupled": lambda: AffineControl(coupled=False), "neural": NeuralControl}
 DYNAMICS = {
     "overdamped": lambda: nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.3),
     "underdamped": lambda: nld.UnderdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.3, 0.4),
@@ -83,6 +83,8 @@ def test_a_part_of_a_plan_is_that_part(control, dynamics):
     torch.testing.assert_close(part.force(origins[:, index]), posterior.force(origins)[:, index])
     whole = torch.as_tensor(posterior.ratio).expand(SEQUENCES, (TIMES - 1) * SUBSTEPS, 2)
     torch.testing.assert_close(torch.as_tensor(part.ratio).expand(SEQUENCES, 3, 2), whole[:, index])
+    if posterior.mixing is not None:
+        torch.testing.assert_close(part.mixing, posterior.mixing[:, index])
 
 
 def test_every_parameter_learns(control, dynamics):
@@ -115,7 +117,8 @@ def test_affine_control_starts_with_a_spring_of_some_steps_and_nearly_the_priors
     plan = control.plan(*inputs())
     assert len(plan.gains) == dynamics.state // dynamics.latent
     for gain in plan.gains:
-        torch.testing.assert_close(gain, torch.full_like(gain, 0.269), atol=1e-3, rtol=0)
+        torch.testing.assert_close(gain, (0.269 * torch.eye(2)).expand_as(gain).to(gain), atol=1e-3, rtol=0)
+    torch.testing.assert_close(plan.mixing, torch.eye(2).expand_as(plan.mixing).to(plan.mixing))
     torch.testing.assert_close(plan.ratio, torch.full_like(plan.ratio, 0.953), atol=1e-3, rtol=0)
 
 
@@ -135,3 +138,20 @@ def test_an_affine_step_closes_the_same_share_of_a_gap_in_any_unit(time, frictio
     one = mean(nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, 1.0).double(), gaps)
     other = mean(nld.OverdampedLangevin(nld.DoubleWell(latent=2), 0.7, friction).double(), time * gaps)
     torch.testing.assert_close(one, other)
+
+
+def test_a_single_axis_has_nothing_to_couple():
+    dynamics = nld.OverdampedLangevin(nld.DoubleWell()).double()
+    plan = prepared(AffineControl(), dynamics).plan(*inputs())
+    assert plan.mixing is None
+
+
+def test_pulls_between_axes_stay_below_the_geometric_mean(dynamics):
+    """However large the network's outputs: that keeps a path from running away."""
+    control = prepared(AffineControl(), dynamics)
+    nn.init.normal_(control.network[-1].weight, std=100.0)
+    plan = control.plan(*inputs())
+    for gain in plan.gains:
+        between = gain.diagonal(dim1=-2, dim2=-1).prod(-1).sqrt()
+        assert bool((gain[..., 0, 1].abs() <= between * (1 + 1e-9) + 1e-100).all())
+        assert bool((torch.linalg.eigvals(torch.eye(2) - gain).abs() <= 1 + 1e-6).all())

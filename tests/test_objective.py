@@ -277,7 +277,7 @@ class _PriorNoise(nld.AffineControl):
 
     def plan(self, contexts, gaps):
         plan = super().plan(contexts, gaps)
-        return _AffinePlan(plan.target, plan.gains, torch.ones_like(plan.ratio))
+        return _AffinePlan(plan.target, plan.gains, torch.ones_like(plan.ratio), torch.eye(2).expand_as(plan.mixing))
 
 
 def amortised(model, control):

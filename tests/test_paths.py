@@ -37,18 +37,33 @@ def grid(batch=()):
     return Grid(h.expand(*batch, STEPS, 1), torch.ones(*batch, STEPS, dtype=torch.bool))
 
 
-def plan(batch=(), parts=1, seed=0):
+def plan(batch=(), parts=1, seed=0, coupled=False):
     draw = torch.Generator().manual_seed(seed)
     target = torch.randn(*batch, STEPS, 2, generator=draw)
     gains = [torch.rand(*batch, STEPS, 2, generator=draw) for _ in range(parts)]
-    return _AffinePlan(target, gains, 0.5 + 0.5 * torch.rand(*batch, STEPS, 2, generator=draw))
+    ratio = 0.5 + 0.5 * torch.rand(*batch, STEPS, 2, generator=draw)
+    if not coupled:
+        return _AffinePlan(target, gains, ratio)
+    between = [0.3 * torch.randn(*batch, STEPS, 2, 2, generator=draw) for _ in range(parts + 1)]
+    mixing = torch.eye(2) + between.pop().tril(-1)
+    return _AffinePlan(target, [torch.diag_embed(g) + b for g, b in zip(gains, between, strict=True)], ratio, mixing)
 
 
-def prior_and_posterior(make, initial, batch=()):
+def prior_and_posterior(make, initial, batch=(), coupled=False):
     dynamics, integrator = make()
-    parts = dynamics.state // dynamics.latent
+    decision = plan(batch, dynamics.state // dynamics.latent, coupled=coupled)
     prior = nld.LangevinPath(dynamics, integrator, initial, grid(batch))
-    return prior, nld.ControlledPath(dynamics, integrator, initial, grid(batch), plan(batch, parts))
+    return prior, nld.ControlledPath(dynamics, integrator, initial, grid(batch), decision)
+
+
+def one_of(which, make, initial):
+    """One of the paths of `WHICH`."""
+    prior, posterior = prior_and_posterior(make, initial, coupled=which == "coupled")
+    return prior if which == "prior" else posterior
+
+
+WHICH = pytest.mark.parametrize("which", ["prior", "posterior", "coupled"])
+COUPLED = pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
 
 
 def start(make, batch=()):
@@ -71,19 +86,20 @@ def joint(path):
                 x = G * h[k] / M
                 weight = (1 - math.exp(-x)) / x
                 plan, unit = path.plan, (M / (weight * h[k] ** 2) if momentum else G / h[k])
-                force = unit * plan.gains[0][k] * (plan.target[k] - q)
-                force = force - plan.gains[1][k] / h[k] * p if momentum else force
-                ratio = plan.ratio[k]
+                gains = [gain[k] if gain.dim() == 3 else torch.diag(gain[k]) for gain in plan.gains]
+                force = unit * gains[0] @ (plan.target[k] - q)
+                force = force - gains[1] @ p / h[k] if momentum else force
+                ratio = torch.diag(plan.ratio[k]) @ (torch.eye(2) if plan.mixing is None else plan.mixing[k])
             else:
-                force, ratio = -K * q, 1.0
+                force, ratio = -K * q, torch.eye(2)
             if momentum:
                 x = G * h[k] / M
                 decay, weight = math.exp(-x), (1 - math.exp(-x)) / x
-                p = decay * p + weight * h[k] * force + ratio * math.sqrt(2 * M * T * weight * (1 - decay)) * noise[k]
+                p = decay * p + weight * h[k] * force + math.sqrt(2 * M * T * weight * (1 - decay)) * ratio @ noise[k]
                 q = q + h[k] * p / M
                 noisy.append(p)
             else:
-                q = q + h[k] * force / G + ratio * math.sqrt(2 * T * h[k] / G) * noise[k]
+                q = q + h[k] * force / G + math.sqrt(2 * T * h[k] / G) * ratio @ noise[k]
                 noisy.append(q)
         return torch.cat(noisy)
 
@@ -93,9 +109,9 @@ def joint(path):
 
 
 @BOTH
-@pytest.mark.parametrize("which", [0, 1], ids=["prior", "posterior"])
+@WHICH
 def test_log_prob_is_that_of_the_joint_gaussian(make, which):
-    path = prior_and_posterior(make, start(make))[which]
+    path = one_of(which, make, start(make))
     torch.manual_seed(1)
     value = path.sample()
     noisy = path.integrator.noisy(value).flatten()
@@ -114,9 +130,9 @@ def test_a_score_with_the_wrong_step_would_be_caught(make):
 
 
 @BOTH
-@pytest.mark.parametrize("which", [0, 1], ids=["prior", "posterior"])
+@WHICH
 def test_samples_have_the_moments_of_the_joint_gaussian(make, which):
-    path = prior_and_posterior(make, start(make))[which]
+    path = one_of(which, make, start(make))
     exact = joint(path)
     torch.manual_seed(2)
     n = 40_000
@@ -130,10 +146,10 @@ def test_samples_have_the_moments_of_the_joint_gaussian(make, which):
 
 
 @BOTH
-def test_path_kl_three_ways(make):
+@COUPLED
+def test_path_kl_three_ways(make, coupled):
     """Exact joint Gaussians; difference of log densities; KL of the steps along sampled paths."""
-    initial = start(make)
-    prior, posterior = prior_and_posterior(make, initial)
+    prior, posterior = prior_and_posterior(make, start(make), coupled=coupled)
     exact = float(kl_divergence(joint(posterior), joint(prior)))
     torch.manual_seed(3)
     n = 20_000
@@ -192,8 +208,9 @@ def test_strata_speak_for_every_step():
 
 
 @BOTH
-def test_linear_run_equals_stepping(make):
-    _, posterior = prior_and_posterior(make, start(make, (3,)), (3,))
+@COUPLED
+def test_linear_run_equals_stepping(make, coupled):
+    _, posterior = prior_and_posterior(make, start(make, (3,)), (3,), coupled)
     noise = torch.randn(3, STEPS, 2, generator=torch.Generator().manual_seed(5))
     counter = iter(range(STEPS))
 
@@ -204,16 +221,16 @@ def test_linear_run_equals_stepping(make):
 
 
 @BOTH
-def test_gradients_through_the_linear_run(make):
+@COUPLED
+def test_gradients_through_the_linear_run(make, coupled):
     dynamics, integrator = make()
     parts = dynamics.state // dynamics.latent
-    template, noise = plan((2,), parts), torch.randn(2, STEPS, 2, generator=torch.Generator().manual_seed(6))
+    template = plan((2,), parts, coupled=coupled)
+    noise = torch.randn(2, STEPS, 2, generator=torch.Generator().manual_seed(6))
 
     def path(initial, target, ratio, *gains):
-        posterior = nld.ControlledPath(
-            dynamics, integrator, initial, grid((2,)), _AffinePlan(target, list(gains), ratio)
-        )
-        return run_linear(posterior, noise)
+        decision = _AffinePlan(target, list(gains), ratio, template.mixing)
+        return run_linear(nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision), noise)
 
     inputs = [start(make, (2,)), template.target, template.ratio, *template.gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
