@@ -8,7 +8,7 @@ import pyro_nld as nld
 
 PRIORS = {
     "temperature": 1.0,  # energy unit of U; with a free decoder only U/T is identified
-    "friction": 1.0,  # overdamped data identify only U/γ and T/γ
+    "friction": None,  # learned, one per axis: with a free decoder it is the axis' unit of length
     "noise_scale": None,  # learned, in standard deviations of each channel
 }
 

@@ -8,8 +8,8 @@ import pyro_nld as nld
 
 PRIORS = {
     "temperature": 1.0,  # energy unit of U; with a free decoder only U/T is identified
-    "friction": 4.0,  # γ, and
-    "mass": 0.2,  # M: momenta are forgotten within M/γ = 0.05 units of time, half an observation interval
+    "friction": None,  # learned, one per axis, like
+    "mass": None,  # the mass: momenta are forgotten within M/γ
     "noise_scale": None,  # learned, in standard deviations of each channel
 }
 

@@ -10,7 +10,7 @@ import pyro_nld as nld
 
 PRIORS = {
     "temperature": 1.0,  # energy unit of U; with a free decoder only U/T is identified
-    "friction": 1.0,  # overdamped data identify only U/γ and T/γ
+    "friction": None,  # learned, one per axis: with a free decoder it is the axis' unit of length
     "noise_scale": None,  # learned, in standard deviations of each channel
 }
 CENTRES = [[-1.0, -0.6], [1.0, -0.6], [0.1, 1.1]]
@@ -24,7 +24,7 @@ def build(data):
         nld.NeuralPotential(latent=2), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
     )
     likelihood = nld.Gaussian(nld.LinearDecoder(2, channels), noise_scale=PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, likelihood, substeps=10)
+    model = nld.LatentLangevin(prior, likelihood, substeps=8)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels))
 
 
@@ -41,7 +41,7 @@ def simulate(seed):
 
 if __name__ == "__main__":
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=300))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=400, batch_size=32))
     story = fit.landscape()
     truth = nld.tables.score(nld.segment(fit, wells=story, draws=5), data)
     order = truth["partner"].values

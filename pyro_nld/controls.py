@@ -55,45 +55,43 @@ class AffineControl(Control):
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
         """Create the network from two contexts to all substeps of an interval."""
-        self.substeps, latent = substeps, dynamics.latent
-        self.parts = dynamics.state // latent
-        self.sizes = [latent, latent, *[latent] * self.parts]  # target, noise ratio, one gain per part of the state
-        if self.coupled and latent > 1:
-            between = latent * (latent - 1)
-            self.sizes += [between // 2, *[between] * self.parts]  # the noise that axes share, and their pulls
+        self.substeps, self.latent = substeps, dynamics.latent
+        self.each = self.latent**2 if self._couples else self.latent  # numbers in a gain
+        parts = dynamics.state // dynamics.latent
         self.network = nn.Sequential(
             nn.Linear(2 * context + 1, self.hidden),
             nn.Tanh(),
-            nn.Linear(self.hidden, substeps * sum(self.sizes)),
+            nn.Linear(self.hidden, substeps * (self.latent + (1 + parts) * self.each)),
         )
+
+    @property
+    def _couples(self) -> bool:
+        return self.coupled and self.latent > 1
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Targets, gains and noise for all substeps of all intervals at once."""
         fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
-        target, ratio, *rest = fields.split(self.sizes, -1)
+        target, noise, *gains = fields.tensor_split(tuple(range(self.latent, fields.shape[-1], self.each)), -1)
         # A gain is the share of a gap that one step closes. Starting at 0.27, paths follow their targets within an
         # interval; starting the noise ratio at 0.95 leaves the prior's noise almost alone.
-        ratio, gains = torch.sigmoid(ratio + 3), [torch.sigmoid(gain - 1) for gain in rest[: self.parts]]
-        if len(rest) == self.parts:
-            return _AffinePlan(target, gains, ratio)
-        mixing, *pulls = rest[self.parts :]
-        free = (1 - ratio).sqrt()  # where the noise stays the prior's, there is nothing to share
-        rows, columns = torch.tril_indices(ratio.shape[-1], ratio.shape[-1], -1)
-        mixing = _matrix(torch.ones_like(ratio), rows, columns, mixing * free[..., rows] * free[..., columns])
-        return _AffinePlan(target, [_gain(*pair) for pair in zip(gains, pulls, strict=True)], ratio, mixing)
+        if not self._couples:
+            return _AffinePlan(target, [torch.sigmoid(gain - 1) for gain in gains], torch.sigmoid(noise + 3))
+        noise, *gains = (field.unflatten(-1, (self.latent, self.latent)) for field in (noise, *gains))
+        ratio = torch.sigmoid(noise.diagonal(dim1=-2, dim2=-1) + 3)
+        eye = torch.eye(self.latent, dtype=noise.dtype, device=noise.device)
+        # Where the noise stays the prior's, there is nothing to share.
+        mixing = eye + noise.tril(-1) * _outer((1 - ratio).sqrt())
+        return _AffinePlan(target, [_gain(gain, eye) for gain in gains], ratio, mixing)
 
 
-def _gain(share: Tensor, pull: Tensor) -> Tensor:
-    """A matrix with `share` on its diagonal; off it at most the geometric mean of two, which keeps paths stable."""
-    rows, columns = (~torch.eye(share.shape[-1], dtype=torch.bool)).nonzero().unbind(-1)
-    root = share.sqrt()
-    return _matrix(share, rows, columns, torch.tanh(pull) * root[..., rows] * root[..., columns])
+def _gain(raw: Tensor, eye: Tensor) -> Tensor:
+    """A matrix of shares on the diagonal; off it at most the geometric mean of two of them, so that paths stay put."""
+    share = torch.sigmoid(raw.diagonal(dim1=-2, dim2=-1) - 1)
+    return torch.where(eye > 0, 1.0, torch.tanh(raw)) * _outer(share.sqrt())
 
 
-def _matrix(diagonal: Tensor, rows: Tensor, columns: Tensor, entries: Tensor) -> Tensor:
-    matrix = torch.diag_embed(diagonal)
-    matrix[..., rows, columns] = entries
-    return matrix
+def _outer(vector: Tensor) -> Tensor:
+    return vector.unsqueeze(-1) * vector.unsqueeze(-2)
 
 
 class _AffinePlan:
@@ -101,15 +99,21 @@ class _AffinePlan:
         self.target, self.gains, self.ratio, self.mixing = target, gains, ratio, mixing
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
+        feedback, push = self.law(path)
+        for gain, part in zip(feedback, origins.split(path.dynamics.latent, -1), strict=True):
+            push = push + self._pull(gain, part)
+        return push
+
+    def law(self, path: ControlledPath) -> tuple[list[Tensor], Tensor]:
+        """Force = push + Σ feedback · (position, momentum)."""
         root = path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt()
-        position, *momentum = origins.split(path.dynamics.latent, -1)
-        force = root * self._pull(self.gains[0], root * (self.target - position))
-        for gain, p in zip(self.gains[1:], momentum, strict=True):
-            force = force - self._pull(gain, p) / path.grid.h
-        return force
+        roots = root.square() if self.mixing is None else _outer(root.expand(*root.shape[:-1], self.target.shape[-1]))
+        h = path.grid.h if self.mixing is None else path.grid.h.unsqueeze(-1)
+        spring = self.gains[0] * roots
+        return [-spring, *(-gain / h for gain in self.gains[1:])], self._pull(spring, self.target)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        return run_linear(path, noise), None
+        return run_linear(path, *self.law(path), noise), None
 
     def at(self, index: Tensor) -> Plan:
         gains = [gain[..., index, :] if self.mixing is None else gain[..., index, :, :] for gain in self.gains]

@@ -10,7 +10,7 @@ from abc import abstractmethod
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._modules import Physical, Quantity
 from .potentials import Potential
@@ -44,6 +44,10 @@ class Dynamics(Physical):
     def thermal_scale(self) -> Tensor:
         """Equilibrium standard deviation of the state beyond the position: empty, or √(M T) for the momentum."""
 
+    def _quantity(self, value: Quantity | None) -> Quantity:
+        """What a user gave, or one learned number per axis."""
+        return nn.Parameter(torch.ones(self.latent)) if value is None else value
+
     def position(self, z: Float[Tensor, "*any state"]) -> Float[Tensor, "*any latent"]:
         """The axes an observation can see: q."""
         return z[..., : self.latent]
@@ -56,17 +60,19 @@ class OverdampedLangevin(Dynamics):
     ----------
     potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
-    friction: γ > 0, energy·time/length², scalar or per axis. Overdamped data identify only U/γ and T/γ: keep 1.
+    friction: γ > 0, energy·time/length², scalar or per axis; None: learned, one per axis. Overdamped data identify
+        only U/γ and T/γ. Behind a free decoder γ and the axis' unit are one quantity; learning γ then lets a fit find
+        how fast an axis moves by one number, where a change of unit would need decoder, landscape and guide.
     """
 
     quantities = ("temperature", "friction")
 
-    def __init__(self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity = 1.0) -> None:
+    def __init__(self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
         super().__init__()
         self.latent = self.state = potential.latent
         self.potential = potential
         self.temperature = temperature
-        self.friction = friction
+        self.friction = self._quantity(friction)
 
     def force(self, z: State) -> Position:
         """−∇U(z)."""
@@ -96,8 +102,8 @@ class UnderdampedLangevin(Dynamics):
     ----------
     potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
-    friction: γ > 0, energy·time/length², scalar or per axis; the same choices.
-    mass: M > 0, energy·time²/length², scalar or per axis; the same choices.
+    friction: γ > 0, energy·time/length², scalar or per axis; the same choices, or None: learned, one per axis.
+    mass: M > 0, energy·time²/length², scalar or per axis; the same choices as for friction.
 
     Notes
     -----
@@ -107,14 +113,18 @@ class UnderdampedLangevin(Dynamics):
     quantities = ("temperature", "friction", "mass")
 
     def __init__(
-        self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity = 1.0, mass: Quantity = 1.0
+        self,
+        potential: Potential,
+        temperature: Quantity = 1.0,
+        friction: Quantity | None = 1.0,
+        mass: Quantity | None = 1.0,
     ) -> None:
         super().__init__()
         self.latent, self.state = potential.latent, 2 * potential.latent
         self.potential = potential
         self.temperature = temperature
-        self.friction = friction
-        self.mass = mass
+        self.friction = self._quantity(friction)
+        self.mass = self._quantity(mass)
 
     def force(self, z: State) -> Position:
         """−∇U(q)."""

@@ -323,8 +323,8 @@ def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> T
 
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrix times vector, for small matrices by the million."""
-    return (matrix * vector.unsqueeze(-2)).sum(-1)
+    """Matrix times vector, `(*batch, row, column)` and `(*batch, column)`."""
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 def _normal(step: Step) -> Normal:
@@ -360,6 +360,10 @@ def _apply(matrix: Tensor, state: Tensor, shift: Tensor, out: Tensor) -> Tensor:
     """out ← shift + A state for A `(*batch, part, part, axis)`, state `(*batch, part, axis)`."""
     if matrix.shape[-2] == 1:
         return torch.addcmul(shift, matrix[..., 0, :], state, out=out)
+    if matrix.shape[-1] == 1:
+        shift, matrix, state, flat = (t.reshape(-1, *t.shape[-2:]) for t in (shift, matrix[..., 0], state, out))
+        torch.baddbmm(shift, matrix, state, out=flat)  # the result is contiguous: `flat` is a view of it
+        return out
     return torch.add(shift, (matrix * state.unsqueeze(-3)).sum(-2), out=out)
 
 
@@ -374,26 +378,35 @@ def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor
     return torch.cat(states, -2)
 
 
-def run_linear(path: ControlledPath, noise: Tensor) -> Path:
-    """Run a path whose force is affine in the state, without a network in the loop.
+def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, noise: Tensor) -> Path:
+    """Run a path whose force is push + Σ feedback · (position, momentum), without a network in the loop.
 
-    Its step is then affine too, z' = A z + b + B ξ: the columns of A are read off by stepping from the unit states, so
-    that no scheme is written down a second time. Where axes do not know of each other, A is one small block per axis.
+    Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
+    answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
+    time. With one feedback per axis, `(*batch, time, latent)`, A has one small block per axis; with matrices, `(*batch,
+    time, latent, latent)`, it is whole.
     """
-    latent, state = path.dynamics.latent, path.dynamics.state
-    parts, axes = (state // latent, latent) if path.mixing is None else (state, 1)
-    still = torch.zeros_like(noise)
+    latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
 
-    def step_from(part: int | None, xi: Tensor) -> Tensor:
-        origin = noise.new_zeros(parts, axes)
-        if part is not None:
-            origin[part] = 1.0
-        step = path.transitions(origin.flatten().expand(*noise.shape[:-1], state))
-        return path.integrator.arrive(step, step.loc + step.scale * xi).unflatten(-1, (parts, axes))
+    def answer(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
+        step = path.transitions(state.expand(*force.shape[:-1], -1), force)
+        return list(path.integrator.arrive(step, step.loc + step.scale * xi).split(latent, -1))
 
-    rest = step_from(None, still)
-    matrix = torch.stack([step_from(part, still) - rest for part in range(parts)], -2)
-    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, (parts, axes))
-    shift = step_from(None, noise)
+    nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
+    units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)
+    to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
+    shift = torch.stack(answer(nothing, push, noise), -2)
+    if path.mixing is None:
+        blocks = [[to_state[j][i] + to_force[i] * gain for j, gain in enumerate(feedback)] for i in range(parts)]
+        matrix = torch.stack([torch.stack(row, -2) for row in blocks], -3)
+    else:
+        blocks = [
+            [to_state[j][i].diag_embed() + to_force[i].unsqueeze(-1) * gain for j, gain in enumerate(feedback)]
+            for i in range(parts)
+        ]
+        matrix = torch.cat([torch.cat(row, -1) for row in blocks], -2).unsqueeze(-1)
+        shift = shift.flatten(-2).unsqueeze(-1)
+    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, shift.shape[-2:])
+    matrix = matrix.expand(*shift.shape[:-2], *matrix.shape[-3:])
     states = _Scan.apply(initial.contiguous(), matrix.movedim(-4, 0).contiguous(), shift.movedim(-3, 0).contiguous())
     return states.movedim(0, -3).flatten(-2)

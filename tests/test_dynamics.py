@@ -128,3 +128,10 @@ def test_drift_and_diffusion_of_the_underdamped_equation():
     torch.testing.assert_close(dynamics.drift(z)[..., 2:], -q * torch.tensor([2.0, 3.0]) - FRICTION * p / MASS)
     assert bool((dynamics.diffusion(z)[..., :2] == 0).all())
     torch.testing.assert_close(dynamics.diffusion(z)[..., 2:], (2 * 0.7 * FRICTION).sqrt().expand_as(p))
+
+
+def test_what_is_not_given_is_learned_per_axis():
+    dynamics = nld.UnderdampedLangevin(nld.Quadratic([2.0, 3.0]), friction=None, mass=None)
+    torch.testing.assert_close(dynamics.friction, torch.ones(2))
+    assert {name for name, _ in dynamics.named_parameters()} == {"friction_unconstrained", "mass_unconstrained"}
+    assert nld.OverdampedLangevin(nld.Quadratic([2.0]), friction=None).friction.shape == (1,)

@@ -217,7 +217,8 @@ def test_linear_run_equals_stepping(make, coupled):
     def force(state):
         return posterior.piece(torch.tensor([next(counter)]), posterior.initial).force(state)
 
-    torch.testing.assert_close(run_linear(posterior, noise), run(posterior, force, noise))
+    linear = run_linear(posterior, *posterior.plan.law(posterior), noise)
+    torch.testing.assert_close(linear, run(posterior, force, noise))
 
 
 @BOTH
@@ -230,7 +231,8 @@ def test_gradients_through_the_linear_run(make, coupled):
 
     def path(initial, target, ratio, *gains):
         decision = _AffinePlan(target, list(gains), ratio, template.mixing)
-        return run_linear(nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision), noise)
+        posterior = nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision)
+        return run_linear(posterior, *decision.law(posterior), noise)
 
     inputs = [start(make, (2,)), template.target, template.ratio, *template.gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
