@@ -332,7 +332,7 @@ def _normal(step: Step) -> Normal:
 
 
 class _Scan(torch.autograd.Function):
-    """z_{k+1} = A_k z_k + b_k, all blocks of A diagonal in the last axis; one fused operation per step both ways."""
+    """z_{k+1} = A_k z_k + b_k, `(time, block, n, n)` and `(time, block, n, 1)`: one fused operation per step each way."""
 
     @staticmethod
     def forward(ctx: Any, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
@@ -347,24 +347,16 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         initial, matrix, path = ctx.saved_tensors
         adjoint = grad.contiguous().clone()
-        transposed = matrix.transpose(-3, -2)
-        for k in range(len(adjoint) - 1, 0, -1):
-            _apply(transposed[k], adjoint[k], adjoint[k - 1], adjoint[k - 1])
+        transposed, each = matrix.mT.unbind(0), adjoint.unbind(0)
+        for k in range(len(each) - 1, 0, -1):
+            _apply(transposed[k], each[k], each[k - 1], each[k - 1])
         origins = torch.cat([initial.unsqueeze(0), path[:-1]])
-        grad_matrix = adjoint.unsqueeze(-2) * origins.unsqueeze(-3)
-        grad_initial = (transposed[0] * adjoint[0].unsqueeze(-3)).sum(-2)
-        return grad_initial, grad_matrix, adjoint
+        return transposed[0] @ each[0], adjoint * origins.mT, adjoint
 
 
 def _apply(matrix: Tensor, state: Tensor, shift: Tensor, out: Tensor) -> Tensor:
-    """out ← shift + A state for A `(*batch, part, part, axis)`, state `(*batch, part, axis)`."""
-    if matrix.shape[-2] == 1:
-        return torch.addcmul(shift, matrix[..., 0, :], state, out=out)
-    if matrix.shape[-1] == 1:
-        shift, matrix, state, flat = (t.reshape(-1, *t.shape[-2:]) for t in (shift, matrix[..., 0], state, out))
-        torch.baddbmm(shift, matrix, state, out=flat)  # the result is contiguous: `flat` is a view of it
-        return out
-    return torch.add(shift, (matrix * state.unsqueeze(-3)).sum(-2), out=out)
+    """out ← shift + A state."""
+    return (torch.addcmul if matrix.shape[-1] == 1 else torch.baddbmm)(shift, matrix, state, out=out)
 
 
 def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:
@@ -395,18 +387,19 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
     nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
     units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)
     to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
-    shift = torch.stack(answer(nothing, push, noise), -2)
+    shift, rows = torch.cat(answer(nothing, push, noise), -1), range(parts)
     if path.mixing is None:
-        blocks = [[to_state[j][i] + to_force[i] * gain for j, gain in enumerate(feedback)] for i in range(parts)]
-        matrix = torch.stack([torch.stack(row, -2) for row in blocks], -3)
+        entries = [[to_state[j][i] + to_force[i] * feedback[j] for j in rows] for i in rows]
+        matrix = torch.stack([torch.stack(row, -1) for row in entries], -2)
     else:
-        blocks = [
-            [to_state[j][i].diag_embed() + to_force[i].unsqueeze(-1) * gain for j, gain in enumerate(feedback)]
-            for i in range(parts)
-        ]
-        matrix = torch.cat([torch.cat(row, -1) for row in blocks], -2).unsqueeze(-1)
-        shift = shift.flatten(-2).unsqueeze(-1)
-    initial = path.initial.expand(*noise.shape[:-2], -1).unflatten(-1, shift.shape[-2:])
-    matrix = matrix.expand(*shift.shape[:-2], *matrix.shape[-3:])
-    states = _Scan.apply(initial.contiguous(), matrix.movedim(-4, 0).contiguous(), shift.movedim(-3, 0).contiguous())
-    return states.movedim(0, -3).flatten(-2)
+        pulls = [[to_state[j][i].diag_embed() + to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
+        matrix = torch.cat([torch.cat(row, -1) for row in pulls], -2).unsqueeze(-3)
+
+    def blocks(state: Tensor) -> Tensor:
+        return state.unflatten(-1, (matrix.shape[-1], -1)).mT.unsqueeze(-1)
+
+    initial, shift = blocks(path.initial.expand(*noise.shape[:-2], -1)), blocks(shift)
+    matrix = matrix.expand(*shift.shape[:-1], -1)
+    by_step = [tensor.movedim(-4, 0).flatten(1, -3).contiguous() for tensor in (matrix, shift)]
+    states = _Scan.apply(initial.reshape(-1, *initial.shape[-2:]), *by_step)
+    return states.reshape(-1, *initial.shape[:-1]).mT.flatten(-2).movedim(0, -2)
