@@ -19,9 +19,9 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         story = fit.landscape()
         segments = segment(fit, wells=story)
         truth = tables.score(segments, data)
-        first = fit.positions()[0, 0][fit.times[0].isfinite()]
-        pictures = {
-            "energy": plots.energy(fit.potential, story, fit.encoded(), first, fit.temperature),
+        points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
+        pictures = plots.gallery(fit.dynamics.force, fit.potential, points, story, fit.temperature) | {
+            "energy": plots.energy(fit.potential, story, points, first, fit.temperature),
             "segmentation": plots.segmentation(segments, data["observations"], truth),
             "passes": plots.passes(story),
             "dwell": plots.dwell(story),

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ._linear import matvec
 from ._modules import Part
 from .dynamics import Dynamics
-from .paths import ControlledPath, Forces, Path, Plan, matvec, run, run_linear
+from .paths import ControlledPath, Forces, Path, Plan, run, run_linear
 
 Contexts = Float[Tensor, "*batch time context"]
 

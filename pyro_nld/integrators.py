@@ -57,6 +57,13 @@ class Integrator(ABC):
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """The stiffness whose spring closes a gap in one step: makes a guide's gains free of units."""
 
+    @abstractmethod
+    def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """k₀, half the stiffness at which steps of h explode.
+
+        For a scheme that can be steered, a harmonic well of stiffness k has variance T/k · 1/(1 − k/(2 k₀)).
+        """
+
 
 class EulerMaruyama(Integrator):
     """z' = z + h γ⁻¹ F(z) + √(2 T h/γ) ξ, for overdamped dynamics; weak order 1."""
@@ -76,6 +83,10 @@ class EulerMaruyama(Integrator):
         return noisy
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """γ/h."""
+        return dynamics.aligned("friction") / h
+
+    def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
         return dynamics.aligned("friction") / h
 
@@ -119,6 +130,10 @@ class BAOA(Integrator):
         """M/h²."""
         return dynamics.aligned("mass") / h.square()
 
+    def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """2M/h²."""
+        return 2 * dynamics.aligned("mass") / h.square()
+
 
 class Leapfrog(Integrator):
     """p' = c p + e h F(q) + √(2 M T e (1 − c)) ξ;  q' = q + h p'/M;  c = e^{−x}, e = (1 − c)/x, x = γh/M.
@@ -149,6 +164,11 @@ class Leapfrog(Integrator):
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/(e h²)."""
         return dynamics.aligned("mass") / (self._decay(dynamics, h)[1] * h.square())
+
+    def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """M (1 + c)/(e h²): γ/h where the momentum is forgotten within a step, 2M/h² where it is kept."""
+        lost, weight = self._decay(dynamics, h)
+        return dynamics.aligned("mass") * (2 - lost) / (weight * h.square())
 
     @staticmethod
     def _decay(dynamics: Dynamics, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ down the gradient without an autograd graph, so that memory does not grow with t
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from . import flows
 from ._checks import DoubtfulFitWarning, FitError
+from .dynamics import Dynamics
+from .integrators import Integrator
 from .potentials import Energy, gradient, hessian, in_double
 
 STARTS = 2000  # points that flow in search of minima
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
 LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
+MOST_SUBSTEPS = 1000  # looked for when there are too few
 FAR = 1e3  # times the largest start: whoever gets there has escaped
 MANY = 500  # clusters of ends polished at most
 IMAGES = 25  # points of a string between two minima
@@ -52,7 +57,7 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     exact = in_double(potential)
     points = starts.detach().double().reshape(-1, starts.shape[-1])
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
-    ends = _descend(exact, points)
+    ends = flows.descend(exact, points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
     found = _merge(exact, _polish(exact, ends) if len(ends) else ends)
     if not len(found.position):
@@ -81,8 +86,8 @@ def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     """
     cores = _cores(potential, wells, points.dtype)
     owner = torch.as_tensor(wells["dent_state"].values)
-    labels = [_settle(potential, cores, chunk) for chunk in points.detach().reshape(-1, points.shape[-1]).split(CHUNK)]
-    label = torch.cat(labels)
+    chunks = points.detach().reshape(-1, points.shape[-1]).split(CHUNK)
+    label = torch.cat([flows.settle(potential, lambda here: _core_of(cores, here), chunk) for chunk in chunks])
     return torch.where(label < 0, -1, owner[label]).reshape(points.shape[:-1])
 
 
@@ -109,27 +114,36 @@ def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = Non
 
 
 def discretisation(
-    wells: xr.Dataset, step: float, friction: float | Tensor = 1.0, substeps: int = 1
+    dynamics: Dynamics, integrator: Integrator, wells: xr.Dataset, step: float, substeps: int = 1
 ) -> dict[str, float | int]:
-    """The largest eigenvalue of ∇²U/γ at the minima times the step h: 2 is where Euler steps explode.
+    """The stiffest minimum against the integrator: κ, the largest eigenvalue of ∇²U/k₀(h), `coarse_stiffness`.
 
-    A chain with k h/γ = κ has well variance T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims.
+    For Euler steps κ is curvature × step, the largest eigenvalue of ∇²U/γ times h. A well of the chain has variance
+    T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims; at κ = 2 the chain explodes.
 
     Parameters
     ----------
-    wells: from `minima`. step: h, model's unit of time. friction: γ. substeps: those that gave h.
+    dynamics: with fixed quantities. integrator: that of the chain. wells: from `minima`.
+    step: h, model's unit of time. substeps: those that gave h.
 
     Returns
     -------
-    `max_curvature_step`, `ok` (1 if ≤ 0.2, else 0), `substeps_needed`.
+    `max_curvature_step`, κ; `ok` (1 if κ ≤ 0.2, else 0); `substeps_needed`, the fewest with κ ≤ 0.2 (at most 1000).
 
     Warns
     -----
     DoubtfulFitWarning: above 0.2.
     """
-    least = float(torch.as_tensor(friction).min())
-    largest = float(wells["curvature"].max()) * step / least
-    needed = int(np.ceil(substeps * largest / LIMIT)) if largest > LIMIT else substeps
+    curvature = hessian(in_double(dynamics.potential), torch.as_tensor(wells["position"].values))
+
+    def coarseness(count: int) -> float:
+        h = torch.full((1,), step * substeps / count, dtype=torch.float64)
+        root = integrator.coarse_stiffness(dynamics, h).detach().double().rsqrt().expand(curvature.shape[-1])
+        return float(torch.linalg.eigvalsh(root.unsqueeze(-1) * curvature * root).max())
+
+    largest = coarseness(substeps)
+    finer = range(substeps, max(substeps, MOST_SUBSTEPS) + 1)
+    needed = bisect_left(finer, -LIMIT, key=lambda count: -coarseness(count)) + substeps
     if largest > LIMIT:
         warnings.warn(
             f"curvature × step is {largest:.2f} at the stiffest minimum, above {LIMIT}: chain and landscape "
@@ -140,12 +154,14 @@ def discretisation(
     return {"max_curvature_step": largest, "ok": int(largest <= LIMIT), "substeps_needed": needed}
 
 
-def plane(points: Tensor, wells: xr.Dataset | None = None) -> xr.Dataset:
-    """The plane to look at: principal axes of the minima where three or more span one, else of the points.
+def plane(points: Tensor, wells: xr.Dataset | None = None, axes: int = 2) -> xr.Dataset:
+    """The plane (or space) to look at: principal axes of the minima, as many as they span, then those of the points.
+
+    Minima that span less than a plane are left out: what matters then is how the points spread.
 
     Parameters
     ----------
-    points: `(point, latent)`. wells: from `minima`.
+    points: `(point, latent)`. wells: from `minima`. axes: how many; fewer where the latent space has fewer.
 
     Returns
     -------
@@ -155,11 +171,20 @@ def plane(points: Tensor, wells: xr.Dataset | None = None) -> xr.Dataset:
         return xr.Dataset({"origin": ("latent", np.zeros(1)), "axes": (("axis", "latent"), np.eye(1))})
     cloud = points.detach().double().reshape(-1, points.shape[-1]).numpy()
     centres = cloud[:0] if wells is None else wells["position"].values
-    spanning = len(centres) > 2 and np.linalg.matrix_rank(centres - centres.mean(0), 1e-3) > 1
-    basis = centres if spanning else cloud
-    origin = basis.mean(0)
-    axes = np.linalg.svd(basis - origin, full_matrices=False)[2][:2]
-    return xr.Dataset({"origin": ("latent", origin), "axes": (("axis", "latent"), axes)})
+    span = _principal(centres) if len(centres) > 2 else cloud[:0]
+    if len(span) < 2:
+        origin, span = cloud.mean(0), cloud[:0]
+    else:
+        origin, span = centres.mean(0), span[:axes]
+    rest = (cloud - origin) - (cloud - origin) @ span.T @ span
+    span = np.concatenate([span, _principal(rest, 0.0)[: axes - len(span)]])
+    return xr.Dataset({"origin": ("latent", origin), "axes": (("axis", "latent"), span)})
+
+
+def _principal(points: np.ndarray, least: float = 1e-3) -> np.ndarray:
+    """Principal axes `(axis, latent)`, widest first, without those narrower than `least` of the widest."""
+    _, width, axes = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    return axes[width > least * width[0]]
 
 
 def project(view: xr.Dataset, points: Tensor | np.ndarray) -> np.ndarray:
@@ -170,63 +195,6 @@ def project(view: xr.Dataset, points: Tensor | np.ndarray) -> np.ndarray:
 def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
     """Points `(*batch, latent)` of coordinates `(*batch, axis)` on a plane."""
     return view["origin"].values + coordinates @ view["axes"].values
-
-
-# Flowing down
-
-
-class _Flow:
-    """Points on their way down −∇U: Heun's method, each point with a step of its own.
-
-    A step is kept when it differs from Euler's by less than a tenth of its length. Merely asking for a lower energy
-    would let points jump over ridges into the wrong basin.
-    """
-
-    def __init__(self, potential: Energy, points: Tensor) -> None:
-        self.potential, self.here = potential, points.clone()
-        self.which = torch.arange(len(points))
-        self.rate = torch.full((len(points), 1), 1e-3, dtype=points.dtype)
-
-    def advance(self) -> Tensor:
-        """One step of every point; returns the norms of the gradients it started from."""
-        slope = gradient(self.potential, self.here)
-        ahead = gradient(self.potential, self.here - self.rate * slope)
-        steepness = slope.norm(dim=-1, keepdim=True)
-        deviation = 0.5 * (ahead - slope).norm(dim=-1, keepdim=True) / steepness.clamp(min=1e-300)
-        self.here = torch.where(deviation < 0.1, self.here - 0.5 * self.rate * (slope + ahead), self.here)
-        self.rate = self.rate * (0.05 / deviation.clamp(min=1e-6)).sqrt().clamp(0.2, 2.0)
-        return steepness.squeeze(-1)
-
-    def keep(self, chosen: Tensor) -> None:
-        """Go on with these points alone."""
-        self.which, self.here, self.rate = self.which[chosen], self.here[chosen], self.rate[chosen]
-
-
-def _descend(potential: Energy, points: Tensor, steps: int = 2000) -> Tensor:
-    """Follow −∇U until the gradient is small."""
-    ends, flow = points.clone(), _Flow(potential, points)
-    with torch.no_grad():
-        for _ in range(steps):
-            if not len(flow.which):
-                break
-            steepness = flow.advance()
-            ends[flow.which] = flow.here
-            flow.keep((steepness > 1e-3) & flow.here.isfinite().all(-1))
-    return ends
-
-
-def _settle(potential: Energy, cores: list[_Core], points: Tensor, steps: int = 2000) -> Tensor:
-    """Follow −∇U until every point is inside a core; points that are in drop out at once."""
-    label, flow = torch.full((len(points),), -1), _Flow(potential, points)
-    with torch.no_grad():
-        for _ in range(steps):
-            inside = _core_of(cores, flow.here)
-            label[flow.which] = inside
-            flow.keep((inside < 0) & flow.here.isfinite().all(-1))
-            if not len(flow.which):
-                break
-            flow.advance()
-    return label
 
 
 # Cores of minima

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
+from ._linear import matvec, recursion
 from ._modules import holding
 from .dynamics import Dynamics
 from .integrators import Integrator, Step
@@ -322,41 +323,8 @@ def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> T
     return posterior.kl_along(prior, posterior.latest())
 
 
-def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrix times vector, `(*batch, row, column)` and `(*batch, column)`."""
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
-
-
 def _normal(step: Step) -> Normal:
     return Normal(step.loc, step.scale, validate_args=False)
-
-
-class _Scan(torch.autograd.Function):
-    """z_{k+1} = A_k z_k + b_k, `(time, block, n, n)` and `(time, block, n, 1)`: one fused operation per step each way."""
-
-    @staticmethod
-    def forward(ctx: Any, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-        path, state = torch.empty_like(shift), initial
-        for a, b, out in zip(matrix.unbind(0), shift.unbind(0), path.unbind(0), strict=True):
-            state = _apply(a, state, b, out)
-        ctx.save_for_backward(initial, matrix, path)
-        return path
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        initial, matrix, path = ctx.saved_tensors
-        adjoint = grad.contiguous().clone()
-        transposed, each = matrix.mT.unbind(0), adjoint.unbind(0)
-        for k in range(len(each) - 1, 0, -1):
-            _apply(transposed[k], each[k], each[k - 1], each[k - 1])
-        origins = torch.cat([initial.unsqueeze(0), path[:-1]])
-        return transposed[0] @ each[0], adjoint * origins.mT, adjoint
-
-
-def _apply(matrix: Tensor, state: Tensor, shift: Tensor, out: Tensor) -> Tensor:
-    """out ← shift + A state."""
-    return (torch.addcmul if matrix.shape[-1] == 1 else torch.baddbmm)(shift, matrix, state, out=out)
 
 
 def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:
@@ -401,5 +369,5 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
     initial, shift = blocks(path.initial.expand(*noise.shape[:-2], -1)), blocks(shift)
     matrix = matrix.expand(*shift.shape[:-1], -1)
     by_step = [tensor.movedim(-4, 0).flatten(1, -3).contiguous() for tensor in (matrix, shift)]
-    states = _Scan.apply(initial.reshape(-1, *initial.shape[-2:]), *by_step)
+    states = recursion(initial.reshape(-1, *initial.shape[-2:]), *by_step)
     return states.reshape(-1, *initial.shape[:-1]).mT.flatten(-2).movedim(0, -2)

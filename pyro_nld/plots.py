@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -17,17 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape
+from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, Array, colour, energies, mark, window
 from ._files import write_atomically
-
-Array = NDArray[np.floating]
-
-STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
-"""One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""
+from .fields import arrows, gallery, isosurface, streamlines, surface
 
 UNDECIDED = "#DDDDDD"
-ACCENT = "#D55E00"  # the one path among the points
-CEILING = 12  # kT above the deepest well at which an energy picture stops
-CLOUD = 3000  # points shown
 FEW = 4  # channels up to which lines can be told apart
 
 ROUTES: dict[str, dict] = {
@@ -37,6 +30,21 @@ ROUTES: dict[str, dict] = {
     "exact": {"color": "black", "ls": "-.", "lw": 0.8},
 }
 """Routes to a dwell time, and their lines."""
+
+__all__ = [
+    "arrows",
+    "dwell",
+    "energy",
+    "gallery",
+    "isosurface",
+    "loss",
+    "passes",
+    "rates",
+    "save",
+    "segmentation",
+    "streamlines",
+    "surface",
+]
 
 TERMS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
 
@@ -64,10 +72,10 @@ def loss(history: xr.Dataset) -> Figure:
         lowest, highest = np.nanmin(late), np.nanmax(history["log_likelihood"])
         bound.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
     bound.set(title="bound, per observed value", xlabel="step")
-    for colour, (name, label) in zip(STATE_COLOURS, TERMS.items(), strict=False):
+    for shade, (name, label) in zip(STATE_COLOURS, TERMS.items(), strict=False):
         positive = history[name].where(history[name] > 0)
         if bool(positive.notnull().any()):
-            divergence.semilogy(history["step"], positive, color=colour, lw=0.8, label=label)
+            divergence.semilogy(history["step"], positive, color=shade, lw=0.8, label=label)
     divergence.set(title="KL terms, per observed value", xlabel="step")
     optimiser.semilogy(history["step"], history["gradient_norm"], color="0.4", lw=0.8, label="norm of the gradient")
     optimiser.semilogy(history["step"], history["learning_rate"], color=ACCENT, lw=1, label="learning rate")
@@ -101,18 +109,18 @@ def energy(
     view = landscape.plane(points, wells)
     cloud, centres = landscape.project(view, points), landscape.project(view, wells["position"].values)
     line = None if path is None else landscape.project(view, path)
-    low, high = _window(cloud, centres)
+    low, high = window(cloud, centres)
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     grid = np.stack(np.meshgrid(*np.linspace(low, high, resolution).T), -1)
-    height = (_energies(potential, landscape.lift(view, grid)) - float(wells["energy"].min())) / temperature
+    height = (energies(potential, landscape.lift(view, grid)) - float(wells["energy"].min())) / temperature
     if cloud.shape[-1] == 1:
         _draw_line(axes, grid, height, wells, temperature, cloud, line)
     else:
         _draw_plane(axes, grid, height, cloud, line)
         axes.set(xlabel="along the plane of the minima", ylabel="across", aspect="equal")
         for state, centre in enumerate(centres):
-            _mark(axes, state, centre)
+            mark(axes, state, centre)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9, markerscale=4)
     axes.set_title(_title(wells))
     return figure
@@ -142,7 +150,7 @@ def segmentation(
     _draw_channels(top, times, edges, observations.isel(sequence=sequence).values[:length])
     shares = np.cumsum(np.pad(one["probability"].values, ((0, 0), (1, 0))), -1)
     for state in range(segments.sizes["state"]):
-        middle.stairs(shares[:, state + 1], edges, baseline=shares[:, state], fill=True, color=_colour(state))
+        middle.stairs(shares[:, state + 1], edges, baseline=shares[:, state], fill=True, color=colour(state))
     middle.set(ylabel="P(state | data)", ylim=(0, 1))
     for axes, (name, labels) in zip(strips, bars.items(), strict=True):
         _bar(axes, edges, labels, name)
@@ -172,7 +180,7 @@ def passes(story: xr.Dataset) -> Figure:
         where = (share[top], scaled[top])
         profile.annotate(f"{scaled[top]:.1f}", where, (0, 4), textcoords="offset points", ha="center")
         for state, at in zip(ends, (0, -1), strict=True):
-            _mark(profile, int(state), np.array([share[at], scaled[at]]))
+            mark(profile, int(state), np.array([share[at], scaled[at]]))
     profile.set(xlabel="share of the path from one minimum to the other", ylabel="U/T above the deepest well")
     profile.set_title("minimum-energy paths" if story.sizes["saddle"] else "no path: there is one well")
     _draw_tree(tree, (story["pass_energy"].values - lowest) / temperature)
@@ -195,7 +203,7 @@ def dwell(story: xr.Dataset) -> Figure:
     for state, axes in enumerate(figure.subplots(1, states, squeeze=False)[0]):
         mine = story["visit_state"].values == state
         times, left = _survival(story["visit_duration"].values[mine], story["visit_ended"].values[mine])
-        axes.step(times, left, where="post", color=_colour(state), lw=2, label="visits in the data")
+        axes.step(times, left, where="post", color=colour(state), lw=2, label="visits in the data")
         end = times[-1] if len(times) > 1 else 1.0
         for route, style in ROUTES.items():
             mean = story["dwell"].sel(route=route).values[state] if route in story["route"] else np.nan
@@ -265,7 +273,7 @@ def _draw_tree(axes: Axes, heights: Array) -> None:
     for middle, start in place.values():
         axes.plot([middle, middle], [start, top + 0.1 * (abs(top) + 1)], color="0.3", lw=1.2)
     for position, state in enumerate(order):
-        _mark(axes, state, np.array([position, heights[state, state]]))
+        mark(axes, state, np.array([position, heights[state, state]]))
 
 
 def _leaves(heights: Array) -> list[int]:
@@ -309,20 +317,8 @@ def _draw_line(
         clock = np.linspace(0, top, len(line))
         axes.plot(line[:, 0], clock, color=ACCENT, lw=0.5, alpha=0.7, label="one sequence, in time")
     for state, (place, depth) in enumerate(zip(wells["position"].values[:, 0], depths, strict=True)):
-        _mark(axes, state, np.array([place, depth]))
+        mark(axes, state, np.array([place, depth]))
     axes.set(xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.06 * top, top))
-
-
-def _energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:
-    with torch.no_grad():
-        return potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
-
-
-def _window(cloud: Array, centres: Array) -> tuple[Array, Array]:
-    low = np.minimum(np.quantile(cloud, 0.001, axis=0), centres.min(0))
-    high = np.maximum(np.quantile(cloud, 0.999, axis=0), centres.max(0))
-    margin = 0.15 * (high - low)
-    return low - margin, high + margin
 
 
 def _title(wells: xr.Dataset) -> str:
@@ -331,12 +327,6 @@ def _title(wells: xr.Dataset) -> str:
     title = "one well" if count == 1 else f"{count} wells"
     shares = wells.get("occupancy_data", wells["share"]).values
     return title if count == 1 else f"{title}, with " + ", ".join(f"{100 * s:.0f} %" for s in shares) + " of the data"
-
-
-def _mark(axes: Axes, state: int, centre: Array) -> None:
-    axes.plot(*centre, "o", ms=13, color=_colour(state), mec="white", zorder=4)
-    where = (centre[0], centre[1])
-    axes.annotate(str(state), where, color="white", ha="center", va="center_baseline", fontsize=9, zorder=5)
 
 
 # Segmentation
@@ -366,7 +356,7 @@ def _bar(axes: Axes, edges: Array, labels: NDArray[np.integer], name: str) -> No
 
 
 def _name_states(figure: Figure, states: int, undecided: bool) -> None:
-    patches = [Patch(color=_colour(state), label=f"state {state}") for state in range(states)]
+    patches = [Patch(color=colour(state), label=f"state {state}") for state in range(states)]
     if undecided:
         patches.append(Patch(color=UNDECIDED, label="undecided or unknown"))
     figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
@@ -375,7 +365,3 @@ def _name_states(figure: Figure, states: int, undecided: bool) -> None:
 def _edges(times: Array) -> Array:
     """Borders of bars that begin at each time; the last is as wide as the one before."""
     return np.append(times, 2 * times[-1] - times[-2])
-
-
-def _colour(state: int) -> str:
-    return STATE_COLOURS[state % len(STATE_COLOURS)]

@@ -216,7 +216,7 @@ class Fit:
         dynamics = self.dynamics
         if wells is None:
             wells = landscape.minima(dynamics.potential, self.encoded(limit=500), temperature=self.temperature)
-        return landscape.discretisation(wells, self.step, dynamics.friction, self.model.substeps)
+        return landscape.discretisation(dynamics, self.model.integrator, wells, self.step, self.model.substeps)
 
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""

@@ -19,7 +19,8 @@ import pyro_nld
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_nld"
-INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files"]  # in this order; every public module may import them
+# In this order; every public module may import them.
+INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_drawing"]
 GRAPH = {
     "potentials": set(),
     "dynamics": {"potentials"},
@@ -35,7 +36,8 @@ GRAPH = {
     "inference_data": set(),
     "diagnostics": set(),
     "samplers": {"potentials"},
-    "landscape": {"potentials", "samplers"},
+    "flows": {"potentials"},
+    "landscape": {"potentials", "flows", "dynamics", "integrators"},
     "saddles": {"potentials", "landscape"},
     "particles": {"model", "objective", "paths"},
     "generators": {"dynamics"},
@@ -61,7 +63,8 @@ GRAPH = {
     "simulated_wells": {"potentials", "dynamics", "integrators", "paths", "landscape"},
     "datasets": {"simulation", "observations", "oracles", "simulated_wells"},
     "published": {"model", "guide"},
-    "plots": {"landscape"},
+    "fields": {"landscape"},
+    "plots": {"landscape", "fields"},
     "report": set(),
     "tables": {"oracles"},
     "command_line": set(),

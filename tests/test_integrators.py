@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.linalg import solve_discrete_lyapunov
@@ -123,6 +124,20 @@ def test_a_spring_of_unit_stiffness_closes_the_gap_in_one_step(make, integrator)
     step = integrator.step(dynamics, z, force, h)
     reached = integrator.arrive(step, step.loc)[0, 0]
     assert float(reached) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "integrator"),
+    [(overdamped, nld.EulerMaruyama()), (underdamped, nld.Leapfrog()), (underdamped, nld.BAOA())],
+    ids=["Euler", "leapfrog", "BAOA"],
+)
+def test_steps_explode_at_twice_the_coarse_stiffness(make, integrator):
+    dynamics, h = make(), 0.4
+    coarse = float(integrator.coarse_stiffness(dynamics, torch.tensor([h], dtype=torch.float64)))
+    for share, stable in ((1.99, True), (2.01, False)):
+        dynamics.potential = nld.Quadratic([share * coarse]).double()
+        matrix, _ = affine_map(dynamics, integrator, h)
+        assert bool(abs(np.linalg.eigvals(matrix)).max() < 1) == stable
 
 
 def test_wrong_noise_would_be_caught():

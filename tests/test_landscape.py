@@ -7,6 +7,7 @@ from scipy.integrate import solve_ivp
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld.integrators import EulerMaruyama, Leapfrog
 from pyro_nld.landscape import basins, discretisation, lift, minima, occupancy, plane, project
 
 WEIGHTS, WIDTHS = [0.5, 0.3, 0.2], [0.5, 0.6, 0.7]
@@ -144,17 +145,27 @@ def test_one_well_in_ten_dimensions():
     np.testing.assert_allclose(found["curvature"].values[0], np.linspace(0.5, 4.0, 10), rtol=1e-5)
 
 
-def test_too_coarse_a_step_warns_with_the_cure(wells):
-    stiff = minima(nld.Quadratic([2.0, 8.0]), torch.randn(20, 2))
+def test_too_coarse_a_step_warns_with_the_cure():
+    prior, euler = nld.OverdampedLangevin(nld.Quadratic([2.0, 8.0]), friction=torch.tensor([0.5, 2.0])), EulerMaruyama()
+    stiff = minima(prior.potential, torch.randn(20, 2))
     with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is 0.80 .* Use substeps=20"):
-        check = discretisation(stiff, step=0.2, friction=2.0, substeps=5)
+        check = discretisation(prior, euler, stiff, step=0.2, substeps=5)
     assert check["max_curvature_step"] == pytest.approx(0.8, rel=1e-5)
     assert not check["ok"]
-    assert discretisation(stiff, step=0.2 / 4.01, friction=2.0, substeps=20) == {
+    assert discretisation(prior, euler, stiff, step=0.2 / 4.01, substeps=20) == {
         "max_curvature_step": pytest.approx(0.8 / 4.01, rel=1e-5),
         "ok": 1,
         "substeps_needed": 20,
     }
+
+
+def test_momenta_need_steps_for_their_own_time_not_for_friction():
+    heavy = nld.UnderdampedLangevin(nld.Quadratic([50.0]), friction=0.1, mass=10.0)
+    well = minima(heavy.potential, torch.randn(20, 1))
+    # h²k/(2M) is 0.025 where k h/γ is 50
+    assert discretisation(heavy, Leapfrog(), well, step=0.1)["max_curvature_step"] == pytest.approx(0.025, rel=1e-3)
+    light = nld.UnderdampedLangevin(nld.Quadratic([1.0]), friction=1.0, mass=1e-3)
+    assert discretisation(light, Leapfrog(), well, step=0.1)["max_curvature_step"] == pytest.approx(0.1, rel=1e-3)
 
 
 def test_the_plane_of_three_minima_contains_them(wells):

@@ -57,7 +57,7 @@ def judged(case: Case) -> verdicts.Verdict:
     interval = float(np.nanmedian(np.diff(case.times)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", nld.DoubtfulFitWarning)
-        check = landscape.discretisation(wells, interval / case.substeps, prior.friction, case.substeps)
+        check = landscape.discretisation(prior, integrator(prior), wells, interval / case.substeps, case.substeps)
     story = wells.merge(passes).assign_attrs(check)
     labels = kinetics.cores(prior.potential, wells, case.positions, temperature).numpy()
     counts = kinetics.count(labels, case.times, wells.sizes["state"])

@@ -1,0 +1,46 @@
+"""What all pictures share: colours, marks of states, the window around the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.floating]
+
+STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+"""One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""
+
+ACCENT = "#D55E00"  # the one path among the points
+CEILING = 12  # kT above the deepest well at which an energy picture stops
+CLOUD = 3000  # points shown
+
+
+def colour(state: int) -> str:
+    """That of a state, in every picture."""
+    return STATE_COLOURS[state % len(STATE_COLOURS)]
+
+
+def mark(axes: Axes, state: int, centre: Array) -> None:
+    """A disc with the state's number."""
+    axes.plot(*centre, "o", ms=13, color=colour(state), mec="white", zorder=4)
+    where = (centre[0], centre[1])
+    axes.annotate(str(state), where, color="white", ha="center", va="center_baseline", fontsize=9, zorder=5)
+
+
+def window(cloud: Array, centres: Array) -> tuple[Array, Array]:
+    """Lower and upper corner of a box around nearly all points and all minima."""
+    low = np.minimum(np.quantile(cloud, 0.001, axis=0), centres.min(0))
+    high = np.maximum(np.quantile(cloud, 0.999, axis=0), centres.max(0))
+    margin = 0.15 * (high - low)
+    return low - margin, high + margin
+
+
+def energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:
+    """U at points `(*any, latent)`."""
+    with torch.no_grad():
+        return potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
