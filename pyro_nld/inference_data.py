@@ -45,6 +45,22 @@ def load_inference_data(path: Path) -> Results:
     return to_inference_data(groups)
 
 
+def convergence(draws: xr.DataArray) -> xr.Dataset:
+    """Split `rhat` and `ess`, the effective number of draws of the mean, by ArviZ.
+
+    Parameters
+    ----------
+    draws: `(chain, draw, …)`; results have the other dimensions.
+    """
+    # by rank, the default, has no answer for indicators of a state
+    return xr.Dataset(
+        {
+            "rhat": az.rhat(draws.to_dataset(name="x"), method="split")["x"],
+            "ess": az.ess(draws.to_dataset(name="x"), method="mean")["x"],
+        }
+    )
+
+
 def _label_draws(group: xr.Dataset) -> xr.Dataset:
     """Number chains and draws where they are not numbered; ArviZ selects by these coordinates."""
     missing = [name for name in ("chain", "draw") if name in group.dims and name not in group.coords]

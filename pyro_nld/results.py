@@ -19,7 +19,7 @@ from ._modules import fixed
 from ._series import as_tensors
 from .dynamics import Dynamics, OverdampedLangevin
 from .guide import PATH_SITES, AmortizedGuide
-from .inference_data import Results, to_inference_data
+from .inference_data import Results, convergence, to_inference_data
 from .model import LatentLangevin
 from .objective import TERMS, evaluate, paired_traces, terms_of
 from .potentials import hessian, in_double
@@ -123,10 +123,10 @@ class Fit:
 
         Returns
         -------
-        The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin; the
-        variables of `saddles.saddles`; rates, dwell times and relaxation times by `route`, see `kinetics`, in the
-        user's unit of time, with the visits counted; attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one
-        message per line.
+        The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin, with
+        `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`; rates, dwell
+        times and relaxation times by `route`, see `kinetics`, in the user's unit of time, with the visits counted;
+        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Warns
         -----
@@ -179,9 +179,14 @@ class Fit:
         starts = self.encoded(limit=CHAINS, seed=seed)
         drawn = samplers.mala(dynamics.potential, starts, temperature=self.temperature, jumps=jumps, seed=seed)
         labels = landscape.basins(dynamics.potential, wells, torch.as_tensor(drawn["position"].values).to(starts))
-        states = labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])
-        shares = states.double().mean((0, 1))
-        return {"occupancy_sampled": ("state", (shares / shares.sum()).numpy())}
+        inside = (labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])).double().numpy()
+        mixing = convergence(xr.DataArray(inside, dims=("chain", "draw", "state")))
+        shares = inside.mean((0, 1))
+        return {
+            "occupancy_sampled": ("state", shares / shares.sum()),
+            "occupancy_rhat": ("state", mixing["rhat"].values),
+            "occupancy_ess": ("state", mixing["ess"].values),
+        }
 
     def _routes(
         self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int

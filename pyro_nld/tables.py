@@ -11,6 +11,7 @@ from . import oracles
 
 Labels = NDArray[np.integer]
 
+MIXED = 1.01  # largest r̂ of chains that have seen the same (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
 OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
 """Routes to an occupancy, and what a table calls them."""
 
@@ -134,6 +135,10 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
             for route, title in OCCUPANCIES.items()
         }
         lines["occupancies"] = "ℓ1 error " + ", ".join(f"{error:.3f} {title}" for title, error in errors.items())
+    rhat, ess = float(story["occupancy_rhat"].max()), float(story["occupancy_ess"].min())
+    if np.isfinite(rhat):
+        mixed = "mixed" if rhat <= MIXED else "not mixed; read the sampled occupancies as approximate"
+        lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
     check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
     lines["step"] = f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
     return _listed(lines)

@@ -10,7 +10,7 @@ import xarray as xr
 from pyro import distributions as dist
 
 import pyro_nld as nld
-from pyro_nld.inference_data import load_inference_data, save_inference_data, to_inference_data
+from pyro_nld.inference_data import convergence, load_inference_data, save_inference_data, to_inference_data
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,13 @@ def test_the_container_is_the_one_of_the_installed_generation():
     made = to_inference_data({"posterior": group})
     expected = az.InferenceData if az.__version__.startswith("0.") else xr.DataTree
     assert isinstance(made, expected)
+
+
+def test_convergence_of_chains_that_agree_and_of_chains_that_do_not():
+    draws = np.random.default_rng(0).random((8, 400, 2)) < 0.3
+    draws[:4, :, 1] = True  # half of the chains never leave the second state
+    found = convergence(xr.DataArray(draws.astype(float), dims=("chain", "draw", "state")))
+    assert found["rhat"].values[0] == pytest.approx(1.0, abs=0.01)
+    assert found["rhat"].values[1] > 1.5
+    assert 2400 < found["ess"].values[0] < 4000
+    assert found["ess"].values[1] < 50

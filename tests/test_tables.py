@@ -34,6 +34,8 @@ STORY = xr.Dataset(
         "occupancy_energy": ("state", [0.75, 0.25]),
         "occupancy_harmonic": ("state", [0.72, 0.28]),
         "occupancy_sampled": ("state", [0.74, 0.26]),
+        "occupancy_rhat": ("state", [1.004, 1.002]),
+        "occupancy_ess": ("state", [812.4, 950.0]),
         "dwell": (("route", "state"), [[12.34, np.inf], [10.0, 1234.0]]),
         "dwell_low": (("route", "state"), [[11.0, 30.0], [9.0, np.nan]]),
         "dwell_high": (("route", "state"), [[13.0, np.nan], [11.0, np.nan]]),
@@ -102,6 +104,9 @@ def test_findings_name_errors_and_the_cure_of_the_step():
     assert "75.00 % right (online)" in text
     assert "0.400 in the data, 0.480 sampled, 0.500 by energy, 0.440 harmonic" in text
     assert "curvature × step 0.31: too coarse; substeps=8 would do" in text
+    assert "r̂ 1.004, 812 effective draws: mixed" in text
+    apart = STORY.assign(occupancy_rhat=("state", [1.3, 1.002]))
+    assert "r̂ 1.300, 812 effective draws: not mixed" in tables.findings(apart)
     assert "0.11: fine" in tables.findings(STORY.assign_attrs(max_curvature_step=0.11, ok=1))
 
 
