@@ -52,8 +52,9 @@ from .potentials import (
     Tilted,
 )
 from .results import Fit
+from .schedules import Schedule
 from .segmentation import segment
-from .training import Schedule, fit
+from .training import fit
 
 __version__ = "0.1.0"
 

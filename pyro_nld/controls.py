@@ -8,7 +8,9 @@ past alone.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -29,6 +31,10 @@ class Control(Part):
     @abstractmethod
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
         """Create the parameters for these sizes."""
+
+    @abstractmethod
+    def refine(self, substeps: int) -> None:
+        """Go on with another number of substeps, deciding about as before."""
 
     @abstractmethod
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
@@ -56,14 +62,32 @@ class AffineControl(Control):
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
         """Create the network from two contexts to all substeps of an interval."""
-        self.substeps, self.latent = substeps, dynamics.latent
+        self.substeps, self.latent, self.parts = substeps, dynamics.latent, dynamics.state // dynamics.latent
         self.each = self.latent**2 if self._couples else self.latent  # numbers in a gain
-        parts = dynamics.state // dynamics.latent
-        self.network = nn.Sequential(
-            nn.Linear(2 * context + 1, self.hidden),
-            nn.Tanh(),
-            nn.Linear(self.hidden, substeps * (self.latent + (1 + parts) * self.each)),
-        )
+        self.network = nn.Sequential(nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), self._last(substeps))
+
+    def refine(self, substeps: int) -> None:
+        """Split steps: a part of one has its target and the same spring, so a gain and noise in proportion."""
+        old = cast(nn.Linear, self.network[-1])
+        new = self._last(substeps).to(old.weight)
+        source = torch.arange(substeps) * self.substeps // substeps
+        finer = math.log(substeps / self.substeps)
+        # In units of a step's own length, a spring is of first order in h without momenta and of second with them.
+        shift = old.bias.new_zeros(self.latent + (1 + self.parts) * self.each)
+        noise, position, *momentum = shift[self.latent :].split(self.each)
+        stride = self.latent + 1 if self._couples else 1
+        noise[::stride] = finer
+        position[::stride] = -self.parts * finer
+        for gain in momentum:
+            gain[::stride] = -finer
+        with torch.no_grad():
+            new.weight.copy_(old.weight.unflatten(0, (self.substeps, -1))[source].flatten(0, 1))
+            new.bias.copy_((old.bias.unflatten(0, (self.substeps, -1))[source] + shift).flatten())
+        self.substeps = substeps
+        self.network[-1] = new
+
+    def _last(self, substeps: int) -> nn.Linear:
+        return nn.Linear(self.hidden, substeps * (self.latent + (1 + self.parts) * self.each))
 
     @property
     def _couples(self) -> bool:
@@ -149,6 +173,10 @@ class NeuralControl(Control):
         self.inner = nn.Linear(self.hidden, self.hidden)
         self.outer = nn.Linear(self.hidden, dynamics.latent)
         self.reset_parameters()
+
+    def refine(self, substeps: int) -> None:
+        """The clock tells f where in the interval it is, in steps of any length."""
+        self.substeps = substeps
 
     def reset_parameters(self) -> None:
         """Scale down what the layers have just drawn for themselves."""

@@ -67,6 +67,15 @@ class AmortizedGuide(PyroModule):
             self.encoder.adapt(x)
             self.adapted.fill_(True)
 
+    def refine(self, substeps: int) -> None:
+        """Go on with another number of substeps, the model too; the posterior stays about what it was.
+
+        Parameters of the control are replaced: an optimiser that holds them must be told.
+        """
+        if substeps != self.model.substeps:
+            self.model.substeps = substeps
+            self.control.refine(substeps)
+
     def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
         """Draw all latents given data; arguments as for the model."""
         times, x = check_rows(times, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pyro
 import torch
 from jaxtyping import Float
@@ -18,6 +20,7 @@ from .integrators import Integrator, default_integrator
 from .observations import Likelihood
 from .paths import Batch, LangevinPath, refine
 
+FIRST_SUBSTEPS = 5  # where "auto" begins
 STEPS_PER_UNIT = 10
 """Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
 
@@ -33,7 +36,8 @@ class LatentLangevin(PyroModule):
     ----------
     dynamics: prior of the path, overdamped or underdamped.
     likelihood: p(x | q).
-    substeps: steps of the integrator per observation interval, ≥ 1. Every landscape number depends on it.
+    substeps: steps of the integrator per observation interval, ≥ 1. Every landscape number depends on it. "auto" starts
+        at 5, and `fit` raises it on the way where the landscape asks for more.
     time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten
         median observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of
         temperature or friction is meant in the user's unit.
@@ -44,13 +48,13 @@ class LatentLangevin(PyroModule):
         self,
         dynamics: Dynamics,
         likelihood: Likelihood,
-        substeps: int = 5,
+        substeps: int | Literal["auto"] = 5,
         time_unit: float | None = None,
         integrator: Integrator | None = None,
     ) -> None:
         super().__init__()
-        if substeps < 1:
-            raise ShapeError(f"substeps must be at least 1: got {substeps}. Use 5 when unsure.")
+        if substeps != "auto" and substeps < 1:
+            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps}. Use 5 when unsure.')
         if likelihood.decoder.latent != dynamics.latent:
             raise ShapeError(
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
@@ -62,7 +66,9 @@ class LatentLangevin(PyroModule):
                 f"{type(integrator).__name__} cannot carry a posterior: positions must follow from "
                 "the noise alone. Use Leapfrog() for underdamped dynamics."
             )
-        self.dynamics, self.likelihood, self.substeps = dynamics, likelihood, substeps
+        self.dynamics, self.likelihood = dynamics, likelihood
+        self.refines = substeps == "auto"
+        self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
         self.integrator = integrator
         self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
         self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)

@@ -27,7 +27,7 @@ from .checkpoints import load_checkpoint
 from .inference_data import save_inference_data
 from .model_files import Pair, build, load_data, load_model_file
 from .results import Fit
-from .training import Schedule
+from .schedules import Schedule
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pyro
@@ -18,7 +18,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ._checks import CheckpointError, FitError, check_rows
+from ._checks import CheckpointError, DoubtfulFitWarning, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
 from .guide import AmortizedGuide
@@ -26,55 +26,15 @@ from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit
+from .schedules import Schedule
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
+MEDIAN_OF = 50  # last steps that say how large a gradient usually is
+ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 REMEMBER = 50  # steps between good states kept in memory
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a fit spends its steps.
-
-    steps: gradient steps.
-    batch_size: sequences per step (all when there are fewer).
-    learning_rate: Adam's, after a linear warm-up over `warmup`; falls to zero along a cosine.
-    warmup: share of the steps in which the learning rate rises.
-    anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
-    anneal_from: first weight of the path KL.
-    clip: largest norm of the gradient of the loss per observed value.
-    minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
-    particles: paths per sequence of the particle posterior that the model learns from in the end; 0 for none. The bound
-        prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
-        weighted and resampled paths do not. The guide goes on learning from the bound.
-    refine: share of the steps, the last ones, in which the model learns from particles.
-    """
-
-    steps: int = 1000
-    batch_size: int = 64
-    learning_rate: float = 1e-2
-    warmup: float = 0.02
-    anneal: float = 0.2
-    anneal_from: float = 0.1
-    clip: float = 1.0
-    minutes: float | None = None
-    particles: int = 0
-    refine: float = 0.4
-
-    def rate(self, step: int) -> float:
-        """Learning rate at `step`."""
-        rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
-        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-    def path_weight(self, step: int) -> float:
-        """Weight of the path KL at `step`."""
-        span = self.anneal * self.steps
-        risen = min(1.0, step / span) if span > 0 else 1.0
-        return self.anneal_from + (1 - self.anneal_from) * risen
-
-    def refining(self, step: int) -> bool:
-        """Whether the model learns from particles at `step`."""
-        return self.particles > 0 and step >= (1 - self.refine) * self.steps
+REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which "auto" looks whether its steps are fine enough
+MOST_SUBSTEPS = 50  # that "auto" goes to; beyond, the warning after the fit stands
 
 
 class Trainer:
@@ -87,9 +47,8 @@ class Trainer:
         self.times, self.x = check_rows(*data)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
-        self.elbo = PathELBO(path_stride=model.substeps)
-        self.parameters = [*model.parameters(), *guide.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=schedule.learning_rate, betas=(0.9, 0.99))
+        self.elbo = PathELBO()
+        self._optimise()
         self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
         self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
         self._remember()
@@ -108,6 +67,8 @@ class Trainer:
     def advance(self) -> None:
         """One gradient step; one that is not finite is undone, and the learning rate halved from there on."""
         started = time.perf_counter()
+        if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
+            self._refine()
         self.elbo.path_weight = self.schedule.path_weight(self.step)
         rate = self.schedule.rate(self.step) * self.slowdown
         for group in self.optimizer.param_groups:
@@ -118,7 +79,7 @@ class Trainer:
         loss.backward()
         if self.schedule.refining(self.step):
             self._learn_from_particles()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
         if bool(loss.isfinite() & norm.isfinite()):
             self._remember_now_and_then()  # before the step: this state is known to be good, the next one is not
             self.optimizer.step()
@@ -129,12 +90,34 @@ class Trainer:
         row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
         self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
 
+    def _largest_norm(self) -> float:
+        norms = self.history[-MEDIAN_OF:, COLUMNS.index("gradient_norm")]
+        norms = norms[norms.isfinite()]
+        return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
+
+    def _optimise(self) -> None:
+        # Steps are skipped only where enough of them are left: what one step says of many is noisy.
+        steps = min(len(self.x), self.schedule.batch_size) * (self.x.shape[1] - 1) * self.model.substeps
+        self.elbo.path_stride = min(self.model.substeps, max(1, steps // ENOUGH_STEPS))
+        self.parameters = [*self.model.parameters(), *self.guide.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
+
+    def _refine(self) -> None:
+        """As many substeps as the landscape found so far asks for."""
+        with warnings.catch_warnings(), contextlib.suppress(FitError):
+            warnings.simplefilter("ignore", DoubtfulFitWarning)
+            needed = int(Fit(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
+            if needed > self.model.substeps:
+                self.guide.refine(min(needed, max(MOST_SUBSTEPS, self.model.substeps)))
+                self._optimise()
+                self._remember()
+
     def _learn_from_particles(self) -> None:
         """Replace the model's gradient by that of E[log p(x, z)] over the particle posterior."""
         chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
         times, x = self.times[chosen], self.x[chosen]
         found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
-        score = complete_log_prob(self.model, times, x, found.latents, self.model.substeps)
+        score = complete_log_prob(self.model, times, x, found.latents, self.elbo.path_stride)
         for parameter in self.model.parameters():
             parameter.grad = None
         (-score * len(self.x) / len(chosen) / self.observed).backward()
@@ -164,6 +147,7 @@ class Trainer:
     def state(self) -> dict:
         """Everything needed to go on to the bit: tensors, numbers, strings and containers of them."""
         return {
+            "substeps": self.model.substeps,
             "model": self.model.state_dict(),
             "guide": self.guide.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -176,6 +160,9 @@ class Trainer:
     def restore(self, state: dict) -> None:
         """Go on from `state`; refuses that of another model."""
         with _refusing_another_model():
+            if state["substeps"] != self.model.substeps:
+                self.guide.refine(state["substeps"])
+                self._optimise()
             for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
                 part.load_state_dict(state[name])
         self.good, self.history = state["good"], state["history"]
@@ -228,7 +215,7 @@ def fit(
     with _own_randomness(seed), _own_parameters():
         guide(times, x, 1)  # takes the units from all data, and lets the autoguide meet its sites on one sequence
         if state is None:
-            initial = copy.deepcopy([model.state_dict(), guide.state_dict()])
+            initial = _kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
         # An exploded path is to be a loss that is not finite, which the trainer undoes, and not Pyro's complaint of it.
         with pyro.validation_enabled(False):
@@ -243,7 +230,7 @@ def fit(
                     break
     runs = state["runs"]
     best = max(runs, key=lambda run: run["elbo"] if math.isfinite(run["elbo"]) else -math.inf)
-    _load(model, guide, best["model"], best["guide"])
+    _load(model, guide, best)
     result = Fit(model, guide, times, x, history_dataset(best["history"]), runs)
     _check_step(result)
     return result
@@ -308,8 +295,7 @@ def _keep(state: dict, path: Path | None) -> None:
 def _finish(trainer: Trainer) -> dict:
     """One finished run: parameters, history, and the ELBO of all data, averaged over a few draws."""
     bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x)
-    kept = {"model": trainer.model.state_dict(), "guide": trainer.guide.state_dict()}
-    return copy.deepcopy(kept) | {
+    return _kept_of(trainer.model, trainer.guide) | {
         "history": trainer.history,
         "terms": {name: bound[name] for name in TERMS},
         "elbo": bound["total"],
@@ -317,19 +303,25 @@ def _finish(trainer: Trainer) -> dict:
     }
 
 
-def _start_anew(model: nn.Module, guide: nn.Module, initial: list[dict], seed: int) -> None:
+def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
     """Back to the first state, then fresh random weights; inner modules first, since outer ones may rescale them."""
     torch.manual_seed(seed)
-    _load(model, guide, *initial)
+    _load(model, guide, initial)
     for module in (model, guide):
         for part in reversed(list(module.modules())):
             getattr(part, "reset_parameters", lambda: None)()
 
 
-def _load(model: nn.Module, guide: nn.Module, *states: dict) -> None:
+def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
+    kept = {"substeps": model.substeps, "model": model.state_dict(), "guide": guide.state_dict()}
+    return copy.deepcopy(kept)
+
+
+def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
     with _refusing_another_model():
-        for module, state in zip((model, guide), states, strict=True):
-            module.load_state_dict(state)
+        guide.refine(kept["substeps"])
+        model.load_state_dict(kept["model"])
+        guide.load_state_dict(kept["guide"])
 
 
 @contextmanager

@@ -39,11 +39,11 @@ def inputs():
     return contexts, 0.02 + 0.1 * torch.rand(SEQUENCES, TIMES - 1, generator=draw, dtype=torch.float64)
 
 
-def path(control, dynamics, contexts, gaps):
+def path(control, dynamics, contexts, gaps, substeps=SUBSTEPS):
     times = nn.functional.pad(gaps.cumsum(-1), (1, 0))
     integrator = default_integrator(dynamics)
     initial = torch.full((SEQUENCES, dynamics.state), 0.2, dtype=torch.float64)
-    grid = refine(times, SUBSTEPS)
+    grid = refine(times, substeps)
     posterior = nld.ControlledPath(dynamics, integrator, initial, grid, control.plan(contexts, gaps))
     return posterior, nld.LangevinPath(dynamics, integrator, initial, grid)
 
@@ -51,6 +51,23 @@ def path(control, dynamics, contexts, gaps):
 def test_a_plan_covers_every_substep(control, dynamics):
     posterior, _ = path(control, dynamics, *inputs())
     assert posterior.rsample().shape == (SEQUENCES, (TIMES - 1) * SUBSTEPS, dynamics.state)
+
+
+def test_refined_steps_steer_as_before(control, dynamics):
+    """Paths without noise pass the same places at the observations, up to a step's own error; noise fills as much."""
+    contexts, gaps = inputs()
+
+    def passed(substeps):
+        control.refine(substeps)
+        posterior, _ = path(control, dynamics, contexts, gaps, substeps)
+        noise = torch.zeros(SEQUENCES, (TIMES - 1) * substeps, dynamics.latent, dtype=torch.float64)
+        with torch.no_grad():
+            quiet = posterior._draw(noise)
+            left_out = (1 - posterior.ratio.expand_as(noise).square()).unflatten(1, (-1, substeps)).sum(2)
+        return quiet[:, substeps - 1 :: substeps, : dynamics.latent], left_out
+
+    for before, after in zip(passed(16 * SUBSTEPS), passed(64 * SUBSTEPS), strict=True):
+        torch.testing.assert_close(after, before, rtol=0.05, atol=0.02)
 
 
 def force(control, dynamics, contexts, gaps):

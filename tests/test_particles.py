@@ -43,7 +43,7 @@ def pair():
     model, guide = built()
     times, x = observations()
     torch.manual_seed(2)
-    nld.fit(model, guide, (times, x), nld.Schedule(steps=150, learning_rate=3e-2), progress=False)
+    nld.fit(model, guide, (times, x), nld.Schedule(steps=60, learning_rate=3e-2), progress=False)
     model.load_state_dict(built()[0].state_dict() | {"time_unit": model.time_unit, "adapted": model.adapted})
     return model, guide
 

@@ -1,0 +1,52 @@
+"""How a fit spends its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a fit spends its steps.
+
+    steps: gradient steps.
+    batch_size: sequences per step (all when there are fewer).
+    learning_rate: Adam's, after a linear warm-up over `warmup`; falls to zero along a cosine.
+    warmup: share of the steps in which the learning rate rises.
+    anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
+    anneal_from: first weight of the path KL.
+    clip: largest norm of a gradient, relative to the median of the last steps'. Near the median it would be hit all the
+        time, and since it is the path KL that fluctuates, it would teach paths to do without the prior.
+    minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
+    particles: paths per sequence of the particle posterior that the model learns from in the end; 0 for none. The bound
+        prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
+        weighted and resampled paths do not. The guide goes on learning from the bound.
+    refine: share of the steps, the last ones, in which the model learns from particles.
+    """
+
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    warmup: float = 0.02
+    anneal: float = 0.2
+    anneal_from: float = 0.1
+    clip: float = 5.0
+    minutes: float | None = None
+    particles: int = 0
+    refine: float = 0.4
+
+    def rate(self, step: int) -> float:
+        """Learning rate at `step`."""
+        rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def path_weight(self, step: int) -> float:
+        """Weight of the path KL at `step`."""
+        span = self.anneal * self.steps
+        risen = min(1.0, step / span) if span > 0 else 1.0
+        return self.anneal_from + (1 - self.anneal_from) * risen
+
+    def refining(self, step: int) -> bool:
+        """Whether the model learns from particles at `step`."""
+        return self.particles > 0 and step >= (1 - self.refine) * self.steps

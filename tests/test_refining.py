@@ -1,0 +1,101 @@
+"""`substeps="auto"`: a fit takes the steps its landscape asks for, resumes and restarts, and is read with them."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+import pyro_nld as nld
+from pyro_nld.training import MOST_SUBSTEPS, Trainer
+
+STIFFNESS, INTERVAL, NEEDED = 39.0, 0.1, 20  # curvature × step is 3.9 / substeps
+SCHEDULE = nld.Schedule(steps=10, batch_size=4)
+
+
+@pytest.fixture
+def data():
+    times = INTERVAL * torch.arange(12.0)
+    return times, torch.randn(8, 12, 1, generator=torch.Generator().manual_seed(0)) / STIFFNESS**0.5
+
+
+def build(substeps="auto", stiffness=STIFFNESS):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        prior = nld.OverdampedLangevin(nld.Quadratic([stiffness]))
+        likelihood = nld.Gaussian(nld.IdentityDecoder(1), noise_scale=0.1)
+        model = nld.LatentLangevin(prior, likelihood, substeps=substeps, time_unit=1.0)
+        return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=6, hidden=6))
+
+
+def fit(pair, data, schedule=SCHEDULE, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", nld.DoubtfulFitWarning)
+        return nld.fit(*pair, data, schedule, progress=False, **options)
+
+
+def test_a_fit_takes_the_substeps_its_landscape_needs(data):
+    fitted = fit(build(), data)
+    assert fitted.model.substeps == NEEDED
+    assert fitted.discretisation()["ok"]
+    assert fitted.positions().shape == (1, 8, 12, 1)
+
+
+def test_a_landscape_that_needs_no_more_gets_no_more(data):
+    assert fit(build(stiffness=5.0), data).model.substeps == 5
+
+
+def test_a_given_number_stays(data):
+    with pytest.warns(nld.DoubtfulFitWarning, match=f"Use substeps={NEEDED}"):
+        fitted = nld.fit(*build(substeps=5), data, SCHEDULE, progress=False)
+    assert fitted.model.substeps == 5
+
+
+def test_there_is_a_limit_beyond_which_the_warning_stands(data):
+    with pytest.warns(nld.DoubtfulFitWarning, match="Use substeps=98"):
+        fitted = nld.fit(*build(stiffness=5 * STIFFNESS), data, SCHEDULE, progress=False)
+    assert fitted.model.substeps == MOST_SUBSTEPS
+
+
+@pytest.mark.parametrize("stop", [2, 6, 14])
+def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop):
+    """Stopped before refining, after it, and in the second run, which begins coarse again."""
+    options = {"restarts": 2, "every": 1}
+    whole = fit(build(), data, checkpoint=tmp_path / "whole.pt", **options)
+    advance, done = Trainer.advance, []
+
+    def interrupted(trainer):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(trainer.model.substeps)
+        advance(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(), data, checkpoint=tmp_path / "cut.pt", **options)
+    resumed = fit(build(), data, checkpoint=tmp_path / "cut.pt", resume=True, **options)
+    for one, other in ((whole.model, resumed.model), (whole.guide, resumed.guide)):
+        for (name, tensor), again in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+            assert torch.equal(tensor, again), name
+    assert [run["substeps"] for run in resumed.runs] == [NEEDED, NEEDED]
+    assert [run["elbo"] for run in resumed.runs] == [run["elbo"] for run in whole.runs]
+
+
+def test_a_finished_fit_is_read_with_its_substeps(data, tmp_path):
+    file = tmp_path / "fit.pt"
+    fit(build(), data, checkpoint=file)
+    again = fit(build(), data, checkpoint=file, resume=True)
+    assert again.model.substeps == NEEDED
+
+
+def test_the_bound_is_that_of_a_fit_that_was_fine_from_the_start(data):
+    late, early = (fit(build(substeps), data, replace(SCHEDULE, steps=300)) for substeps in ("auto", NEEDED))
+    assert late.model.substeps == NEEDED
+    assert late.elbo(draws=10)["total"] == pytest.approx(early.elbo(draws=10)["total"], abs=2.5)
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_what_is_no_number_of_substeps(wrong):
+    with pytest.raises(nld.ShapeError, match='substeps must be "auto" or at least 1'):
+        build(substeps=wrong)
