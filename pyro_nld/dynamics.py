@@ -18,6 +18,8 @@ from .potentials import Potential
 State = Float[Tensor, "*batch time state"]
 Position = Float[Tensor, "*batch time latent"]
 
+LIGHT = 0.1  # first value of a learned mass: with γ = 1 one observation interval, when the unit of time is the data's
+
 
 class Dynamics(Physical):
     """The contract of a Langevin equation driven by a force on the noise-bearing half of its state.
@@ -44,9 +46,9 @@ class Dynamics(Physical):
     def thermal_scale(self) -> Tensor:
         """Equilibrium standard deviation of the state beyond the position: empty, or √(M T) for the momentum."""
 
-    def _quantity(self, value: Quantity | None) -> Quantity:
+    def _quantity(self, value: Quantity | None, start: float = 1.0) -> Quantity:
         """What a user gave, or one learned number per axis."""
-        return nn.Parameter(torch.ones(self.latent)) if value is None else value
+        return nn.Parameter(torch.full((self.latent,), start)) if value is None else value
 
     def position(self, z: Float[Tensor, "*any state"]) -> Float[Tensor, "*any latent"]:
         """The axes an observation can see: q."""
@@ -103,7 +105,8 @@ class UnderdampedLangevin(Dynamics):
     potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
     friction: γ > 0, energy·time/length², scalar or per axis; the same choices, or None: learned, one per axis.
-    mass: M > 0, energy·time²/length², scalar or per axis; the same choices as for friction.
+    mass: M > 0, energy·time²/length², scalar or per axis; the same choices as for friction. Learned, it starts light
+        enough that momenta are forgotten from one observation to the next.
 
     Notes
     -----
@@ -124,7 +127,7 @@ class UnderdampedLangevin(Dynamics):
         self.potential = potential
         self.temperature = temperature
         self.friction = self._quantity(friction)
-        self.mass = self._quantity(mass)
+        self.mass = self._quantity(mass, start=LIGHT)
 
     def force(self, z: State) -> Position:
         """−∇U(q)."""

@@ -81,6 +81,15 @@ class Potential(Part):
         """∇U(z), energy per length."""
         return _autograd_gradient(self, z)
 
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """w, learned, where U(z) = w · φ(z) + what does not depend on w; None where U is linear in nothing learned."""
+        return None
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """φ(z), one number per coefficient."""
+        return z[..., :0]
+
 
 class NeuralPotential(Potential):
     """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
@@ -110,10 +119,18 @@ class NeuralPotential(Potential):
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""
-        hidden = z
+        return self.output(self.features(z)).squeeze(-1) + self.confinement * z.square().sum(-1)
+
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """The weights of the output."""
+        return _learned_weight(self.output)
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """The last hidden layer."""
         for layer in self.layers:
-            hidden = torch.tanh(layer(hidden))
-        return self.output(hidden).squeeze(-1) + self.confinement * z.square().sum(-1)
+            z = torch.tanh(layer(z))
+        return z
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
@@ -155,11 +172,20 @@ class ResidualPotential(Potential):
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""
+        network = self.exit[1](self.features(z)).squeeze(-1)
+        return network + softplus(self.raw_confinement) * z.square().sum(-1)
+
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """The weights of the last block's output."""
+        return _learned_weight(self.exit[1])
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """The last block's hidden layer."""
         features = self.entry[1](celu(self.entry[0](z)))
         for block in self.blocks:
             features = features + torch.tanh(block(torch.cat([features, z], -1)))
-        network = self.exit[1](celu(self.exit[0](features))).squeeze(-1)
-        return network + softplus(self.raw_confinement) * z.square().sum(-1)
+        return celu(self.exit[0](features))
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
@@ -338,9 +364,24 @@ class Tilted(Potential):
         """U(z) + b·z, energy."""
         return self.potential(z) + z @ self.slope
 
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """Those of U."""
+        return self.potential.coefficients
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """Those of U."""
+        return self.potential.features(z)
+
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) + b."""
         return self.potential.gradient(z) + self.slope
+
+
+def _learned_weight(layer: nn.Module) -> nn.Parameter | None:
+    """The weight of a layer, unless it has a prior of its own or is held fixed."""
+    weight = layer._parameters.get("weight")
+    return weight if isinstance(weight, nn.Parameter) and weight.requires_grad else None
 
 
 def _tensor(value: Tensor | Sequence | float) -> Tensor:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from ._checks import CheckpointError, DoubtfulFitWarning, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
+from .em import solve_coefficients
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate
@@ -30,6 +31,7 @@ from .schedules import Schedule
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
+PARTICLES = 16  # of the polish, unless the schedule asks for more
 MEDIAN_OF = 50  # last steps that say how large a gradient usually is
 ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 REMEMBER = 50  # steps between good states kept in memory
@@ -94,6 +96,13 @@ class Trainer:
         norms = self.history[-MEDIAN_OF:, COLUMNS.index("gradient_norm")]
         norms = norms[norms.isfinite()]
         return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
+
+    def polish(self, progress: bool = False) -> None:
+        """Solve for the potential's last layer."""
+        draws, particles = self.schedule.polish, max(self.schedule.particles, PARTICLES)
+        solve_coefficients(
+            self.model, self.guide, self.times, self.x, particles=particles, draws=draws, progress=progress
+        )
 
     def _optimise(self) -> None:
         # Steps are skipped only where enough of them are left: what one step says of many is noisy.
@@ -223,6 +232,8 @@ def fit(
                 trainer = _next_run(model, guide, (times, x), schedule, state, seed)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
                 finished = _train(trainer, state, path, every, progress, name)
+                if finished and schedule.polish:
+                    trainer.polish(progress)
                 state["runs"].append(_finish(trainer))
                 state["current"] = None
                 _keep(state, path)

@@ -133,5 +133,6 @@ def test_drift_and_diffusion_of_the_underdamped_equation():
 def test_what_is_not_given_is_learned_per_axis():
     dynamics = nld.UnderdampedLangevin(nld.Quadratic([2.0, 3.0]), friction=None, mass=None)
     torch.testing.assert_close(dynamics.friction, torch.ones(2))
+    torch.testing.assert_close(dynamics.mass, torch.full((2,), 0.1))
     assert {name for name, _ in dynamics.named_parameters()} == {"friction_unconstrained", "mass_unconstrained"}
     assert nld.OverdampedLangevin(nld.Quadratic([2.0]), friction=None).friction.shape == (1,)

@@ -1,0 +1,122 @@
+"""The exact M-step: on paths that data show it is ordinary least squares, and it says what the bound cannot see."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pyro_nld as nld
+from pyro_nld.em import feature_slope, solve_coefficients
+from pyro_nld.potentials import Potential
+
+INTERVAL, NOISE = 0.05, 0.02
+TRUE = [-1.0, 0.25]
+
+
+class Quartic(Potential):
+    """U(z) = a z² + b z⁴."""
+
+    def __init__(self, coefficients):
+        super().__init__()
+        self.latent, self.weight = 1, nn.Parameter(torch.tensor(coefficients))
+
+    def forward(self, z):
+        return self.features(z) @ self.weight
+
+    @property
+    def coefficients(self):
+        return self.weight
+
+    def features(self, z):
+        return torch.cat([z**2, z**4], -1)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Long double-well paths seen almost without noise, and a guide that follows them."""
+    torch.manual_seed(0)
+    z = torch.randn(64, 1)
+    path = [z]
+    for _ in range(299):
+        slope = nld.potentials.gradient(Quartic(TRUE), path[-1]).detach()
+        path.append(path[-1] - INTERVAL * slope + (2 * INTERVAL) ** 0.5 * torch.randn(64, 1))
+    z = torch.stack(path, 1)
+    x = z + NOISE * torch.randn(z.shape)
+    times = (INTERVAL * torch.arange(300.0)).expand(64, -1)
+    prior = nld.OverdampedLangevin(Quartic([0.3, 0.05]))
+    likelihood = nld.Gaussian(nld.IdentityDecoder(1), noise_scale=NOISE)
+    model = nld.LatentLangevin(prior, likelihood, substeps=1, time_unit=1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    nld.fit(model, guide, (times, x), nld.Schedule(steps=300, batch_size=16), progress=False)
+    return model, guide, times, x
+
+
+def least_squares(x):
+    """What the data say directly: increments against −∇φ h."""
+    q, increment = x[:, :-1, 0].flatten().double(), x.diff(dim=1).flatten().double()
+    response = -INTERVAL * torch.stack([2 * q, 4 * q**3], -1)
+    return torch.linalg.lstsq(response, increment).solution
+
+
+def test_paths_that_data_show_give_ordinary_least_squares(scene):
+    model, guide, times, x = scene
+    with torch.no_grad():
+        model.dynamics.potential.weight.copy_(torch.tensor([0.0, 0.1]))
+    gain = solve_coefficients(model, guide, times, x, draws=4)
+    found = model.dynamics.potential.weight.detach()
+    np.testing.assert_allclose(found, least_squares(x), rtol=0.1, atol=0.02)
+    np.testing.assert_allclose(found, TRUE, rtol=0.25)
+    assert gain > 0.1
+    again = solve_coefficients(model, guide, times, x, draws=4)
+    assert abs(again) < 0.02 * gain
+
+
+def test_a_fit_can_end_with_it(scene):
+    _, _, times, x = scene
+    fits = []
+    for polish in (0, 2):
+        torch.manual_seed(1)
+        prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,)))
+        model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 1, time_unit=1.0)
+        guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+        schedule = nld.Schedule(steps=30, batch_size=8, polish=polish)
+        fits.append(nld.fit(model, guide, (times[:16], x[:16]), schedule, progress=False).model.state_dict())
+    changed = {name for name in fits[0] if not torch.equal(fits[0][name], fits[1][name])}
+    assert changed == {"dynamics.potential.output.weight"}
+
+
+@pytest.mark.parametrize(
+    "potential",
+    [
+        nld.NeuralPotential(2, hidden=(5, 4)),
+        nld.ResidualPotential(2, features=4, width=6, blocks=2),
+        nld.Tilted(nld.NeuralPotential(2, hidden=(3,)), [0.5, 1.0]),
+    ],
+    ids=["neural", "residual", "tilted"],
+)
+def test_u_is_linear_in_its_coefficients(potential):
+    z = torch.randn(7, 2)
+    weight = potential.coefficients
+    for point, feature in zip(z, potential.features(z), strict=True):
+        (slope,) = torch.autograd.grad(potential(point), weight)
+        torch.testing.assert_close(slope.flatten(), feature)
+    before = potential.gradient(z)
+    with torch.no_grad():
+        change = torch.randn_like(weight)
+        weight += change
+    for axis in range(2):
+        moved = feature_slope(potential, z, axis) @ change.flatten()
+        torch.testing.assert_close((potential.gradient(z) - before)[:, axis], moved, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_not_learned_is_left_alone(scene):
+    model, guide, times, x = scene
+    assert nld.DoubleWell().coefficients is None
+    held = nld.NeuralPotential(1)
+    held.output.weight.requires_grad_(False)
+    assert held.coefficients is None
+    model.dynamics.potential.weight.requires_grad_(False)
+    kept = Quartic.coefficients
+    Quartic.coefficients = property(lambda self: None)
+    assert solve_coefficients(model, guide, times, x) == 0.0
+    Quartic.coefficients = kept
