@@ -43,7 +43,7 @@ def pass_and_share(potential, temperature):
 
 if __name__ == "__main__":
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=500, batch_size=32))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=500))
     height, share = pass_and_share(fit.potential, fit.temperature)
     found = {"temperature": fit.temperature, "height": height, "share": share}
     for name, value in found.items():

@@ -31,8 +31,8 @@ from .schedules import Schedule
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=600),
-    "full": Schedule(steps=3000, batch_size=128),
+    "default": Schedule(steps=800),
+    "full": Schedule(steps=3000, batch_size=64, polish=8),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
 

@@ -28,7 +28,7 @@ class Schedule:
     """
 
     steps: int = 1000
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 1e-2
     warmup: float = 0.02
     anneal: float = 0.2

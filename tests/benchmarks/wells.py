@@ -98,7 +98,8 @@ def row(seed: int, underdamped: bool, schedule: nld.Schedule, name: str = "", **
     warnings.simplefilter("ignore")  # the curvature × step stands in the table
     mass = MASS if underdamped else None
     data = simulate(seed, mass)
-    schedule = replace(schedule, **{key: options.pop(key) for key in ("steps", "particles", "polish") if key in options})
+    of_schedule = options.keys() & {"steps", "particles", "polish"}
+    schedule = replace(schedule, **{key: options.pop(key) for key in of_schedule})
     torch.manual_seed(seed)
     started = time.perf_counter()
     fit = nld.fit(*build(mass, **options), data, schedule, seed=seed, progress=False)
