@@ -92,7 +92,7 @@ class OverdampedLangevin(Dynamics):
         """Empty: the state is the position."""
         return self.aligned("temperature").new_zeros(0)
 
-    def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*batch time"]:
+    def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(z)/T, not normalised."""
         return -self.potential(z) / self.aligned("temperature").squeeze(-1)
 
@@ -150,7 +150,7 @@ class UnderdampedLangevin(Dynamics):
         scale = scale.squeeze(-2) if scale.dim() > 1 else scale
         return scale.expand(*scale.shape[:-1], self.latent) if scale.dim() else scale.expand(self.latent)
 
-    def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*batch time"]:
+    def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(q)/T − pᵀM⁻¹p/(2T), not normalised."""
         kinetic = (z[..., self.latent :].square() / self.aligned("mass")).sum(-1) / 2
         return -(self.potential(self.position(z)) + kinetic) / self.aligned("temperature").squeeze(-1)

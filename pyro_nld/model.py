@@ -8,6 +8,7 @@ import pyro
 import torch
 from jaxtyping import Float
 from pyro import distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -16,6 +17,7 @@ from ._checks import PriorError, ShapeError, check_channels, check_rows, check_t
 from ._modules import draw_latents
 from ._typing import Series, Times
 from .dynamics import Dynamics
+from .equilibrium import Equilibrium
 from .integrators import Integrator, default_integrator
 from .observations import Likelihood
 from .paths import Batch, LangevinPath, refine
@@ -41,6 +43,8 @@ class LatentLangevin(PyroModule):
     time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten
         median observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of
         temperature or friction is meant in the user's unit.
+    start: law of z₀: "normal", N(m, s²) with m and s learned; "equilibrium", ∝ exp(−U/T), for sequences cut out of a
+        stationary process: where they start then tells how deep the wells are.
     integrator: Euler–Maruyama for overdamped and leapfrog for underdamped dynamics when None.
     """
 
@@ -50,6 +54,7 @@ class LatentLangevin(PyroModule):
         likelihood: Likelihood,
         substeps: int | Literal["auto"] = 5,
         time_unit: float | None = None,
+        start: Literal["normal", "equilibrium"] = "normal",
         integrator: Integrator | None = None,
     ) -> None:
         super().__init__()
@@ -70,8 +75,10 @@ class LatentLangevin(PyroModule):
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
         self.integrator = integrator
-        self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
-        self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
+        self.equilibrium = Equilibrium(dynamics.latent) if start == "equilibrium" else None
+        if self.equilibrium is None:
+            self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
+            self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
         self.register_buffer("adapted", torch.tensor(False))
 
@@ -95,12 +102,14 @@ class LatentLangevin(PyroModule):
         at_observations = torch.cat([z0.unsqueeze(-2), z[..., self.substeps - 1 :: self.substeps, :]], -2)
         return self.dynamics.position(at_observations)
 
-    def initial(self) -> dist.Normal:
-        """N(m, s²) for the position, equilibrium N(0, M T) for a momentum."""
+    def initial(self) -> TorchDistributionMixin:
+        """p(z₀), event `(state,)`: the position as `start` says, a momentum N(0, M T)."""
+        if self.equilibrium is not None:
+            return self.equilibrium.distribution(self.dynamics)
         thermal = self.dynamics.thermal_scale()
         loc = nn.functional.pad(self.initial_loc, (0, thermal.shape[-1]))
         scale = torch.cat([self.initial_scale.expand(*thermal.shape[:-1], -1), thermal], -1)
-        return dist.Normal(loc, scale)
+        return dist.Normal(loc, scale).to_event(1)
 
     def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> Tensor:
         """Run the generative model.
@@ -122,7 +131,7 @@ class LatentLangevin(PyroModule):
         latents = draw_latents(self)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             _, valid, grid = self.batch(times[index])
-            z0 = pyro.sample("z0", self.initial().to_event(1), infer={"event_dims": ["latent"]})
+            z0 = pyro.sample("z0", self.initial(), infer={"event_dims": ["latent"]})
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))

@@ -114,7 +114,7 @@ class Reference:
         h = float(self.batch.gaps[0, 0])
         path, path_kl = self.solve(self.networks(contexts), first.rsample(), h, h * torch.arange(self.x.shape[1]))
         likelihood = self.model.likelihood(path.transpose(0, 1)).log_prob(self.x).sum((-2, -1))
-        return likelihood, path_kl, kl_divergence(first, self.model.initial()).sum(-1)
+        return likelihood, path_kl, kl_divergence(first, self.model.initial().base_dist).sum(-1)
 
     def solve(self, control: Callable, start: Tensor, h: float, clock: Tensor) -> tuple[Tensor, Tensor]:
         """A posterior path `(time, sequence, latent)` and its KL `(sequence,)`."""

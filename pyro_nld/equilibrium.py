@@ -1,0 +1,93 @@
+"""Sequences that start in equilibrium: p(z₀) ∝ exp(−U(q₀)/T), momenta thermal.
+
+It ties the depths of wells to where sequences start, which a path alone tells only by its crossings. The norm is found
+by importance sampling, from a Gaussian that follows the density as it is learned.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Categorical, MultivariateNormal, constraints
+
+from ._modules import Part
+from .dynamics import Dynamics
+from .paths import NO_SHAPE
+
+POINTS = 4096  # of the importance sample
+WIDER = 1.5  # how much wider the Gaussian is than the density: its tails must not be missed
+RATE = 0.05  # of the way from the Gaussian of before to that of now, per call
+
+
+class Equilibrium(Part):
+    """What samples the norm: a Gaussian in the latent space, adapted to exp(−U/T) at every call that learns."""
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(latent))
+        self.register_buffer("covariance", torch.eye(latent))
+
+    def distribution(self, dynamics: Dynamics) -> StationaryDistribution:
+        """p(z₀) of dynamics whose random quantities have been drawn."""
+        wide = MultivariateNormal(self.loc, WIDER**2 * self.covariance)
+        found = StationaryDistribution(dynamics, wide, wide.sample((POINTS,)))
+        if torch.is_grad_enabled():
+            self._adapt(found)
+        return found
+
+    @torch.no_grad()
+    def _adapt(self, found: StationaryDistribution) -> None:
+        weight = found.log_weight.softmax(-1).reshape(-1, POINTS).mean(0)
+        if bool(weight.isfinite().all()):
+            loc = weight @ found.points
+            offset = found.points - loc
+            self.loc.lerp_(loc, RATE)
+            self.covariance.lerp_((offset * weight.unsqueeze(-1)).mT @ offset, RATE)
+
+
+class StationaryDistribution(TorchDistribution):
+    """p(z) = exp(−U(q)/T) N(p; 0, M T)/Z with log Z = log mean exp(−U/T − log g) over points drawn from g.
+
+    Draws are resampled from the points by weight: as good as there are points that count.
+
+    Parameters
+    ----------
+    dynamics: with its quantities drawn. proposal: g, over positions. points: from it, `(point, latent)`.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, dynamics: Dynamics, proposal: MultivariateNormal, points: Tensor) -> None:
+        self.dynamics, self.points, self.thermal = dynamics, points, dynamics.thermal_scale()
+        still = points.new_zeros(len(points), dynamics.state - dynamics.latent)
+        density = dynamics.stationary_log_density(torch.cat([points, still], -1))
+        self.log_weight = density - proposal.log_prob(points)
+        momentum = (self.thermal.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
+        self.log_norm = self.log_weight.logsumexp(-1) - math.log(len(points)) + momentum
+        super().__init__(self.log_norm.shape, torch.Size([dynamics.state]), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """−U/T − p²/(2 M T) − log Z."""
+        return self.dynamics.stationary_log_density(value.unsqueeze(-2)).squeeze(-1) - self.log_norm
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> StationaryDistribution:
+        """The same law for a larger batch."""
+        wider = copy.copy(self)
+        wider._batch_shape = torch.Size(batch_shape)
+        return wider
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size = NO_SHAPE) -> Tensor:
+        """Points by weight, and fresh momenta."""
+        law = Categorical(logits=self.log_weight).expand(self.batch_shape)
+        position = self.points[law.sample(sample_shape)]
+        momentum = self.thermal * torch.randn(*position.shape[:-1], self.thermal.shape[-1]).to(position)
+        return torch.cat([position, momentum], -1)
