@@ -21,12 +21,13 @@ from tqdm.auto import tqdm
 from ._modules import holding
 from .guide import AmortizedGuide
 from .model import LatentLangevin
-from .particles import particle_posterior
+from .particles import Steps, particle_steps
 from .paths import LangevinPath
 from .potentials import Potential
 
 CHUNK = 50  # sequences at a time: bounds the memory of their particles
 ROWS = 200_000  # points of paths at a time
+PICKS = 4  # steps that one run of the particles gives for every one of the grid
 PRIOR = 1.0  # precision of the coefficients around what they were: keeps those that no path asks about
 
 
@@ -48,7 +49,7 @@ def solve_coefficients(
     model, guide: fitted; the model's potential is changed in place, if it has `coefficients`.
     times, x: checked data.
     particles: of the filter that draws posterior paths; more are less biased towards the guide.
-    draws: posterior paths per sequence; more are less noisy.
+    draws: runs of the filter, each good for four draws of every step; more are less noisy.
     progress: show a bar.
 
     Returns
@@ -64,10 +65,10 @@ def solve_coefficients(
     moment = torch.zeros(count, dtype=torch.float64, device=x.device)
     chunks = list(torch.arange(len(x)).split(CHUNK)) * draws
     for chosen in tqdm(chunks, desc="last layer", disable=not progress, mininterval=1.0):
-        found = particle_posterior(model, guide, times[chosen], x[chosen], particles)
-        for row in _rows(model, potential, times[chosen], found.latents):
-            normal += row.response.T @ row.response / draws
-            moment += row.response.T @ row.missing / draws
+        steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS)
+        for row in _rows(model, potential, times[chosen], steps):
+            normal += row.response.T @ row.response / (PICKS * draws)
+            moment += row.response.T @ row.missing / (PICKS * draws)
     change = torch.linalg.solve(normal, moment)
     coefficients.add_(change.to(coefficients).view_as(coefficients))
     return float(0.5 * change @ moment) / len(x)
@@ -80,17 +81,16 @@ class _Row(NamedTuple):
     missing: Tensor  # (step · axis,): how far it is from where the path went
 
 
-def _rows(model: LatentLangevin, potential: Potential, times: Tensor, latents: dict[str, Tensor]) -> Iterator[_Row]:
-    z0, z, latent = latents["z0"], latents["z"], model.dynamics.latent
-    grid = model.batch(times).grid
-    path = LangevinPath(model.dynamics, model.integrator, z0, grid, latents)
-    origins = torch.cat([z0.unsqueeze(-2), z[..., :-1, :]], -2)
-    with holding(model.dynamics, latents):
+def _rows(model: LatentLangevin, potential: Potential, times: Tensor, steps: Steps) -> Iterator[_Row]:
+    grid, origins, latent = model.batch(times).grid, steps.origins, model.dynamics.latent
+    path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
+    with holding(model.dynamics, steps.latents):
         force = path.force(origins)
         step, pushed = path.transitions(origins, force), path.transitions(origins, force + 1)
-    lever = ((pushed.loc - step.loc) / step.scale)[grid.valid]
-    missing = ((model.integrator.noisy(z) - step.loc) / step.scale)[grid.valid]
-    points = model.dynamics.position(origins)[grid.valid]
+    seen = grid.valid.expand(origins.shape[:-1])
+    lever = ((pushed.loc - step.loc) / step.scale)[seen]
+    missing = ((model.integrator.noisy(steps.ends) - step.loc) / step.scale)[seen]
+    points = model.dynamics.position(origins)[seen]
     for q, arm, gap in zip(points.split(ROWS), lever.split(ROWS), missing.split(ROWS), strict=True):
         slopes = [feature_slope(potential, q, axis) for axis in range(latent)]
         response = torch.cat([-slope * arm[:, [axis]] for axis, slope in enumerate(slopes)])

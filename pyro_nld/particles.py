@@ -62,6 +62,34 @@ def particle_posterior(
     return Particles(swarm.log_evidence, drawn | {"z0": z0, "z": z}, swarm.effective)
 
 
+class Steps(NamedTuple):
+    """Steps of posterior paths, each with where it came from; paths of neighbouring intervals need not fit together."""
+
+    latents: dict[str, Tensor]  # globals drawn from the guide, values by site
+    origins: Float[Tensor, "pick sequence time state"]
+    ends: Float[Tensor, "pick sequence time state"]
+
+
+@torch.no_grad()
+def particle_steps(
+    model: LatentLangevin, guide: Callable, times: Tensor, x: Tensor, particles: int = 16, picks: int = 4, lag: int = 10
+) -> Steps:
+    """Steps by fixed-lag smoothing: those of each interval by the weights that particles have `lag` observations later.
+
+    Whole paths share their ancestors long before the end; picked interval by interval, steps are nearly as many
+    independent draws as there are picks.
+
+    Parameters
+    ----------
+    model, guide, times, x, particles: as for `particle_posterior`.
+    picks: steps drawn for every one of the grid. lag: observations after which the data say no more of a step.
+    """
+    model_trace, guide_trace = paired_traces(model, guide, times, x)
+    drawn = {name: site["value"] for name, site in guide_trace.nodes.items() if site["type"] == "sample"}
+    swarm = _Swarm(model, model_trace, guide_trace, x, particles)
+    return Steps(drawn, *swarm.pick(picks, lag))
+
+
 def complete_log_prob(
     model: LatentLangevin, times: Tensor, x: Tensor, latents: dict[str, Tensor], stride: int = 1
 ) -> Tensor:
@@ -79,6 +107,15 @@ def complete_log_prob(
     return start.sum() + data.sum() + sites["z"]["fn"].log_prob_along(sites["z"]["value"], stride).sum()
 
 
+class _Piece(NamedTuple):
+    """One interval of all particles `(particle, sequence, …)`."""
+
+    path: Tensor
+    parent: Tensor  # the particle each one goes on from
+    origin: Tensor  # and where that one stood
+    log_weight: Tensor  # at the end, since the last resampling
+
+
 class _Swarm:
     """Particles `(particle, sequence, state)` on their way through the observations."""
 
@@ -93,7 +130,7 @@ class _Swarm:
         self.start = self.state
         self.log_weight = start.log_prob(self.state) - first.log_prob(self.state) + self._told(0)
         self.log_evidence = torch.zeros_like(self.log_weight[0])
-        self.pieces: list[tuple[Tensor, Tensor]] = []
+        self.pieces: list[_Piece] = []
         counts = [self._effective()]
         for step in range(1, x.shape[1]):
             self._advance(step)
@@ -105,21 +142,38 @@ class _Swarm:
         """The initial state and the path of one particle per sequence, drawn by weight."""
         chosen = torch.distributions.Categorical(logits=self.log_weight.mT).sample()
         parts = []
-        for path, parent in reversed(self.pieces):
-            parts.append(_chosen(path, chosen))
-            chosen = _chosen(parent, chosen)
+        for piece in reversed(self.pieces):
+            parts.append(_chosen(piece.path, chosen))
+            chosen = _chosen(piece.parent, chosen)
         return _chosen(self.start, chosen), torch.cat(parts[::-1], -2)
+
+    def pick(self, picks: int, lag: int) -> tuple[Tensor, Tensor]:
+        """Origins and ends of steps `(pick, sequence, time, state)`, see `particle_steps`."""
+        origins, ends = [], []
+        for place, piece in enumerate(self.pieces):
+            later = self.pieces[place + 1 : place + 1 + lag]
+            weight = (later or [piece])[-1].log_weight
+            chosen = torch.distributions.Categorical(logits=weight.mT).sample((picks,))
+            for descendant in reversed(later):
+                chosen = descendant.parent.gather(0, chosen)
+            here = chosen[..., None, None].expand(-1, -1, *piece.path.shape[2:])
+            path = piece.path.gather(0, here)
+            first = piece.origin.gather(0, here[:, :, 0])
+            origins.append(torch.cat([first.unsqueeze(-2), path[..., :-1, :]], -2))
+            ends.append(path)
+        return torch.cat(origins, -2), torch.cat(ends, -2)
 
     def _advance(self, step: int) -> None:
         parent = self._resample()
         substeps = self.model.substeps
         index = torch.arange((step - 1) * substeps, step * substeps, device=self.x.device)
+        origin = self.state
         proposal: PathDistribution = self.posterior.piece(index, self.state)
         path = proposal.sample()
         ratio = self.prior.piece(index, self.state).log_prob(path) - proposal.log_prob(path)
         self.state = path[..., -1, :]
         self.log_weight = self.log_weight + ratio + self._told(step)
-        self.pieces.append((path, parent))
+        self.pieces.append(_Piece(path, parent, origin, self.log_weight))
 
     def _told(self, step: int) -> Tensor:
         """log p(x_i | z_i), `(particle, sequence)`."""

@@ -32,7 +32,7 @@ from .schedules import Schedule
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
     "default": Schedule(steps=800),
-    "full": Schedule(steps=3000, batch_size=64, polish=8),
+    "full": Schedule(steps=3000, batch_size=64, polish=2),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
 

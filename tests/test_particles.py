@@ -12,7 +12,7 @@ import pyro_nld as nld
 from pyro_nld._checks import check_rows
 from pyro_nld.objective import evaluate
 from pyro_nld.oracles import LinearGaussian, kalman
-from pyro_nld.particles import complete_log_prob, particle_posterior
+from pyro_nld.particles import complete_log_prob, particle_posterior, particle_steps
 
 STIFFNESS, TEMPERATURE, NOISE, SUBSTEPS, TIMES = 1.3, 0.8, 0.4, 2, 6
 REPEATS = 3000
@@ -169,3 +169,19 @@ def test_globals_are_drawn_once_and_kept():
     assert found.latents["z"].shape == (2, SUBSTEPS * (TIMES - 1), 1)
     assert found.effective.shape == (2, TIMES)
     assert bool((found.effective <= 8 + 1e-6).all())
+
+
+def test_picked_steps_are_those_of_the_exact_posterior():
+    """Picked by fixed-lag smoothing, they have the smoother's moments; inside an interval they hang together."""
+    model, guide = pair()
+    times, x = check_rows(*observations())
+    torch.manual_seed(3)
+    repeats = REPEATS // 4
+    steps = particle_steps(model, guide, times.repeat(repeats, 1), x.repeat(repeats, 1, 1), 256, picks=4)
+    truth = exact(times, x)
+    paths = model.observed_positions(steps.origins[..., 0, :], steps.ends)[..., 0].flatten(0, 1)
+    shift, spread = worst(paths, truth)
+    assert shift < 0.12 + 5 / math.sqrt(REPEATS)
+    assert spread < 0.12 + 5 * math.sqrt(2 / REPEATS)
+    inside = torch.arange(steps.ends.shape[-2] - 1) % SUBSTEPS != SUBSTEPS - 1
+    assert torch.equal(steps.origins[..., 1:, :][..., inside, :], steps.ends[..., :-1, :][..., inside, :])

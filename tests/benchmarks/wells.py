@@ -35,7 +35,7 @@ from pyro_nld.model_files import load_model_file
 WELLS = load_model_file(Path(__file__).parents[2] / "models" / "three_wells.py")
 MASS, FRICTION = 0.2, 2.0  # momenta are forgotten within an observation interval, a well is crossed in less
 INTERVAL, FINE = 0.1, 40
-SCHEDULE = nld.Schedule(steps=1200, batch_size=32, polish=4)
+SCHEDULE = nld.Schedule(steps=1200, batch_size=32, polish=2)
 
 ABLATIONS = {
     "as it is": {},
