@@ -38,8 +38,8 @@ def solve_coefficients(
     times: Float[Tensor, "sequence time"],
     x: Float[Tensor, "sequence time channel"],
     *,
-    particles: int = 16,
-    draws: int = 4,
+    particles: int = 8,
+    draws: int = 1,
     progress: bool = False,
 ) -> float:
     """Set w in U = w · φ(z) + … to argmax Σ log N(z_{k+1}; step(z_k, −∇U), scale) − ½ ‖w − w_before‖², over all data.

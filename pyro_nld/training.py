@@ -31,7 +31,7 @@ from .schedules import Schedule
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
-PARTICLES = 16  # of the polish, unless the schedule asks for more
+PARTICLES = 8  # of the polish, unless the schedule asks for more
 MEDIAN_OF = 50  # last steps that say how large a gradient usually is
 ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 REMEMBER = 50  # steps between good states kept in memory

@@ -1,7 +1,7 @@
 """The paper's benchmark over seeds: wells found, occupancy error, accuracy beside the best possible. One row per seed.
 
-    python tests/benchmarks/switching.py --seeds 5 --batch 128 --steps 900
-    python tests/benchmarks/switching.py --seeds 5 --batch 128 --steps 900 --asymmetric
+    python tests/benchmarks/switching.py --seeds 5 --steps 1000 --polish 1
+    python tests/benchmarks/switching.py --seeds 5 --steps 1000 --polish 1 --asymmetric
 
 Every seed draws its own data and its own fit of models/three_state_switching.py; accuracy is that of causal
 segmentation on 500 new sequences of length 500, as in the paper's Table 1. No seed is left out.
@@ -47,6 +47,8 @@ def row(seed: int, asymmetric: bool, stationary: bool, schedule: nld.Schedule) -
         "not finite": int((~np.isfinite(fit.history["loss"])).sum()),
         "ℓ1 harmonic": f"{float(harmonic):.4f}",
         "ℓ1 energy": f"{float(energy):.4f}",
+        "harmonic": " ".join(f"{share:.3f}" for share in story["occupancy_harmonic"].values),
+        "true": " ".join(f"{share:.3f}" for share in truth["occupancy"].values),
         "accuracy %": f"{100 * float(truth['accuracy']):.2f} ± {100 * float(truth['spread']):.2f}",
         "HMM filter %": f"{100 * float(truth['best']):.2f}",
         "curvature × step": f"{story.attrs['max_curvature_step']:.2f}",
@@ -63,10 +65,12 @@ def main() -> None:
     parser.add_argument("--budget", default="default", choices=sorted(BUDGETS))
     parser.add_argument("--batch", type=int, help="sequences per step, if not the budget's")
     parser.add_argument("--steps", type=int, help="gradient steps, if not the budget's")
+    parser.add_argument("--polish", type=int, default=0, help="runs of particles that end a fit, see Schedule")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one thread each")
     args = parser.parse_args()
     schedule = BUDGETS[args.budget]
     schedule = replace(schedule, batch_size=args.batch or schedule.batch_size, steps=args.steps or schedule.steps)
+    schedule = replace(schedule, polish=args.polish)
     chosen = partial(row, asymmetric=args.asymmetric, stationary=args.stationary, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
         rows = pool.map(chosen, range(args.seeds))
