@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
+from ._checks import DoubtfulFitWarning
 from ._modules import holding
 from .guide import AmortizedGuide
 from .model import LatentLangevin
@@ -55,6 +56,10 @@ def solve_coefficients(
     Returns
     -------
     Gain of the maximised sum per sequence, nats; 0.0 where U has no coefficients.
+
+    Warns
+    -----
+    DoubtfulFitWarning: paths are not finite; nothing is changed.
     """
     potential = getattr(model.dynamics, "potential", None)
     coefficients = potential.coefficients if isinstance(potential, Potential) else None
@@ -70,6 +75,13 @@ def solve_coefficients(
             normal += row.response.T @ row.response / (PICKS * draws)
             moment += row.response.T @ row.missing / (PICKS * draws)
     change = torch.linalg.solve(normal, moment)
+    if not bool(change.isfinite().all()):
+        warnings.warn(
+            "the last layer was not solved for: paths of the posterior are not finite. Use more substeps.",
+            DoubtfulFitWarning,
+            stacklevel=2,
+        )
+        return 0.0
     coefficients.add_(change.to(coefficients).view_as(coefficients))
     return float(0.5 * change @ moment) / len(x)
 

@@ -54,7 +54,7 @@ class LatentLangevin(PyroModule):
         likelihood: Likelihood,
         substeps: int | Literal["auto"] = 5,
         time_unit: float | None = None,
-        start: Literal["normal", "equilibrium"] = "normal",
+        start: str = "normal",
         integrator: Integrator | None = None,
     ) -> None:
         super().__init__()
@@ -65,6 +65,8 @@ class LatentLangevin(PyroModule):
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
+        if start not in ("normal", "equilibrium"):
+            raise PriorError(f'start must be "normal" or "equilibrium": got {start!r}.')
         integrator = integrator or default_integrator(dynamics)
         if not integrator.steerable:
             raise PriorError(

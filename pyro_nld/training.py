@@ -97,13 +97,6 @@ class Trainer:
         norms = norms[norms.isfinite()]
         return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
 
-    def polish(self, progress: bool = False) -> None:
-        """Solve for the potential's last layer."""
-        draws, particles = self.schedule.polish, max(self.schedule.particles, PARTICLES)
-        solve_coefficients(
-            self.model, self.guide, self.times, self.x, particles=particles, draws=draws, progress=progress
-        )
-
     def _optimise(self) -> None:
         # Steps are skipped only where enough of them are left: what one step says of many is noisy.
         steps = min(len(self.x), self.schedule.batch_size) * (self.x.shape[1] - 1) * self.model.substeps
@@ -232,8 +225,7 @@ def fit(
                 trainer = _next_run(model, guide, (times, x), schedule, state, seed)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
                 finished = _train(trainer, state, path, every, progress, name)
-                if finished and schedule.polish:
-                    trainer.polish(progress)
+                finished = finished and _polish(trainer, path, progress)
                 state["runs"].append(_finish(trainer))
                 state["current"] = None
                 _keep(state, path)
@@ -295,6 +287,21 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 raise
             warnings.warn(f"stopped by hand after {trainer.step} of {total} steps", stacklevel=3)
             return False
+    return True
+
+
+def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
+    """Solve for the potential's last layer, if the schedule says so; False when stopped by hand, as for `_train`."""
+    runs, particles = trainer.schedule.polish, max(trainer.schedule.particles, PARTICLES)
+    data = (trainer.times, trainer.x)
+    try:
+        if runs:
+            solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, draws=runs, progress=progress)
+    except KeyboardInterrupt:
+        if path is not None:
+            raise
+        warnings.warn("stopped by hand before the last layer was solved for", stacklevel=3)
+        return False
     return True
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld import em, training
 from pyro_nld.em import feature_slope, solve_coefficients
 from pyro_nld.potentials import Potential
 
@@ -109,14 +110,37 @@ def test_u_is_linear_in_its_coefficients(potential):
         torch.testing.assert_close((potential.gradient(z) - before)[:, axis], moved, rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_not_learned_is_left_alone(scene):
+def test_what_is_not_learned_is_left_alone(scene, monkeypatch):
     model, guide, times, x = scene
     assert nld.DoubleWell().coefficients is None
     held = nld.NeuralPotential(1)
     held.output.weight.requires_grad_(False)
     assert held.coefficients is None
-    model.dynamics.potential.weight.requires_grad_(False)
-    kept = Quartic.coefficients
-    Quartic.coefficients = property(lambda self: None)
+    monkeypatch.setattr(Quartic, "coefficients", property(lambda self: None))
     assert solve_coefficients(model, guide, times, x) == 0.0
-    Quartic.coefficients = kept
+
+
+def test_paths_that_are_not_finite_change_nothing(scene, monkeypatch):
+    model, guide, times, x = scene
+    broken = em.Steps({}, *torch.full((2, 1, 50, 299, 1), torch.nan))
+    monkeypatch.setattr(em, "particle_steps", lambda *given: broken)
+    monkeypatch.setattr(Quartic, "coefficients", property(lambda self: self.weight))
+    before = model.dynamics.potential.weight.clone()
+    with pytest.warns(nld.DoubtfulFitWarning, match="the last layer was not solved for"):
+        solve_coefficients(model, guide, times[:50], x[:50])
+    assert torch.equal(model.dynamics.potential.weight, before)
+
+
+def test_ctrl_c_during_it_ends_a_fit_without_it(scene, monkeypatch):
+    _, _, times, x = scene
+
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "solve_coefficients", interrupted)
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(4,)))
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 1, time_unit=1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
+    with pytest.warns(UserWarning, match="before the last layer was solved for"):
+        fitted = nld.fit(model, guide, (times[:4], x[:4]), nld.Schedule(steps=3, polish=1), progress=False)
+    assert len(fitted.history["step"]) == 3

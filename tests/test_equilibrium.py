@@ -100,3 +100,10 @@ def test_prior_draws_start_where_they_stay():
     drawn = Predictive(model, num_samples=600)(0.3 * torch.arange(8.0), None)["x"].squeeze()
     spread = drawn.std(0).numpy()
     np.testing.assert_allclose(spread, spread.mean(), rtol=0.12)
+
+
+def test_another_start_is_refused():
+    with pytest.raises(nld.PriorError, match='start must be "normal" or "equilibrium": got \'stationary\''):
+        nld.LatentLangevin(
+            nld.OverdampedLangevin(nld.Quadratic([1.0])), nld.Gaussian(nld.IdentityDecoder(1)), start="stationary"
+        )

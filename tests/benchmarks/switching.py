@@ -1,6 +1,6 @@
 """The paper's benchmark over seeds: wells found, occupancy error, accuracy beside the best possible. One row per seed.
 
-    python tests/benchmarks/switching.py --seeds 5 --steps 1000 --polish 1
+    python tests/benchmarks/switching.py --seeds 5 --steps 1000
     python tests/benchmarks/switching.py --seeds 5 --steps 1000 --polish 1 --asymmetric
 
 Every seed draws its own data and its own fit of models/three_state_switching.py; accuracy is that of causal
@@ -59,7 +59,8 @@ def row(seed: int, asymmetric: bool, stationary: bool, schedule: nld.Schedule) -
 def main() -> None:
     """Print one Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--asymmetric", action="store_true", help="occupancies .5, .3, .2 instead of ⅓ each")
     parser.add_argument("--stationary", action="store_true", help="start in the stationary law, not always in state 0")
     parser.add_argument("--budget", default="default", choices=sorted(BUDGETS))
@@ -73,7 +74,7 @@ def main() -> None:
     schedule = replace(schedule, polish=args.polish)
     chosen = partial(row, asymmetric=args.asymmetric, stationary=args.stationary, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
-        rows = pool.map(chosen, range(args.seeds))
+        rows = pool.map(chosen, range(args.first, args.first + args.seeds))
         for place, found in enumerate(rows):
             if place == 0:
                 print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
