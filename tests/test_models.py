@@ -90,7 +90,7 @@ def test_a_model_file_run_directly_finds_its_answer(path):
 def test_an_answer_that_is_wrong_fails(tmp_path):
     """The double well, asked for another temperature than its data have."""
     text = (ROOT / "models" / "double_well.py").read_text()
-    wrong = text.replace("steps=500, batch_size=32", "steps=5, batch_size=32")
+    wrong = text.replace("steps=500", "steps=5")
     assert wrong != text
     path = tmp_path / "double_well.py"
     path.write_text(wrong)
