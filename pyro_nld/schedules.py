@@ -23,8 +23,8 @@ class Schedule:
         prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
         weighted and resampled paths do not. The guide goes on learning from the bound.
     refine: share of the steps, the last ones, in which the model learns from particles.
-    polish: runs of the particles on all data for which the potential's last layer is solved for exactly in the end, see
-        `em.solve_coefficients`; 0 for none. One costs about a third of a fit, and is worth it for numbers.
+    polish: M-steps in the end, each of which solves for the potential's last layer on particles of all data, see
+        `em.solve_coefficients`; 0 for none. One costs up to a whole fit, and is worth it for numbers.
     """
 
     steps: int = 1000

@@ -291,12 +291,11 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Solve for the potential's last layer, if the schedule says so; False when stopped by hand, as for `_train`."""
-    runs, particles = trainer.schedule.polish, max(trainer.schedule.particles, PARTICLES)
-    data = (trainer.times, trainer.x)
+    """Solve for the potential's last layer, as often as the schedule says; False when stopped by hand, as `_train`."""
+    particles, data = max(trainer.schedule.particles, PARTICLES), (trainer.times, trainer.x)
     try:
-        if runs:
-            solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, draws=runs, progress=progress)
+        for _ in range(trainer.schedule.polish):
+            solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, progress=progress)
     except KeyboardInterrupt:
         if path is not None:
             raise
