@@ -26,6 +26,7 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
             "passes": plots.passes(story),
             "dwell": plots.dwell(story),
             "rates": plots.rates(story),
+            "timescales": plots.timescales(story),
         }
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")

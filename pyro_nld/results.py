@@ -124,8 +124,10 @@ class Fit:
         Returns
         -------
         The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin, with
-        `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`; rates, dwell
-        times and relaxation times by `route`, see `kinetics`, in the user's unit of time, with the visits counted;
+        `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`, and
+        `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
+        bottleneck; rates, dwell, passage and relaxation times by `route`, see `kinetics`, in the user's unit of time,
+        with the visits counted, and timescales `implied (route, lag, mode)`, lags in observations;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Warns
@@ -135,8 +137,9 @@ class Fit:
         dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
         counts, routes = self._routes(dynamics, wells, passes, seed)
-        story = xr.merge([wells, passes, routes, counts.drop_vars("exits")], combine_attrs="drop")
-        story = story.assign(self._sampled(dynamics, wells, seed)).assign_attrs(wells.attrs)
+        story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
+        found = self._sampled(dynamics, wells, seed) | self._committed(dynamics, wells, passes, seed)
+        story = story.assign(found).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(story, counts, routes)
         said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
@@ -187,6 +190,18 @@ class Fit:
             "occupancy_rhat": ("state", mixing["rhat"].values),
             "occupancy_ess": ("state", mixing["ess"].values),
         }
+
+    def _committed(
+        self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
+    ) -> dict[str, tuple[str, np.ndarray]]:
+        """The committor of every saddle, by shooting."""
+        shares = np.full(passes.sizes["saddle"], np.nan)
+        for place, (source, target) in enumerate(passes["saddle_states"].values):
+            start = torch.as_tensor(passes["saddle_position"].values[[place]]).to(self.x.dtype)
+            shares[place] = kinetics.committor(
+                dynamics, self.model.integrator, wells, start, source, target, step=self.step, seed=seed
+            )
+        return {"saddle_committor": ("saddle", shares)}
 
     def _routes(
         self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
