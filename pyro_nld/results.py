@@ -196,7 +196,7 @@ class Fit:
     ) -> dict[str, tuple[str, np.ndarray]]:
         """The committor of every saddle, by shooting."""
         shares = np.full(passes.sizes["saddle"], np.nan)
-        for place, (source, target) in enumerate(passes["saddle_states"].values):
+        for place, (source, target) in enumerate(passes["saddle_states"].values.tolist()):
             start = torch.as_tensor(passes["saddle_position"].values[[place]]).to(self.x.dtype)
             shares[place] = kinetics.committor(
                 dynamics, self.model.integrator, wells, start, source, target, step=self.step, seed=seed
