@@ -23,7 +23,7 @@ from ._modules import holding
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .particles import Steps, particle_steps
-from .paths import LangevinPath
+from .paths import LangevinPath, stratify
 from .potentials import Potential
 
 CHUNK = 50  # sequences at a time: bounds the memory of their particles
@@ -71,9 +71,9 @@ def solve_coefficients(
     chunks = list(torch.arange(len(x)).split(CHUNK)) * draws
     for chosen in tqdm(chunks, desc="last layer", disable=not progress, mininterval=1.0):
         steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS)
-        for row in _rows(model, potential, times[chosen], steps):
-            normal += row.response.T @ row.response / (PICKS * draws)
-            moment += row.response.T @ row.missing / (PICKS * draws)
+        for part in _parts(model, coefficients, times[chosen], steps):
+            normal += part.normal / (PICKS * draws)
+            moment += part.moment / (PICKS * draws)
     change = torch.linalg.solve(normal, moment)
     if not bool(change.isfinite().all()):
         warnings.warn(
@@ -86,33 +86,45 @@ def solve_coefficients(
     return float(0.5 * change @ moment) / len(x)
 
 
-class _Row(NamedTuple):
-    """What steps of paths ask of the coefficients, in standard deviations of their noise."""
+class _Part(NamedTuple):
+    """What steps of paths ask of the coefficients: `normal` · change = `moment`, in the unit of their noise."""
 
-    response: Tensor  # (step · axis, coefficient): how far the mean moves
-    missing: Tensor  # (step · axis,): how far it is from where the path went
+    normal: Tensor  # (coefficient, coefficient), Rᵀ R with R how far the means of steps move
+    moment: Tensor  # (coefficient,), Rᵀ r with r how far they are from where the paths went
 
 
-def _rows(model: LatentLangevin, potential: Potential, times: Tensor, steps: Steps) -> Iterator[_Row]:
+def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> Iterator[_Part]:
     picks, sequences, length, _ = steps.origins.shape
     for chosen in torch.arange(sequences).split(max(ROWS // (picks * length), 1)):
         few = Steps(steps.latents, steps.origins[:, chosen], steps.ends[:, chosen])
-        yield _row(model, potential, times[chosen], few)
+        yield _part(model, coefficients, times[chosen], few)
 
 
-def _row(model: LatentLangevin, potential: Potential, times: Tensor, steps: Steps) -> _Row:
+def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> _Part:
+    """Rᵀ r is the gradient of Σ r² / 2, one pass backwards; Rᵀ R comes from one step of every interval for all of it.
+
+    It may: the noise of the paths is in r, while R varies as little within an interval as the paths do.
+    """
     grid, origins = model.batch(times).grid, steps.origins
     path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
-    with holding(model.dynamics, steps.latents):
+    seen = grid.valid.unsqueeze(-1)
+    with holding(model.dynamics, steps.latents), torch.enable_grad():
         force = path.force(origins)
         step, pushed = path.transitions(origins, force), path.transitions(origins, force + 1)
-    seen = grid.valid.expand(origins.shape[:-1])
-    lever = ((pushed.loc - step.loc) / step.scale)[seen]
-    missing = ((model.integrator.noisy(steps.ends) - step.loc) / step.scale)[seen]
-    points = model.dynamics.position(origins)[seen]
-    slopes = (feature_slope(potential, points, axis) for axis in range(model.dynamics.latent))
-    response = torch.cat([-slope * lever[:, [axis]] for axis, slope in enumerate(slopes)])
-    return _Row(response.double(), missing.T.flatten().double())
+        lever = (pushed.loc - step.loc) / step.scale
+        missing = (model.integrator.noisy(steps.ends) - step.loc) / step.scale
+        (slope,) = torch.autograd.grad(torch.where(seen, missing, 0.0).square().sum() / 2, coefficients)
+    strata = stratify(origins.shape[-2], model.substeps)
+    there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)
+    points = model.dynamics.position(origins[..., strata.chosen, :])
+    weight = (there * strata.weight.unsqueeze(-1)).sqrt() * lever.detach()[..., strata.chosen, :]
+    normal = torch.zeros(coefficients.numel(), coefficients.numel(), dtype=torch.float64, device=origins.device)
+    for axis in range(model.dynamics.latent):
+        response = weight[..., [axis]].flatten(0, -2) * feature_slope(
+            model.dynamics.potential, points.flatten(0, -2), axis
+        )
+        normal += (response.T @ response).double()
+    return _Part(normal, -slope.flatten().double())
 
 
 def feature_slope(potential: Potential, q: Tensor, axis: int) -> Float[Tensor, "point coefficient"]:

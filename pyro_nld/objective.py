@@ -17,6 +17,7 @@ from torch.distributions import kl_divergence, register_kl
 
 from .paths import ControlledPath, LangevinPath
 
+MANY_STEPS = 200_000  # of paths, at which the path KL of a data set is known to about a thousandth
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 
 
@@ -67,10 +68,22 @@ class PathELBO(Trace_ELBO):
         return torch_item(loss), loss
 
 
+def stride_for(x: Tensor, substeps: int, enough: int) -> int:
+    """The largest `path_stride`, up to one step per observation interval, that leaves `enough` steps of paths.
+
+    Parameters
+    ----------
+    x: `(sequence, time, channel)`. substeps: steps per observation interval.
+    """
+    return min(substeps, max(1, x.shape[0] * (x.shape[1] - 1) * substeps // enough))
+
+
 def evaluate(
     model: Callable, guide: Callable, times: Tensor, x: Tensor, draws: int = 3, chunk: int = 128
 ) -> dict[str, float]:
     """The bound of a whole data set and its terms, averaged over draws; a chunk of sequences at a time bounds memory.
+
+    Of very many steps the path KL is a sum over some of them, unbiased (`path_stride`).
 
     Parameters
     ----------
@@ -83,7 +96,8 @@ def evaluate(
     -------
     `total`, the terms of `TERMS`, and `per_observation`, the total per observed value.
     """
-    elbo, rows = PathELBO(), list(torch.arange(len(x)).split(chunk))
+    stride = stride_for(x, getattr(model, "substeps", 1), MANY_STEPS)
+    elbo, rows = PathELBO(path_stride=stride), list(torch.arange(len(x)).split(chunk))
     sums = dict.fromkeys(TERMS, 0.0)
     with torch.no_grad():
         for part in rows * draws:

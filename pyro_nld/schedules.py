@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+COARSEST = 5  # substeps that a coarse beginning takes at least
 
 @dataclass(frozen=True)
 class Schedule:
@@ -18,6 +19,8 @@ class Schedule:
     anneal_from: first weight of the path KL.
     clip: largest norm of a gradient, relative to the median of the last steps'. Near the median it would be hit all the
         time, and since it is the path KL that fluctuates, it would teach paths to do without the prior.
+    coarse: share of the steps, the first ones, taken with a quarter of the model's substeps, but no fewer than five:
+        where wells are is found as well there, for a fraction of the price; how deep they are is then learned finely.
     minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
     particles: paths per sequence of the particle posterior that the model learns from in the end; 0 for none. The bound
         prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
@@ -34,6 +37,7 @@ class Schedule:
     anneal: float = 0.2
     anneal_from: float = 0.1
     clip: float = 5.0
+    coarse: float = 0.5
     minutes: float | None = None
     particles: int = 0
     refine: float = 0.4
@@ -49,6 +53,10 @@ class Schedule:
         span = self.anneal * self.steps
         risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
+
+    def substeps(self, step: int, final: int) -> int:
+        """Substeps at `step` of a model that ends with `final`."""
+        return min(final, max(COARSEST, final // 4)) if step < self.coarse * self.steps else final
 
     def refining(self, step: int) -> bool:
         """Whether the model learns from particles at `step`."""

@@ -24,7 +24,7 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .em import solve_coefficients
 from .guide import AmortizedGuide
 from .model import LatentLangevin
-from .objective import TERMS, PathELBO, evaluate
+from .objective import TERMS, PathELBO, evaluate, stride_for
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit
 from .schedules import Schedule
@@ -50,10 +50,10 @@ class Trainer:
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO()
-        self._optimise()
+        self.substeps = model.substeps  # in the end, unless the model refines itself
+        self._take(schedule.substeps(0, self.substeps))
         self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
         self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
-        self._remember()
 
     @property
     def step(self) -> int:
@@ -71,6 +71,8 @@ class Trainer:
         started = time.perf_counter()
         if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
             self._refine()
+        elif not self.model.refines and self.schedule.substeps(self.step, self.substeps) > self.model.substeps:
+            self._take(self.substeps)
         self.elbo.path_weight = self.schedule.path_weight(self.step)
         rate = self.schedule.rate(self.step) * self.slowdown
         for group in self.optimizer.param_groups:
@@ -99,8 +101,8 @@ class Trainer:
 
     def _optimise(self) -> None:
         # Steps are skipped only where enough of them are left: what one step says of many is noisy.
-        steps = min(len(self.x), self.schedule.batch_size) * (self.x.shape[1] - 1) * self.model.substeps
-        self.elbo.path_stride = min(self.model.substeps, max(1, steps // ENOUGH_STEPS))
+        batch = self.x[: self.schedule.batch_size]
+        self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
 
@@ -110,9 +112,18 @@ class Trainer:
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Fit(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
             if needed > self.model.substeps:
-                self.guide.refine(min(needed, max(MOST_SUBSTEPS, self.model.substeps)))
-                self._optimise()
-                self._remember()
+                self._take(min(needed, max(MOST_SUBSTEPS, self.model.substeps)))
+
+    def _take(self, substeps: int) -> None:
+        """Go on with so many substeps; the optimiser starts anew, since the guide has other parameters then."""
+        self.guide.refine(substeps)
+        self._optimise()
+        self._remember()
+
+    def settle(self) -> None:
+        """Leave the model with the substeps it was made with, also when stopped before its time."""
+        if not self.model.refines:
+            self.guide.refine(self.substeps)
 
     def _learn_from_particles(self) -> None:
         """Replace the model's gradient by that of E[log p(x, z)] over the particle posterior."""
@@ -225,6 +236,7 @@ def fit(
                 trainer = _next_run(model, guide, (times, x), schedule, state, seed)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
                 finished = _train(trainer, state, path, every, progress, name)
+                trainer.settle()
                 finished = finished and _polish(trainer, path, progress)
                 state["runs"].append(_finish(trainer))
                 state["current"] = None
