@@ -57,11 +57,12 @@ def test_there_is_a_limit_beyond_which_the_warning_stands(data):
     assert fitted.model.substeps == MOST_SUBSTEPS
 
 
+@pytest.mark.parametrize("substeps", ["auto", NEEDED])
 @pytest.mark.parametrize("stop", [2, 6, 14])
-def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop):
+def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop, substeps):
     """Stopped before refining, after it, and in the second run, which begins coarse again."""
     options = {"restarts": 2, "every": 1}
-    whole = fit(build(), data, checkpoint=tmp_path / "whole.pt", **options)
+    whole = fit(build(substeps), data, checkpoint=tmp_path / "whole.pt", **options)
     advance, done = Trainer.advance, []
 
     def interrupted(trainer):
@@ -73,8 +74,8 @@ def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop):
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(build(), data, checkpoint=tmp_path / "cut.pt", **options)
-    resumed = fit(build(), data, checkpoint=tmp_path / "cut.pt", resume=True, **options)
+            fit(build(substeps), data, checkpoint=tmp_path / "cut.pt", **options)
+    resumed = fit(build(substeps), data, checkpoint=tmp_path / "cut.pt", resume=True, **options)
     for one, other in ((whole.model, resumed.model), (whole.guide, resumed.guide)):
         for (name, tensor), again in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
             assert torch.equal(tensor, again), name
@@ -93,6 +94,37 @@ def test_the_bound_is_that_of_a_fit_that_was_fine_from_the_start(data):
     late, early = (fit(build(substeps), data, replace(SCHEDULE, steps=300)) for substeps in ("auto", NEEDED))
     assert late.model.substeps == NEEDED
     assert late.elbo(draws=10)["total"] == pytest.approx(early.elbo(draws=10)["total"], abs=2.5)
+
+
+@pytest.mark.parametrize(
+    ("substeps", "coarse", "first"), [(NEEDED, 0.5, 5), (NEEDED, 0.0, NEEDED), (32, 0.5, 8), (6, 0.5, 5), (2, 0.5, 2)]
+)
+def test_a_fit_begins_coarse_and_ends_as_its_model_was_made(data, monkeypatch, substeps, coarse, first):
+    advance, taken = Trainer.advance, []
+
+    def recorded(trainer):
+        advance(trainer)
+        taken.append(trainer.model.substeps)
+
+    monkeypatch.setattr(Trainer, "advance", recorded)
+    schedule = replace(SCHEDULE, steps=10, coarse=coarse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nld.DoubtfulFitWarning)
+        fitted = nld.fit(*build(substeps), data, schedule, progress=False)
+    assert taken == (5 * [first] if coarse else []) + (5 if coarse else 10) * [substeps]
+    assert fitted.model.substeps == fitted.guide.control.substeps == substeps
+
+
+def test_a_fit_stopped_while_it_is_coarse_is_not_left_so(data, monkeypatch):
+    def interrupted(trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "advance", interrupted)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fitted = nld.fit(*build(NEEDED), data, SCHEDULE, progress=False)
+    assert any("stopped by hand after 0" in str(warning.message) for warning in said)
+    assert fitted.model.substeps == NEEDED
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
