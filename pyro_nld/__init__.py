@@ -5,6 +5,7 @@ the fit.
 """
 
 from . import (
+    attractors,
     datasets,
     generators,
     inference_data,
@@ -34,8 +35,9 @@ from ._checks import (
 )
 from .controls import AffineControl, NeuralControl
 from .datasets import as_tensors, load, save
-from .dynamics import OverdampedLangevin, UnderdampedLangevin
+from .dynamics import OverdampedLangevin, OverdampedSDE, UnderdampedLangevin, UnderdampedSDE
 from .encoders import GRUEncoder
+from .forces import NeuralForce, SumOfForces
 from .guide import AmortizedGuide
 from .integrators import BAOA, EulerMaruyama, Leapfrog
 from .model import LatentLangevin
@@ -61,11 +63,12 @@ __version__ = "0.1.0"
 __all__ = [
     "datasets", "oracles", "as_tensors", "load", "save",
     "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
-    "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
+    "OverdampedLangevin", "UnderdampedLangevin", "NeuralForce", "SumOfForces", "OverdampedSDE", "UnderdampedSDE",
+    "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
-    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts", "segment",
-    "tables", "plots",
+    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
+    "attractors", "segment", "tables", "plots",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip
