@@ -14,6 +14,7 @@ from . import (
     oracles,
     particles,
     plots,
+    published,
     saddles,
     samplers,
     simulation,
@@ -68,7 +69,7 @@ __all__ = [
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
-    "attractors", "segment", "tables", "plots",
+    "attractors", "segment", "tables", "plots", "published",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

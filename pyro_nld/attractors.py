@@ -23,6 +23,7 @@ from .dynamics import Dynamics, jacobian
 
 STARTS = 2000  # points that flow in search of rest
 SLOW = 2e-3  # largest force at the end of a flow that has come to rest; flows stop at half of it
+LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 STILL = 1e-6  # a rest point's largest force, relative to its stiffness
 NEWTON = 50  # steps of the polish
 FAR = 1e3  # times the largest start: whoever gets there has escaped
@@ -63,7 +64,8 @@ def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
     with torch.no_grad():
         ends = ends[exact.rest_force(ends).norm(dim=-1) < SLOW]
-    found = _polish(exact, ends)
+    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
+    found = _polish(exact, ends, least)
     if not len(found):
         raise FitError("no attractor was found: no start comes to rest. Fit longer, or look at the lines of flow.")
     reached = _reached(found, ends)
@@ -100,11 +102,11 @@ def _metric(stiffness: Tensor) -> Tensor:
     return 0.5 * (found + found.mT)
 
 
-def _polish(exact: Dynamics, ends: Tensor) -> Tensor:
+def _polish(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
     """Newton's method from one representative of every cluster of ends; what is not stable in the end is dropped."""
     if not len(ends):
         return ends
-    spread = float(ends.std(0).norm()) if len(ends) > 1 else 1.0
+    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
     points = _distinct(ends, 1e-2 * spread + 1e-9)
     with torch.no_grad():
         for _ in range(NEWTON):

@@ -23,6 +23,7 @@ from .integrators import Integrator
 from .potentials import Energy, gradient, hessian, in_double
 
 STARTS = 2000  # points that flow in search of minima
+LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
 LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
@@ -60,7 +61,8 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
     ends = flows.follow(_downhill(exact), points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
-    found = _merge(exact, _polish(exact, ends) if len(ends) else ends)
+    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
+    found = _merge(exact, _polish(exact, ends, least) if len(ends) else ends)
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
@@ -208,9 +210,12 @@ def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
 # From ends of flows to states
 
 
-def _polish(potential: Energy, ends: Tensor, steps: int = 50) -> Tensor:
-    """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped."""
-    spread = float(ends.std(0).norm()) if len(ends) > 1 else 1.0
+def _polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Tensor:
+    """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped.
+
+    Its moves are short beside the spread of the ends, which in a single well may be nearly none: hence the `least`.
+    """
+    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
     points = _distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
     for _ in range(steps):
         slope, matrix = gradient(potential, points).detach(), hessian(potential, points)

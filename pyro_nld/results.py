@@ -58,6 +58,8 @@ class Fit:
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         with _reading(0):
+            if guide.others.prototype_trace is None:  # it has met no data yet
+                guide(self.times, self.x, 1)
             self.medians = {
                 name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()
             }

@@ -68,14 +68,23 @@ GRAPH = {
     "oracles": set(),
     "simulated_wells": {"potentials", "dynamics", "integrators", "paths", "landscape"},
     "datasets": {"simulation", "observations", "oracles", "simulated_wells"},
-    "published": {"model", "guide"},
+    "published": {
+        "checkpoints",
+        "potentials",
+        "dynamics",
+        "observations",
+        "encoders",
+        "controls",
+        "model",
+        "guide",
+    },
     "fields": {"landscape"},
     "plots": {"landscape", "fields"},
     "report": set(),
-    "tables": {"oracles"},
+    "tables": {"oracles", "attractors"},
     "command_line": set(),
     "model_files": {"model", "guide", "objective", "datasets"},
-    "summary": {"dynamics", "inference_data", "results"},
+    "summary": {"attractors", "dynamics", "inference_data", "results"},
 }
 for parts in GRAPH.values():
     parts.update(INTERNAL)
