@@ -45,6 +45,7 @@ def _of_landscape(fit: Fit, story: xr.Dataset) -> dict[str, Figure]:
         "passes": plots.passes(story),
         "dwell": plots.dwell(story),
         "rates": plots.rates(story),
+        "timescales": plots.timescales(story),
     }
 
 

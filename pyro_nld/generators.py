@@ -149,6 +149,21 @@ def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tu
     return 1 / np.nansum(rates, 1) if states > 1 else np.full(states, np.inf), rates
 
 
+def core_passage_times(grid: Generator, core: NDArray[np.integer], states: int) -> Array:
+    """Mean first passage times `(state, to)` from core to core, averaged over exp(−U/T) in the first.
+
+    Parameters
+    ----------
+    grid, core, states: as for `core_kinetics`.
+    """
+    passage = np.zeros((states, states))
+    for to in range(states):
+        time = passage_time(grid, core == to)
+        for state in range(states):
+            passage[state, to] = np.average(time[core == state], weights=grid.weight[core == state])
+    return passage
+
+
 def _energies(dynamics: OverdampedLangevin, points: Array) -> Array:
     with torch.no_grad():
         parts = torch.as_tensor(points, dtype=torch.get_default_dtype()).split(100_000)

@@ -13,16 +13,15 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from . import attractors, kinetics, landscape, saddles, samplers, verdicts
+from . import attractors, kinetics, landscape, occupancies, saddles, verdicts
 from ._checks import FitError, ShapeError, check_rows
 from ._modules import fixed
 from ._series import as_tensors
 from .dynamics import Dynamics, OverdampedLangevin
 from .guide import PATH_SITES, AmortizedGuide
-from .inference_data import Results, convergence, to_inference_data
+from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
 from .objective import TERMS, evaluate, paired_traces, terms_of
-from .potentials import hessian, in_double
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
 PATHS = 4  # posterior draws counted for kinetics
@@ -138,8 +137,10 @@ class Fit:
         Returns
         -------
         The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin, with
-        `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`; rates, dwell
-        times and relaxation times by `route`, see `kinetics`, in the user's unit of time, with the visits counted;
+        `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`, and
+        `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
+        bottleneck; rates, dwell, passage and relaxation times by `route`, see `kinetics`, in the user's unit of time,
+        with the visits counted, and timescales `implied (route, lag, mode)`, lags in observations;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Raises
@@ -153,8 +154,10 @@ class Fit:
         dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
         counts, routes = self._routes(dynamics, wells, passes, seed)
-        story = xr.merge([wells, passes, routes, counts.drop_vars("exits")], combine_attrs="drop")
-        story = story.assign(self._sampled(dynamics, wells, seed)).assign_attrs(wells.attrs)
+        story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
+        starts = self.encoded(limit=CHAINS, seed=seed)
+        sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
+        story = story.assign(dict(sampled) | self._committed(dynamics, wells, passes, seed)).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(story, counts, routes)
         said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
@@ -231,22 +234,17 @@ class Fit:
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
         return found.assign_attrs(units | self.discretisation(states))
 
-    def _sampled(self, dynamics: Dynamics, wells: xr.Dataset, seed: int) -> dict[str, object]:
-        """Occupancies by sampling, with jumps between the harmonic wells so that chains mix."""
-        minima = torch.as_tensor(wells["dent_position"].values)
-        wide = self.temperature * torch.linalg.inv(hessian(in_double(dynamics.potential), minima))
-        jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
-        starts = self.encoded(limit=CHAINS, seed=seed)
-        drawn = samplers.mala(dynamics.potential, starts, temperature=self.temperature, jumps=jumps, seed=seed)
-        labels = landscape.basins(dynamics.potential, wells, torch.as_tensor(drawn["position"].values).to(starts))
-        inside = (labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])).double().numpy()
-        mixing = convergence(xr.DataArray(inside, dims=("chain", "draw", "state")))
-        shares = inside.mean((0, 1))
-        return {
-            "occupancy_sampled": ("state", shares / shares.sum()),
-            "occupancy_rhat": ("state", mixing["rhat"].values),
-            "occupancy_ess": ("state", mixing["ess"].values),
-        }
+    def _committed(
+        self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
+    ) -> dict[str, tuple[str, np.ndarray]]:
+        """The committor of every saddle, by shooting."""
+        shares = np.full(passes.sizes["saddle"], np.nan)
+        for place, (source, target) in enumerate(passes["saddle_states"].values.tolist()):
+            start = torch.as_tensor(passes["saddle_position"].values[[place]]).to(self.x.dtype)
+            shares[place] = kinetics.committor(
+                dynamics, self.model.integrator, wells, start, source, target, step=self.step, seed=seed
+            )
+        return {"saddle_committor": ("saddle", shares)}
 
     def _routes(
         self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int

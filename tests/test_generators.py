@@ -104,6 +104,20 @@ def test_three_cores_share_their_exits():
     np.testing.assert_allclose(np.nansum(rates, 1), 1 / dwell)
 
 
+def test_passage_times_between_cores_are_those_of_the_rates():
+    """Deep wells forget how they were entered, so that passage times are those of a chain with the same rates."""
+    centres = [[-1.3, 0.0], [1.3, 0.0], [0.0, 1.8]]
+    dynamics = nld.OverdampedLangevin(nld.GaussianWells(centres, [0.5, 0.3, 0.2], 0.4))
+    wells = nld.landscape.minima(dynamics.potential, torch.tensor(centres))
+    grid = generators.generator(dynamics, [-3.5, -2.2], [3.5, 4.0])
+    core = nld.kinetics.cores(dynamics.potential, wells, torch.as_tensor(grid.centres)).numpy()
+    passage = generators.core_passage_times(grid, core, 3)
+    chain = nld.kinetics.passage_times(generators.core_kinetics(grid, core, 3)[1])
+    apart = ~np.eye(3, dtype=bool)
+    assert np.abs(passage[apart] / chain[apart] - 1).max() < 0.03
+    assert np.abs(passage.T[apart] / chain[apart] - 1).max() > 0.1  # the other way round it is another time
+
+
 def test_a_grid_of_three_axes_is_refused():
     dynamics = nld.OverdampedLangevin(nld.Quadratic([1.0, 1.0, 1.0]))
     with pytest.raises(nld.ShapeError, match="one or two axes and a lowest and highest corner: got 3 axes"):

@@ -32,94 +32,6 @@ def wells_of(potential, temperature=1.0):
     return nld.landscape.minima(potential, starts, temperature=temperature)
 
 
-# Counting
-
-
-def test_milestones_remember_the_last_core():
-    labels = np.array([[-1, 0, -1, 1, -1, -1, 0], [2, -1, -1, -1, 2, -1, 1]])
-    assert kinetics.milestones(labels).tolist() == [[-1, 0, 0, 1, 1, 1, 0], [2, 2, 2, 2, 2, 2, 1]]
-
-
-def test_counting_by_hand():
-    labels = np.array([[0, -1, 0, 1, 1, 0, 0], [-1, 1, 0, -1, -1, -1, -1]])
-    times = np.array([[0.0, 1.0, 3.0, 4.0, 6.0, 7.0, 9.0], [0.0, 2.0, 3.0, 5.0, np.nan, np.nan, np.nan]])
-    counts = kinetics.count(labels, times, 2)
-    assert counts["exits"].values.tolist() == [[0, 1], [2, 0]]
-    assert counts["time"].values.tolist() == [4.0 + 2.0 + 2.0, 3.0 + 1.0]
-    assert counts["visit_state"].values.tolist() == [1, 0, 0]
-    assert counts["visit_duration"].values.tolist() == [3.0, 2.0, 2.0]
-    assert counts["visit_ended"].values.tolist() == [1, 0, 0]
-    assert counts["half_exits"].sum("half").values.tolist() == [1, 2]
-    assert counts["half_time"].sum("half").values.tolist() == [8.0, 4.0]
-    assert counts["sparse_exits"].values.tolist() == [1, 1]  # of the first, third, … observation alone
-    assert counts["sparse_time"].values.tolist() == [6.0, 3.0]
-
-
-def test_draws_are_averaged():
-    labels = np.array([[[0, 1, 1]], [[0, 0, 0]]])
-    counts = kinetics.count(labels, np.array([[0.0, 1.0, 2.0]]), 2)
-    assert counts["exits"].values.tolist() == [[0, 0.5], [0, 0]]
-    assert counts["time"].values.tolist() == [1.5, 0.5]
-
-
-def test_the_interval_of_a_dwell_time_covers_it():
-    """A chain that leaves with probability 1/20 dwells 20 on average: 90 % of the intervals say so."""
-    matrix = [[0.95, 0.05], [0.1, 0.9]]
-    hits = []
-    for seed in range(200):
-        states = chain(matrix, 10, 100, seed)
-        route = kinetics.by_counting(kinetics.count(states, clock(states), 2))
-        hits.append(bool(route["dwell_low"][0] < 20 < route["dwell_high"][0]))
-    assert abs(np.mean(hits) - 0.9) < 5 * math.sqrt(0.09 / 200)
-
-
-def test_counting_is_blind_to_where_sequences_end():
-    """Short sequences censor most visits; the estimate is that of long ones all the same."""
-    matrix = [[0.95, 0.05], [0.1, 0.9]]
-    states = chain(matrix, 40_000, 8, 1)
-    counts = kinetics.count(states, clock(states), 2)
-    exits = counts["exits"].sum("to").values
-    dwell = kinetics.by_counting(counts)["dwell"].values
-    assert np.abs(dwell / [20, 10] - 1).max() < 5 / math.sqrt(exits.min())
-    complete = counts["visit_duration"].values[(counts["visit_state"] == 0) & (counts["visit_ended"] == 1)].mean()
-    assert complete < 6  # what the naive mean of complete visits would say
-
-
-def test_a_state_never_left_has_no_dwell_time():
-    states = np.zeros((3, 10), int)
-    route = kinetics.by_counting(kinetics.count(states, clock(states), 2))
-    assert route["dwell"][0] == np.inf
-    assert np.isnan(route["dwell"][1])
-    assert 5 < float(route["dwell_low"][0]) < 27
-
-
-def test_old_and_young_visits_of_a_chain_end_alike_and_of_a_hidden_one_do_not():
-    plain = chain([[0.95, 0.05], [0.05, 0.95]], 200, 400, 2)
-    hidden = np.minimum(chain([[0.7, 0.3, 0.0], [0.1, 0.8, 0.1], [0.0, 0.01, 0.99]], 200, 400, 3), 1)
-    rates = []
-    for states in (plain, hidden):
-        counts = kinetics.count(states, clock(states), 2)
-        young, old = (counts["age_exits"] / counts["age_time"]).values[:, 1]
-        rates.append(math.log(old / young))
-    assert abs(rates[0]) < 0.15
-    assert rates[1] < -1.0
-
-
-def test_labels_must_fit_the_times():
-    with pytest.raises(nld.ShapeError, match=r"labels must be .* got \(1, 2, 5\) for \(2, 4\)"):
-        kinetics.count(np.zeros((2, 5), int), np.zeros((2, 4)), 2)
-
-
-def test_the_unit_of_time_is_the_users():
-    states = chain([[0.9, 0.1], [0.2, 0.8]], 10, 300, 4)
-    seconds = kinetics.by_counting(kinetics.count(states, clock(states), 2))
-    minutes = kinetics.in_unit(seconds, 1 / 60)
-    both = kinetics.joined({"seconds": seconds, "minutes": minutes})
-    for name, power in {"dwell": 1, "dwell_low": 1, "dwell_high": 1, "relaxation": 1, "rate": -1}.items():
-        one, other = (both[name].sel(route=unit).values for unit in ("seconds", "minutes"))
-        np.testing.assert_allclose(other, one * 60.0**-power)
-
-
 # Cores
 
 
@@ -222,28 +134,64 @@ def test_counting_crossings_of_the_ridge_instead_would_be_wrong():
     assert (naive < 0.75 * exact).all()
 
 
-# Matrices
+def test_routes_with_other_lags_stand_side_by_side():
+    states = chain([[0.9, 0.1], [0.2, 0.8]], 10, 300, 4)
+    long, short = (kinetics.by_counting(kinetics.count(part, clock(part), 2)) for part in (states, states[:, :60]))
+    law = kinetics.of_rates(long["rate"].values)
+    table = kinetics.joined({"counted": long, "simulated": short, "eyring_kramers": law})
+    assert table["lag"].values.tolist() == [1, 2, 4, 8, 16, 32, 64]
+    known = np.isfinite(table["implied"]).sum(["lag", "mode"]).values
+    assert known.tolist() == [7, 4, 0]
 
 
-def test_a_transition_matrix_and_its_timescales():
-    matrix = np.array([[0.97, 0.02, 0.01], [0.04, 0.95, 0.01], [0.02, 0.02, 0.96]])
-    states = chain(matrix, 400, 500, 5)
-    found = kinetics.transition_matrix(states, 3)
-    error = np.sqrt(matrix * (1 - matrix) / np.bincount(states[:, :-1].ravel())[:, None])
-    assert (np.abs(found - matrix) < 5 * error).all()
-    times = kinetics.implied_timescales(matrix, 2.0)
-    np.testing.assert_allclose(times, -2 / np.log(np.sort(np.linalg.eigvals(matrix).real)[::-1][1:]))
-    later = kinetics.implied_timescales(kinetics.transition_matrix(states, 3, lag=5), 10.0)
-    np.testing.assert_allclose(later, times, rtol=0.15)
+# Committors
 
 
-def test_unknown_labels_are_no_transition():
-    labels = np.array([[0, -1, 1, 1, -1, 0]])
-    assert np.isnan(kinetics.transition_matrix(labels, 2)[0]).all()
-    assert kinetics.transition_matrix(labels, 2)[1].tolist() == [0.0, 1.0]
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_shooting_finds_the_committor_of_the_grid(slope):
+    dynamics = nld.OverdampedLangevin(nld.Tilted(nld.DoubleWell(2.5), [slope]))
+    wells = wells_of(dynamics.potential)
+    points = torch.tensor([[-0.3], [0.0], [0.1], [0.4]])
+    shots = 1500
+    found = kinetics.committor(
+        dynamics, nld.EulerMaruyama(), wells, points, 0, 1, step=0.001, shots=shots, seed=2
+    ).numpy()
+    grid = nld.generators.generator(dynamics, [-2.5], [2.5])
+    core = kinetics.cores(dynamics.potential, wells, torch.as_tensor(grid.centres)).numpy()
+    exact = np.interp(points[:, 0], grid.centres[:, 0], nld.generators.committor(grid, core == 0, core == 1))
+    error = np.sqrt(exact * (1 - exact) / shots)
+    # steps of h see an edge about 0.58 √(2 h T/γ) late, which is 0.026 of length here
+    slack = 0.03 * np.abs(np.gradient(exact, points[:, 0].numpy())).max()
+    assert (np.abs(found - exact) < 5 * error + slack).all()
 
 
-def test_relaxation_of_two_states_is_the_sum_of_their_rates():
-    rate = np.array([[np.nan, 0.3], [0.1, np.nan]])
-    assert kinetics.relaxation(rate) == pytest.approx([1 / 0.4])
-    assert np.isnan(kinetics.relaxation(np.full((2, 2), np.nan))).all()
+def test_the_committor_at_a_symmetric_saddle_is_a_half_in_many_axes_and_with_momenta():
+    well = nld.DoubleWell(3.0, latent=6, stiffness=4.0)
+    wells, saddle = wells_of(well), torch.zeros(1, 6)
+    for dynamics in (nld.OverdampedLangevin(well), nld.UnderdampedLangevin(well, friction=2.0, mass=0.3)):
+        scheme = nld.integrators.default_integrator(dynamics)
+        share = float(kinetics.committor(dynamics, scheme, wells, saddle, 0, 1, step=0.01, shots=800, seed=1))
+        assert abs(share - 0.5) < 5 * math.sqrt(0.25 / 800)
+        aside = float(kinetics.committor(dynamics, scheme, wells, saddle + 0.3, 0, 1, step=0.01, shots=800, seed=1))
+        assert abs(aside - 0.5) > 5 * math.sqrt(0.25 / 800)
+
+
+def test_paths_that_never_arrive_have_no_committor():
+    dynamics = nld.OverdampedLangevin(nld.DoubleWell(3.0))
+    wells = wells_of(dynamics.potential)
+    share = kinetics.committor(dynamics, nld.EulerMaruyama(), wells, torch.zeros(1, 1), 0, 1, step=1e-6, most=20)
+    assert bool(share.isnan().all())
+
+
+# Units
+
+
+def test_the_unit_of_time_is_the_users():
+    states = chain([[0.9, 0.1], [0.2, 0.8]], 10, 300, 4)
+    seconds = kinetics.by_counting(kinetics.count(states, clock(states), 2))
+    minutes = kinetics.in_unit(seconds, 1 / 60)
+    both = kinetics.joined({"seconds": seconds, "minutes": minutes})
+    powers = dict.fromkeys(["dwell", "dwell_low", "dwell_high", "relaxation", "passage", "implied"], 1)
+    for name, power in (powers | dict.fromkeys(["rate", "rate_low", "rate_high"], -1)).items():
+        one, other = (both[name].sel(route=unit).values for unit in ("seconds", "minutes"))
+        np.testing.assert_allclose(other, one * 60.0**-power)

@@ -111,15 +111,11 @@ def test_states_keep_their_colour_across_pictures():
 
 @pytest.fixture(scope="module")
 def story():
-    """Three wells on a triangle, with saddles and two routes to their kinetics."""
+    """Three wells on a triangle, with saddles."""
     centres = torch.tensor(CENTRES[2])
     potential = nld.GaussianWells(centres, [0.5, 0.3, 0.2], widths=0.45)
     wells = nld.landscape.minima(potential, centres.repeat(20, 1))
-    states = np.array([[0, 0, 1, 1, 2, 2, 0, 1, 0, 2, 2, 1]]).repeat(5, 0)
-    counts = nld.kinetics.count(states, np.arange(12.0)[None].repeat(5, 0), 3)
-    routes = {"counted": nld.kinetics.by_counting(counts), "simulated": nld.kinetics.by_counting(counts)}
-    parts = [wells, nld.saddles.saddles(potential, wells), nld.kinetics.joined(routes), counts.drop_vars("exits")]
-    return xr.merge(parts, combine_attrs="drop").assign_attrs(temperature=1.0)
+    return wells.merge(nld.saddles.saddles(potential, wells)).assign_attrs(temperature=1.0)
 
 
 def test_every_saddle_has_its_path_and_its_height(story):
@@ -142,26 +138,6 @@ def test_one_well_has_no_path():
     wells = nld.landscape.minima(nld.Quadratic([1.0, 2.0]), torch.randn(50, 2))
     story = wells.merge(nld.saddles.saddles(nld.Quadratic([1.0, 2.0]), wells)).assign_attrs(temperature=1.0)
     assert plots.passes(story).axes[0].get_title() == "no path: there is one well"
-
-
-def test_survival_counts_cut_visits_as_long_as_they_were_seen():
-    """Kaplan and Meier by hand: 4 at risk, one ends at 1; 3 left, one is cut at 2; 2 left, one ends at 3."""
-    times, left = plots._survival(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 0, 1, 0]))
-    assert times.tolist() == [0.0, 1.0, 3.0]
-    np.testing.assert_allclose(left, [1.0, 0.75, 0.375])
-
-
-def test_dwell_times_stand_beside_their_laws(story):
-    for state, axes in enumerate(plots.dwell(story).axes):
-        law = next(line for line in axes.lines if line.get_label() == "counted")
-        mean = float(story["dwell"].sel(route="counted")[state])
-        np.testing.assert_allclose(law.get_ydata(), np.exp(-law.get_xdata() / mean))
-
-
-def test_rates_that_agree_stand_on_the_line(story):
-    (axes,) = plots.rates(story).axes
-    points = next(line for line in axes.lines if line.get_label() == "simulated")
-    np.testing.assert_allclose(points.get_xdata(), points.get_ydata())
 
 
 def test_a_picture_is_written_whole(tmp_path):

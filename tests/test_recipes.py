@@ -79,7 +79,7 @@ def test_every_recipe_follows_from_a_fit(programs, finished):
     assert read.code == 0, read.err
     assert "state" in read.out
     assert "curvature × step" in read.out
-    pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates"}
+    pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates", "timescales"}
     assert {path.stem for path in (finished / "figures").glob("*.png")} == pictures
     story = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
     summary = json.loads((finished / "summary.json").read_text())

@@ -281,6 +281,9 @@ def test_everything_of_the_landscape_in_one_dataset():
     assert float(story["occupancy_harmonic"][heavier]) == pytest.approx(0.6, abs=0.02)
     assert story["decoded"].dims == ("state", "channel")
     assert {"temperature", "time_unit", "substeps", "max_curvature_step"} <= set(story.attrs)
+    # its standard error is .035, and wells of other weights move a saddle a little off the middle
+    assert float(story["saddle_committor"][0]) == pytest.approx(0.5, abs=0.25)
+    assert {"implied", "passage", "rate_low"} <= set(story.data_vars)
 
 
 # ---------------------------------------------------------------- what is refused

@@ -169,7 +169,7 @@ def test_a_misleading_case_is_not_and_is_told_why(case):
 
 
 def routes_of(**dwell):
-    parts = {name: kinetics._from_rates(np.array([[np.nan, 1 / a], [1 / b, np.nan]])) for name, (a, b) in dwell.items()}
+    parts = {name: kinetics.of_rates(np.array([[np.nan, 1 / a], [1 / b, np.nan]])) for name, (a, b) in dwell.items()}
     return kinetics.joined(parts)
 
 

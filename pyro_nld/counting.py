@@ -1,0 +1,275 @@
+"""From labels to numbers: visits, rates, dwell times and timescales of a sequence of states.
+
+A visit to a state lasts from the first entry of its core to the first entry of another's, so that recrossings of a
+ridge do not count. Nothing here knows of landscapes: any labels will do, also those of an expert.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from ._checks import ShapeError
+
+Array = NDArray[np.floating]
+States = NDArray[np.integer]
+
+INTERVAL = 0.90  # of the intervals given
+LAGS = 8  # lags of the timescales: 1, 2, 4, … observations, up to a quarter of the longest sequence
+REGULAR = 0.01  # largest departure of an observation interval from the median at which lags have a length
+
+
+def milestones(labels: States) -> States:
+    """The core visited last, `(*batch, time)`; −1 before the first one."""
+    place = np.where(labels >= 0, np.arange(labels.shape[-1]), -1)
+    last = np.maximum.accumulate(place, -1)
+    return np.where(last >= 0, np.take_along_axis(labels, np.maximum(last, 0), -1), -1)
+
+
+def count(labels: States, times: Array, states: int) -> xr.Dataset:
+    """Exits and the time spent, from core labels: rate k → l = exits_kl / time_k, censored visits counted rightly.
+
+    Parameters
+    ----------
+    labels: from `cores`, `(sequence, time)` or `(draw, sequence, time)`; results are averaged over draws.
+    times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
+    states: number of states.
+
+    Returns
+    -------
+    `exits (state, to)`; `time (state)`; the same from every second observation, `sparse_exits (state)` and
+    `sparse_time (state)`, for the first and second half of every sequence, `half_exits (half, state)` and `half_time
+    (half, state)`, and for visits younger and older than the mean dwell, `age_exits (age, state)` and `age_time (age,
+    state)`; every visit of every draw whose begin was seen, `visit_state`, `visit_duration` and `visit_ended (visit)`,
+    0 where the sequence ended first; pairs of states `lag` observations apart, `lagged (lag, state, to)`, none where
+    observation intervals differ by more than 1 %.
+
+    Raises
+    ------
+    ShapeError: labels and times do not fit.
+    """
+    labels = labels[None] if labels.ndim == 2 else labels
+    if labels.ndim != 3 or labels.shape[1:] != times.shape:
+        raise ShapeError(
+            f"labels must be (draw, sequence, time) for times (sequence, time): got {labels.shape} for {times.shape}."
+        )
+    labels = np.where(np.isnan(times), -1, labels)
+    last = np.where(np.isnan(times), -1, milestones(labels))
+    steps = _steps(last, times)
+    exits, spent = _tally(steps, states)
+    sparse_exits, sparse_time = _tally(_steps(milestones(labels[..., ::2]), times[:, ::2]), states)
+    dwell = spent / np.maximum(exits.sum(-1), 1e-300)
+    late = np.broadcast_to(np.arange(times.shape[-1] - 1) >= (times.shape[-1] - 1) // 2, times[:, 1:].shape)
+    half = [_tally(steps, states, late == side) for side in (False, True)]
+    seen = np.isfinite(steps.age) & (steps.moved | steps.last)
+    old = steps.age >= dwell[steps.here]  # False where the age is not known
+    age = [_tally(steps, states, (old == side) & np.isfinite(steps.age)) for side in (False, True)]
+    lags = _lags(times)
+    lagged = [_pairs(last, states, lag) / len(last) for lag in lags]
+    return xr.Dataset(
+        {
+            "exits": (("state", "to"), exits),
+            "time": ("state", spent),
+            "sparse_exits": ("state", sparse_exits.sum(-1)),
+            "sparse_time": ("state", sparse_time),
+            "half_exits": (("half", "state"), np.stack([part[0].sum(-1) for part in half])),
+            "half_time": (("half", "state"), np.stack([part[1] for part in half])),
+            "age_exits": (("age", "state"), np.stack([part[0].sum(-1) for part in age])),
+            "age_time": (("age", "state"), np.stack([part[1] for part in age])),
+            "visit_state": ("visit", steps.here[seen]),
+            "visit_duration": ("visit", (steps.age + steps.span)[seen]),
+            "visit_ended": ("visit", steps.moved[seen].astype(int)),
+            "lagged": (("lag", "state", "to"), np.reshape(lagged, (len(lags), states, states))),
+        },
+        coords={"lag": lags},
+        attrs={"draws": len(labels), "interval": float(np.nanmedian(np.diff(times)))},
+    )
+
+
+class _Steps(NamedTuple):
+    """All steps from one observation to the next, `(draw, sequence, time − 1)`."""
+
+    here: States  # state at the beginning, −1 unknown
+    to: States
+    span: Array  # its duration; NaN after the end of the sequence
+    age: Array  # how long the visit has lasted at the beginning; NaN where its begin was not seen
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        return (self.here >= 0) & (self.to >= 0) & (self.here != self.to) & np.isfinite(self.span)
+
+    @property
+    def last(self) -> NDArray[np.bool_]:
+        """The last step of its sequence."""
+        there = np.isfinite(self.span)
+        return there & ~np.concatenate([there[..., 1:], np.zeros_like(there[..., :1])], -1)
+
+
+def _steps(states: States, times: Array) -> _Steps:
+    here, to = states[..., :-1], states[..., 1:]
+    begun = np.where((here >= 0) & (here != to), times[:, 1:], np.nan)  # a visit begins where another ended
+    begun = np.concatenate([np.full_like(begun[..., :1], np.nan), begun], -1)
+    place = np.maximum.accumulate(np.where(np.isfinite(begun), np.arange(begun.shape[-1]), 0), -1)
+    age = times - np.take_along_axis(begun, place, -1)
+    return _Steps(here, to, np.broadcast_to(np.diff(times), here.shape), age[..., :-1])
+
+
+def _tally(steps: _Steps, states: int, chosen: NDArray[np.bool_] | bool = True) -> tuple[Array, Array]:
+    """Exits `(state, to)` and time `(state)` of the chosen steps, per draw."""
+    counted = (steps.here >= 0) & np.isfinite(steps.span) & chosen
+    spent = np.bincount(steps.here[counted], steps.span[counted], states)
+    left = counted & steps.moved
+    exits = np.zeros((states, states))
+    np.add.at(exits, (steps.here[left], steps.to[left]), 1.0)
+    return exits / len(steps.here), spent / len(steps.here)
+
+
+def _lags(times: Array) -> list[int]:
+    """1, 2, 4, … observations, up to a quarter of the longest sequence; none where times are irregular."""
+    gaps = np.diff(times)
+    usual = np.nanmedian(gaps)
+    if np.nanmax(np.abs(gaps - usual)) > REGULAR * usual:
+        return []
+    longest = int(np.isfinite(times).sum(-1).max())
+    return [2**power for power in range(LAGS) if 4 * 2**power <= longest]
+
+
+def _pairs(states_at: States, states: int, lag: int) -> Array:
+    """Pairs `(state, to)` of known states `lag` observations apart."""
+    here, to = states_at[..., :-lag].ravel(), states_at[..., lag:].ravel()
+    seen = (here >= 0) & (to >= 0)
+    pairs = np.zeros((states, states))
+    np.add.at(pairs, (here[seen], to[seen]), 1.0)
+    return pairs
+
+
+# Rates
+
+
+def by_counting(counts: xr.Dataset) -> xr.Dataset:
+    """`rate (state, to)` = exits/time, `dwell (state)` = time/exits, and the intervals of Poisson counts.
+
+    Parameters
+    ----------
+    counts: from `count`.
+
+    Returns
+    -------
+    As `of_rates`; `dwell` is infinite where a state was never left; `dwell_low`, `dwell_high`, `rate_low` and
+    `rate_high` are 90 % intervals, from rates with Gamma(exits + ½, time) posteriors (Jeffreys' prior); `implied (lag,
+    mode)` are the timescales of the transition matrices.
+    """
+    exits, time = counts["exits"].values, counts["time"].values[:, None]
+    total = exits.sum(-1, keepdims=True)
+    tail = (1 - INTERVAL) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate, dwell = exits / time, (time / total)[:, 0]
+        # chi2 with 2 N + 1 degrees of freedom is twice a Gamma(N + ½, 1)
+        low, high = (2 * time / chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
+        slow, fast = (chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
+    lengths = counts["lag"].values * counts.attrs["interval"]
+    pairs = zip(counts["lagged"].values, lengths, strict=True)
+    implied = [implied_timescales(_shares(lagged), length) for lagged, length in pairs]
+    known = {
+        "dwell_low": ("state", low[:, 0]),
+        "dwell_high": ("state", high[:, 0]),
+        "exits": ("state", total[:, 0]),
+        "rate_low": (("state", "to"), _off_diagonal(slow)),
+        "rate_high": (("state", "to"), _off_diagonal(fast)),
+        "implied": (("lag", "mode"), np.reshape(implied, (len(lengths), len(dwell) - 1))),
+    }
+    return of_rates(rate, dwell).drop_dims("lag").assign(known).assign_coords(lag=counts["lag"])
+
+
+def of_rates(rate: Array, dwell: Array | None = None) -> xr.Dataset:
+    """A route of which the rates are known.
+
+    Parameters
+    ----------
+    rate: k → l, `(state, to)`, NaN where unknown; its diagonal does not matter. dwell: `(state,)`; 1/Σ rates when None.
+
+    Returns
+    -------
+    `rate`, NaN on the diagonal; `dwell (state)`; `passage (state, to)`, mean first passage times; and the variables of
+    `by_counting` that only counts can fill, NaN or empty.
+    """
+    total = np.nansum(_off_diagonal(rate), -1)
+    dwell = 1 / np.where(total > 0, total, np.nan) if dwell is None else dwell
+    square = {"rate": rate, "rate_low": np.nan * rate, "rate_high": np.nan * rate}
+    single = {"dwell": dwell} | dict.fromkeys(("dwell_low", "dwell_high", "exits"), np.full(len(rate), np.nan))
+    variables = {name: (("state", "to"), _off_diagonal(values)) for name, values in square.items()}
+    variables |= {name: ("state", values) for name, values in single.items()}
+    variables |= {"passage": (("state", "to"), passage_times(rate))}
+    variables |= {"implied": (("lag", "mode"), np.empty((0, len(rate) - 1)))}
+    return xr.Dataset(variables, coords={"lag": np.empty(0, int)})
+
+
+def passage_times(rate: Array) -> Array:
+    """Mean first passage times τ `(state, to)` of a chain: Σ_m k_im (τ_ml − τ_il) = −1, τ_ll = 0.
+
+    Parameters
+    ----------
+    rate: `(state, to)`, NaN where unknown; its diagonal does not matter.
+
+    Returns
+    -------
+    τ; infinite where the chain may never arrive.
+    """
+    hops = np.nan_to_num(_off_diagonal(rate))
+    passage = np.zeros(hops.shape)
+    for to in range(len(hops)):
+        others = np.delete(np.arange(len(hops)), to)
+        between, arriving = hops[np.ix_(others, others)], hops[others, to]
+        linked = np.linalg.matrix_power(np.eye(len(others)) + (between > 0), len(hops)) > 0
+        lost = ~(linked & (arriving > 0)).any(1)
+        sure = ~(linked & lost).any(1)
+        leaving = np.diag(hops[others].sum(1)) - between
+        passage[others, to] = np.inf
+        passage[others[sure], to] = np.linalg.solve(leaving[np.ix_(sure, sure)], np.ones(sure.sum()))
+    return passage
+
+
+def relaxation(rate: Array) -> Array:
+    """−1/λ of a rate matrix `(state, to)`, longest first, `(state − 1,)`; NaN where states are not connected."""
+    full = np.nan_to_num(rate)
+    np.fill_diagonal(full, 0.0)
+    np.fill_diagonal(full, -full.sum(-1))
+    value = np.sort(-np.linalg.eigvals(full).real)[1:]
+    return np.where(value > 0, 1 / np.where(value > 0, value, 1.0), np.nan)
+
+
+def transition_matrix(labels: States, states: int, lag: int = 1) -> Array:
+    """P(state at t + lag | state at t) `(state, to)` by counting labels, −1 skipped; NaN rows were never seen.
+
+    Parameters
+    ----------
+    labels: `(*batch, time)`, at regular times. states: number of states. lag: in observations, ≥ 1.
+    """
+    return _shares(_pairs(labels, states, lag))
+
+
+def implied_timescales(matrix: Array, lag: float) -> Array:
+    """−lag/log|λ| of a transition matrix, longest first, `(state − 1,)`, in the unit of `lag`; NaN where it has NaN.
+
+    Parameters
+    ----------
+    matrix: `(state, to)`. lag: between the states of a pair.
+    """
+    if np.isnan(matrix).any():
+        return np.full(len(matrix) - 1, np.nan)
+    value = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1][1:]
+    with np.errstate(divide="ignore"):
+        return -lag / np.log(np.minimum(value, 1.0))
+
+
+def _shares(pairs: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return pairs / pairs.sum(-1, keepdims=True)
+
+
+def _off_diagonal(matrix: Array) -> Array:
+    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)

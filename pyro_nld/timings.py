@@ -1,0 +1,110 @@
+"""Pictures of how long states last: dwell times, rates and timescales, every route beside the counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ._drawing import STATE_COLOURS, Array, colour
+
+ROUTES: dict[str, dict] = {
+    "counted": {"color": "black", "ls": "-", "lw": 0.8},
+    "simulated": {"color": "black", "ls": "--", "lw": 0.8},
+    "eyring_kramers": {"color": "black", "ls": ":", "lw": 0.8},
+    "exact": {"color": "black", "ls": "-.", "lw": 0.8},
+}
+"""Routes to a dwell time, and their lines."""
+
+
+def dwell(story: xr.Dataset) -> Figure:
+    """Share of visits that last longer than a time, one picture per state, beside the exponential law of each route.
+
+    Visits cut off by the end of a sequence count as long as they were seen (Kaplan and Meier, 1958).
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    states = story.sizes["state"]
+    figure = Figure(figsize=(3.6 * states, 3.4), layout="constrained")
+    for state, axes in enumerate(figure.subplots(1, states, squeeze=False)[0]):
+        mine = story["visit_state"].values == state
+        times, left = _survival(story["visit_duration"].values[mine], story["visit_ended"].values[mine])
+        axes.step(times, left, where="post", color=colour(state), lw=2, label="visits in the data")
+        end = times[-1] if len(times) > 1 else 1.0
+        for route, style in ROUTES.items():
+            mean = story["dwell"].sel(route=route).values[state] if route in story["route"] else np.nan
+            if np.isfinite(mean):
+                axes.plot(np.linspace(0, end, 200), np.exp(-np.linspace(0, end, 200) / mean), label=route, **style)
+        axes.set(title=f"state {state}", xlabel="time since entry", yscale="log", ylim=(5e-3, 1.2), xlim=(0, end))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of visits that last longer")
+    figure.axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def rates(story: xr.Dataset) -> Figure:
+    """Rates by every route against the counted ones, one point per pair of states; on the line they agree.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    counted = story["rate"].sel(route="counted").values
+    seen = np.isfinite(counted) & (counted > 0)
+    for place, route in enumerate(name for name in ROUTES if name != "counted" and name in story["route"]):
+        other = story["rate"].sel(route=route).values
+        both = seen & np.isfinite(other) & (other > 0)
+        axes.loglog(counted[both], other[both], "os^"[place], color=STATE_COLOURS[place], label=route.replace("_", "–"))
+    if seen.any():
+        ends = np.array([counted[seen].min() / 2, counted[seen].max() * 2])
+        axes.plot(ends, ends, color="0.6", lw=0.8)
+        axes.fill_between(ends, ends / 1.15, ends * 1.15, color="0.9", label="within 15 %", zorder=0)
+        axes.legend(frameon=False, fontsize=8)
+    axes.set(xlabel="rate counted in the data", ylabel="rate by another route")
+    return figure
+
+
+def timescales(story: xr.Dataset) -> Figure:
+    """Timescales implied by transition matrices against their lag, one picture per mode; a Markov chain's are level.
+
+    Where they still rise, states were not left for good at shorter lags; below the grey wedge a process is over before
+    it can be seen. Lines are the relaxation times of each route's rates.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    modes, lags = story.sizes["mode"], story["lag"].values * story.attrs["interval"]
+    figure = Figure(figsize=(3.8 * max(modes, 1), 3.4), layout="constrained")
+    for mode, axes in enumerate(figure.subplots(1, max(modes, 1), squeeze=False)[0][:modes]):
+        for route, style in ROUTES.items():
+            if route not in story["route"]:
+                continue
+            one = story.sel(route=route).isel(mode=mode)
+            if np.isfinite(one["implied"]).any():
+                axes.plot(lags, one["implied"].values, marker="o", ms=3, **style)
+            if np.isfinite(one["relaxation"]):
+                level = float(one["relaxation"])
+                axes.axhline(level, alpha=0.5, label=f"{route.replace('_', '–')} {level:.3g}", **style)
+        if len(lags):
+            axes.fill_between(lags, 0, lags, color="0.92", zorder=0)
+            axes.set(xscale="log", xlim=(lags[0], lags[-1]))
+        axes.set(yscale="log", title=f"process {mode + 1}", xlabel="lag")
+        axes.legend(frameon=False, fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("implied timescale")
+    return figure
+
+
+def _survival(durations: Array, ended: NDArray[np.integer]) -> tuple[Array, Array]:
+    """Kaplan and Meier's estimate of the share of visits that last longer, at the times at which some end."""
+    times = np.unique(durations[ended == 1])
+    at_risk = len(durations) - np.searchsorted(np.sort(durations), times - 1e-9 * np.abs(times))
+    ends = np.searchsorted(np.sort(durations[ended == 1]), times, "right")
+    deaths = np.diff(ends, prepend=0)
+    return np.append(0.0, times), np.append(1.0, np.cumprod(1 - deaths / np.maximum(at_risk, 1)))
