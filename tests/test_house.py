@@ -68,6 +68,7 @@ GRAPH = {
     "schedules": set(),
     "training": {"schedules", "model", "guide", "objective", "particles", "em", "checkpoints", "results"},
     "oracles": set(),
+    "hidden_markov": {"oracles"},
     "simulated_wells": {"potentials", "dynamics", "integrators", "paths", "landscape"},
     "datasets": {"simulation", "observations", "oracles", "simulated_wells"},
     "published": {
