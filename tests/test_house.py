@@ -86,6 +86,7 @@ GRAPH = {
     "plots": {"landscape", "fields", "timings"},
     "report": set(),
     "tables": {"oracles", "attractors"},
+    "table_one": set(),
     "command_line": set(),
     "model_files": {"model", "guide", "objective", "datasets"},
     "summary": {"attractors", "dynamics", "inference_data", "results"},
@@ -94,6 +95,7 @@ for parts in GRAPH.values():
     parts.update(INTERNAL)
 GRAPH |= {name: set(INTERNAL[:place]) for place, name in enumerate(INTERNAL)}
 GRAPH["runs"] = set(GRAPH)
+GRAPH["reproduction"] = set(GRAPH) - {"runs"}
 
 TEXT = {"", ".py", ".md", ".toml", ".txt", ".cff", ".ipynb"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|farm|opt|mnt)/")
