@@ -154,8 +154,8 @@ class ResidualPotential(Potential):
     features: width of the residual blocks.
     width: width of the first and last block.
     blocks: number of residual blocks.
-    inner: width of a tanh layer inside every residual block, behind which a linear one leads back to the features: 96
-        in the models published with the paper. None: a block is one tanh layer, cheaper by a half.
+    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
+        is one tanh layer of the features' width.
 
     References
     ----------
@@ -163,14 +163,9 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self,
-        latent: int,
-        features: int = 16,
-        width: int = 96,
-        blocks: int = 4,
-        confinement: float = 0.5,
+        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
         inner: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.latent = latent
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
@@ -207,8 +202,8 @@ class ResidualPotential(Potential):
         last = celu(self.exit[0](features))
         back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
         direct = 2 * softplus(self.raw_confinement) * z
-        for place in reversed(range(len(slopes))):
-            bent = (back @ self.back[place].weight if self.back else back) * slopes[place]
+        for place, slope in reversed([*enumerate(slopes)]):
+            bent = (back @ self.back[place].weight if self.back else back) * slope
             inner, outer = (bent @ self.blocks[place].weight).split([back.shape[-1], self.latent], -1)
             back, direct = back + inner, direct + outer
         return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
