@@ -33,7 +33,7 @@ def simulate(seed):
 
 if __name__ == "__main__":
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=400))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=250))
     story, few = fit.attractors(), data.isel(sequence=slice(200))
     truth = nld.tables.score(nld.segment(fit, few, wells=story, online=True), few)
     print(nld.tables.attractors(story, truth))

@@ -33,6 +33,13 @@ PRINTED = {
 """Table 1 of Koop et al., NLDL 2024: the best five of many runs, mean ± standard deviation over models."""
 
 
+TOLD = (
+    "What each tells: all label the data. A landscape adds depths, barriers, occupancies by energy and rates from "
+    "them. A neural SDE (sde) adds where its force leads, how fast, and whether it turns: attractors and lines of "
+    "flow. A hidden Markov model (hmm) adds a transition matrix, and has to be told the number of states."
+)
+
+
 def written(cells: Sequence[Sequence[dict]]) -> str:
     """The whole report.
 
@@ -48,6 +55,7 @@ def written(cells: Sequence[Sequence[dict]]) -> str:
                [*map(_summary, cells), *(_printed(name) for name in _equations(cells))]),
         "## Side by side, on the same seeds",
         _side_by_side(cells),
+        TOLD,
         "## Every seed",
         _table(["settings", "equation", "chain", "latent", "seed", "wells", *COLUMNS.values(), "failed"],
                [_one(row) for rows in cells for row in rows]),

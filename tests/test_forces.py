@@ -1,5 +1,6 @@
 """Forces without a landscape: what they see, that they confine, and that with F = −∇U all is as with a landscape."""
 
+import numpy as np
 import pytest
 import torch
 from pyro import distributions as dist
@@ -89,6 +90,30 @@ def test_and_the_same_path_and_density(pair):
     torch.manual_seed(1)
     torch.testing.assert_close(paths[1].rsample(), z)
     torch.testing.assert_close(paths[1].log_prob(z), paths[0].log_prob(z))
+
+
+@pytest.mark.parametrize(
+    "force",
+    [
+        nld.NeuralForce(2, hidden=(8,)),
+        nld.NeuralForce(2, "both", hidden=(8,)),
+        nld.SumOfForces(nld.NeuralForce(2, hidden=(8,)), nld.NeuralForce(2, "momentum", hidden=(8,))),
+    ],
+    ids=["positions", "both", "sum"],
+)
+def test_every_kind_learns_from_the_bound(force):
+    """The force of the prior is told by the path KL alone: every weight of it gets a gradient."""
+    data = nld.datasets.ornstein_uhlenbeck(6, 10, rate=[1.0, 2.0])
+    prior = nld.UnderdampedSDE(force, friction=None, mass=None)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(2), 0.3), substeps=3)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=4, hidden=4))
+    times, x = nld.as_tensors(data)
+    terms = nld.PathELBO().terms(model, guide, times, x)
+    terms["path_kl"].backward()
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in prior.parameters())
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=3), progress=False)
+    assert np.isfinite(fit.history["loss"]).all()
+    assert np.isfinite(fit.elbo()["total"])
 
 
 def test_weights_may_be_random():

@@ -73,6 +73,22 @@ def test_a_hidden_markov_model_is_measured_like_the_rest():
     assert np.isfinite(row["evidence"])
 
 
+def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
+    """Hardly fitted, so that nothing is known of the numbers but what they may be."""
+    monkeypatch.setattr(reproduction, "STARTS", 20)
+    cell = Cell(latent=2, settings="paper")
+    row = reproduction.measured(cell, 0, SHORT, MODELS, sizes=SMALL, figures=tmp_path)
+    assert row["cell"] == ["overdamped", "symmetric", 2, "paper"]
+    assert row["failed"] == ""
+    assert row["not_finite"] == 0
+    assert 0 <= row["accuracy"] <= row["filter"] <= 1
+    assert all(0 <= row[name] <= 2 for name in ("l1_sampled", "l1_energy", "l1_harmonic"))
+    assert np.isfinite([row["elbo"], row["evidence"], row["curvature_step"]]).all()
+    assert row.keys() >= table_one.COLUMNS.keys()
+    pictures = {path.stem for path in (tmp_path / cell.name).iterdir()}
+    assert pictures == {"figure_2", "figure_2_flow", "figure_3"}
+
+
 def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
     def fails(*_, **__):
         raise nld.FitError("the loss stays non-finite")
