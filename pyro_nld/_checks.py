@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import warnings
+import weakref
+from collections.abc import Callable
 from types import ModuleType
+from typing import cast
 
 from torch import Tensor
 
@@ -112,9 +115,36 @@ def check_series(times: object, x: object, *, whole: bool = True) -> tuple[Times
 
 
 def check_rows(times: object, x: object) -> tuple[Tensor, Series]:
-    """Check a batch as `check_series` does, and give every sequence its own row of times, `(sequence, time)`."""
-    grid, series = check_series(times, x, whole=False)
+    """Check a batch as `check_series` does, and give every sequence its own row of times, `(sequence, time)`.
+
+    Tensors that passed last are known again, unless they were changed in place: a fit asks at every step.
+    """
+    if not _passed.holds(times, x):
+        check_series(times, x, whole=False)
+        _passed.remember(times, x)
+    grid, series = cast(tuple[Tensor, Tensor], (times, x))
     return grid.expand(series.shape[:2]), series
+
+
+class _Passed:
+    """The tensors that passed a check last, known by identity and by how often they were changed in place."""
+
+    def __init__(self) -> None:
+        self.known: list[tuple[Callable[[], object], int]] = []
+
+    def holds(self, *tensors: object) -> bool:
+        return len(self.known) == len(tensors) and all(
+            isinstance(tensor, Tensor) and known() is tensor and version == tensor._version
+            for (known, version), tensor in zip(self.known, tensors, strict=True)
+        )
+
+    def remember(self, *tensors: object) -> None:
+        # tensors made in inference mode do not count their changes
+        whole = [tensor for tensor in tensors if isinstance(tensor, Tensor) and not tensor.is_inference()]
+        self.known = [(weakref.ref(tensor), tensor._version) for tensor in whole]
+
+
+_passed = _Passed()
 
 
 def check_channels(x: Series, channels: int, part: str) -> None:

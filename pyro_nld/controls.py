@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from ._linear import matvec
 from ._modules import Part
@@ -96,53 +96,70 @@ class AffineControl(Control):
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Targets, gains and noise for all substeps of all intervals at once."""
         fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
-        target, noise, *gains = fields.tensor_split(tuple(range(self.latent, fields.shape[-1], self.each)), -1)
+        target, noise, *gains = fields.split([self.latent] + (1 + self.parts) * [self.each], -1)
         # A gain is the share of a gap that one step closes. Starting at 0.27, paths follow their targets within an
         # interval; starting the noise ratio at 0.95 leaves the prior's noise almost alone.
         if not self._couples:
-            return _AffinePlan(target, [torch.sigmoid(gain - 1) for gain in gains], torch.sigmoid(noise + 3))
+            return _AffinePlan(target, [_Gain(_root_share(gain)) for gain in gains], torch.sigmoid(noise + 3))
         noise, *gains = (field.unflatten(-1, (self.latent, self.latent)) for field in (noise, *gains))
         ratio = torch.sigmoid(noise.diagonal(dim1=-2, dim2=-1) + 3)
         eye = torch.eye(self.latent, dtype=noise.dtype, device=noise.device)
         # Where the noise stays the prior's, there is nothing to share.
-        mixing = eye + noise.tril(-1) * _outer((1 - ratio).sqrt())
-        return _AffinePlan(target, [_gain(gain, eye) for gain in gains], ratio, mixing)
+        mixing = eye + noise * torch.ones_like(eye).tril(-1) * _outer((1 - ratio).sqrt())
+        pulls = [torch.where(eye > 0, 1.0, torch.tanh(gain)) for gain in gains]
+        shares = [_root_share(gain.diagonal(dim1=-2, dim2=-1)) for gain in gains]
+        return _AffinePlan(target, [_Gain(*gain) for gain in zip(shares, pulls, strict=True)], ratio, mixing)
 
 
-def _gain(raw: Tensor, eye: Tensor) -> Tensor:
-    """A matrix of shares on the diagonal; off it at most the geometric mean of two of them, so that paths stay put."""
-    share = torch.sigmoid(raw.diagonal(dim1=-2, dim2=-1) - 1)
-    return torch.where(eye > 0, 1.0, torch.tanh(raw)) * _outer(share.sqrt())
+def _root_share(raw: Tensor) -> Tensor:
+    """The square root of a share, sigmoid(raw − 1), whose slope is finite where the share vanishes."""
+    return (0.5 * logsigmoid(raw - 1)).exp()
 
 
 def _outer(vector: Tensor) -> Tensor:
-    return vector.unsqueeze(-1) * vector.unsqueeze(-2)
+    return vector.unsqueeze(-1) @ vector.unsqueeze(-2)  # as a product of matrices its gradient needs no reductions
+
+
+class _Gain(NamedTuple):
+    """diag(root) · pull · diag(root), or diag(root²) where axes do not pull at each other.
+
+    A matrix of shares on its diagonal, and off it less than the geometric mean of two of them, so that paths stay put.
+    """
+
+    root: Tensor
+    pull: Tensor | None = None
+
+    def times(self, unit: Tensor) -> Tensor:
+        """The gain in units of `unit`², one per axis or shared: a matrix, or its diagonal."""
+        scaled = self.root * unit
+        return scaled.square() if self.pull is None else self.pull * _outer(scaled)
+
+    def at(self, index: Tensor) -> _Gain:
+        return _Gain(self.root[..., index, :], None if self.pull is None else self.pull[..., index, :, :])
 
 
 class _AffinePlan:
-    def __init__(self, target: Tensor, gains: list[Tensor], ratio: Tensor, mixing: Tensor | None = None) -> None:
+    def __init__(self, target: Tensor, gains: list[_Gain], ratio: Tensor, mixing: Tensor | None = None) -> None:
         self.target, self.gains, self.ratio, self.mixing = target, gains, ratio, mixing
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
         feedback, push = self.law(path)
         for gain, part in zip(feedback, origins.split(path.dynamics.latent, -1), strict=True):
-            push = push + self._pull(gain, part)
+            push = push - self._pull(gain, part)
         return push
 
     def law(self, path: ControlledPath) -> tuple[list[Tensor], Tensor]:
-        """Force = push + Σ feedback · (position, momentum)."""
-        root = path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt()
-        roots = root.square() if self.mixing is None else _outer(root.expand(*root.shape[:-1], self.target.shape[-1]))
-        h = path.grid.h if self.mixing is None else path.grid.h.unsqueeze(-1)
-        spring = self.gains[0] * roots
-        return [-spring, *(-gain / h for gain in self.gains[1:])], self._pull(spring, self.target)
+        """Force = push − Σ feedback · (position, momentum)."""
+        spring, *drags = self.gains
+        stiffness = spring.times(path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt())
+        return [stiffness, *(drag.times(path.grid.h.rsqrt()) for drag in drags)], self._pull(stiffness, self.target)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         return run_linear(path, *self.law(path), noise), None
 
     def at(self, index: Tensor) -> Plan:
-        gains = [gain[..., index, :] if self.mixing is None else gain[..., index, :, :] for gain in self.gains]
         mixing = None if self.mixing is None else self.mixing[..., index, :, :]
+        gains = [gain.at(index) for gain in self.gains]
         return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :], mixing)
 
     def _pull(self, gain: Tensor, vector: Tensor) -> Tensor:

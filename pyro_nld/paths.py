@@ -339,7 +339,7 @@ def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor
 
 
 def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, noise: Tensor) -> Path:
-    """Run a path whose force is push + Σ feedback · (position, momentum), without a network in the loop.
+    """Run a path whose force is push − Σ feedback · (position, momentum), without a network in the loop.
 
     Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
     answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
@@ -357,10 +357,10 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
     to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
     shift, rows = torch.cat(answer(nothing, push, noise), -1), range(parts)
     if path.mixing is None:
-        entries = [[to_state[j][i] + to_force[i] * feedback[j] for j in rows] for i in rows]
+        entries = [[to_state[j][i] - to_force[i] * feedback[j] for j in rows] for i in rows]
         matrix = torch.stack([torch.stack(row, -1) for row in entries], -2)
     else:
-        pulls = [[to_state[j][i].diag_embed() + to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
+        pulls = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
         matrix = torch.cat([torch.cat(row, -1) for row in pulls], -2).unsqueeze(-3)
 
     def blocks(state: Tensor) -> Tensor:

@@ -234,6 +234,26 @@ def test_every_error_is_ours_and_the_one_a_caller_expects(kind: type[NLDError], 
     assert str(kind("one plain sentence.")) == "one plain sentence."
 
 
+def test_tensors_that_passed_are_known_until_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(_checks, "check_series", lambda *data, whole: looked.append(data) or check_series(*data))
+    times, x = ragged()
+    for _ in range(3):
+        _checks.check_rows(times, x)
+    assert len(looked) == 1
+    _checks.check_rows(times, x.clone())
+    assert len(looked) == 2
+    _checks.check_rows(times, x)
+    x[0, 3, 1] = INF
+    with pytest.raises(DataError, match="observations must be finite"):
+        _checks.check_rows(times, x)
+    with torch.inference_mode():
+        kept = x.nan_to_num(posinf=0.0)
+        _checks.check_rows(times, torch.where(times.isnan().unsqueeze(-1), NAN, kept))
+    with pytest.raises(DataError, match="must be a tensor"):
+        _checks.check_rows(times, None)
+
+
 def test_an_installed_package_is_imported() -> None:
     assert optional("torch.nn", "scale") is torch.nn
 
@@ -258,4 +278,4 @@ def test_every_class_says_what_it_means() -> None:
         part for part in vars(_checks).values() if isinstance(part, type) and part.__module__ == _checks.__name__
     ]
     assert all(part.__doc__ for part in classes)
-    assert len(classes) == 11
+    assert len(classes) == 12

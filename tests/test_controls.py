@@ -134,7 +134,8 @@ def test_affine_control_starts_with_a_spring_of_some_steps_and_nearly_the_priors
     plan = control.plan(*inputs())
     assert len(plan.gains) == dynamics.state // dynamics.latent
     for gain in plan.gains:
-        torch.testing.assert_close(gain, (0.269 * torch.eye(2)).expand_as(gain).to(gain), atol=1e-3, rtol=0)
+        matrix = gain.times(torch.ones(1, dtype=torch.float64))
+        torch.testing.assert_close(matrix, (0.269 * torch.eye(2)).expand_as(matrix).to(matrix), atol=1e-3, rtol=0)
     torch.testing.assert_close(plan.mixing, torch.eye(2).expand_as(plan.mixing).to(plan.mixing))
     torch.testing.assert_close(plan.ratio, torch.full_like(plan.ratio, 0.953), atol=1e-3, rtol=0)
 
@@ -168,7 +169,7 @@ def test_pulls_between_axes_stay_below_the_geometric_mean(dynamics):
     control = prepared(AffineControl(), dynamics)
     nn.init.normal_(control.network[-1].weight, std=100.0)
     plan = control.plan(*inputs())
-    for gain in plan.gains:
+    for gain in (gain.times(torch.ones(1, dtype=torch.float64)) for gain in plan.gains):
         between = gain.diagonal(dim1=-2, dim2=-1).prod(-1).sqrt()
         assert bool((gain[..., 0, 1].abs() <= between * (1 + 1e-9) + 1e-100).all())
         assert bool((torch.linalg.eigvals(torch.eye(2) - gain).abs() <= 1 + 1e-6).all())

@@ -10,7 +10,7 @@ from pyro import distributions as dist
 from pyro.infer import Trace_ELBO
 
 import pyro_nld as nld
-from pyro_nld.controls import _AffinePlan
+from pyro_nld.controls import _AffinePlan, _Gain
 from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS = torch.tensor([[2.0, 0.9], [0.9, 1.1]], dtype=torch.float64)
@@ -101,10 +101,10 @@ def exact_posterior(chain, x, coupled=True):
         pull = (pull - pull @ b @ spread @ b.T @ precision) @ a + seen * (x[:, k // SUBSTEPS] @ tell.T)
         precision = a.T @ (precision - precision @ b @ spread @ b.T @ precision) @ a + seen * (tell @ chain.seen)
     target, gains, ratio, mixing = zip(*fields, strict=True)
-    gains = [torch.stack(parts) for parts in zip(*gains, strict=True)]
+    gains = [_Gain(torch.ones(2), torch.stack(parts)) for parts in zip(*gains, strict=True)]
     plan = _AffinePlan(torch.stack(target, 1), gains, torch.stack(ratio), torch.stack(mixing))
     if not coupled:
-        gains = [gain.diagonal(dim1=-2, dim2=-1) for gain in gains]
+        gains = [_Gain(gain.pull.diagonal(dim1=-2, dim2=-1).sqrt()) for gain in gains]
         plan = _AffinePlan(plan.target, gains, plan.ratio)
     whole = precision + torch.linalg.inv(chain.first)
     return plan, dist.MultivariateNormal(torch.linalg.solve(whole, pull.T).T, precision_matrix=whole)
@@ -155,7 +155,7 @@ def test_a_network_can_say_it(make):
     """Shares of a gap lie in (0, 1), pulls between axes below their geometric mean: in reach of sigmoid and tanh."""
     _, x = mixed(make)
     plan, _ = exact_posterior(Chain(make is underdamped), x)
-    for gain in plan.gains:
+    for gain in (gain.times(torch.ones(1)) for gain in plan.gains):
         share = gain.diagonal(dim1=-2, dim2=-1)
         assert bool(((share > 0) & (share < 1)).all())
         between = share.prod(-1).sqrt()

@@ -14,7 +14,7 @@ from torch.distributions import kl_divergence
 
 import pyro_nld as nld
 from pyro_nld._checks import check_rows
-from pyro_nld.controls import _AffinePlan
+from pyro_nld.controls import _AffinePlan, _Gain
 from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS, T, G, M = torch.tensor([1.3, 0.6]), 0.8, 1.2, 0.7
@@ -149,7 +149,8 @@ def exact_guide(model, perturb=1.0):
             seen = see(fine[:, k], chain)
             pull = a.mT @ (pull - precision @ b @ (b.mT @ pull) / s) + seen[1]
             precision = a.mT @ keep @ a + seen[0]
-        plan = _AffinePlan(torch.stack(target, 1), list(torch.stack(gains, 1).unbind(-1)), torch.stack(ratio, 1))
+        shares = [_Gain(share.sqrt()) for share in torch.stack(gains, 1).unbind(-1)]
+        plan = _AffinePlan(torch.stack(target, 1), shares, torch.stack(ratio, 1))
         guide.plan = plan
         width = torch.stack([WIDTH, torch.full((2,), math.sqrt(M * T))], -1)[:, : precision.shape[-1]]
         prior = torch.diag_embed(width.square().reciprocal())
@@ -201,7 +202,7 @@ def test_the_affine_family_contains_the_exact_posterior(make):
     guide = exact_guide(model)
     guide(*data())
     valid = model.batch(data()[0]).grid.valid
-    for share in (*guide.plan.gains, guide.plan.ratio):
+    for share in (*(gain.root.square() for gain in guide.plan.gains), guide.plan.ratio):
         assert bool(((share > 0) & (share < 1))[valid].all())
 
 

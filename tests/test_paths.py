@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_nld as nld
-from pyro_nld.controls import NeuralControl, _AffinePlan
+from pyro_nld.controls import NeuralControl, _AffinePlan, _Gain
 from pyro_nld.paths import Forces, Grid, refine, run, run_linear, stratify
 
 K, T, G, M = torch.tensor([1.5, 0.7], dtype=torch.float64), 0.8, 1.2, 0.6
@@ -43,10 +43,11 @@ def plan(batch=(), parts=1, seed=0, coupled=False):
     gains = [torch.rand(*batch, STEPS, 2, generator=draw) for _ in range(parts)]
     ratio = 0.5 + 0.5 * torch.rand(*batch, STEPS, 2, generator=draw)
     if not coupled:
-        return _AffinePlan(target, gains, ratio)
+        return _AffinePlan(target, [_Gain(gain.sqrt()) for gain in gains], ratio)
     between = [0.3 * torch.randn(*batch, STEPS, 2, 2, generator=draw) for _ in range(parts + 1)]
     mixing = torch.eye(2) + between.pop().tril(-1)
-    return _AffinePlan(target, [torch.diag_embed(g) + b for g, b in zip(gains, between, strict=True)], ratio, mixing)
+    pulls = [torch.diag_embed(g) + b for g, b in zip(gains, between, strict=True)]
+    return _AffinePlan(target, [_Gain(torch.ones(*batch, STEPS, 2), pull) for pull in pulls], ratio, mixing)
 
 
 def prior_and_posterior(make, initial, batch=(), coupled=False):
@@ -86,7 +87,8 @@ def joint(path):
                 x = G * h[k] / M
                 weight = (1 - math.exp(-x)) / x
                 plan, unit = path.plan, (M / (weight * h[k] ** 2) if momentum else G / h[k])
-                gains = [gain[k] if gain.dim() == 3 else torch.diag(gain[k]) for gain in plan.gains]
+                gains = [gain.times(torch.ones(2))[k] for gain in plan.gains]
+                gains = [gain if gain.dim() == 2 else torch.diag(gain) for gain in gains]
                 force = unit * gains[0] @ (plan.target[k] - q)
                 force = force - gains[1] @ p / h[k] if momentum else force
                 ratio = torch.diag(plan.ratio[k]) @ (torch.eye(2) if plan.mixing is None else plan.mixing[k])
@@ -230,11 +232,13 @@ def test_gradients_through_the_linear_run(make, coupled):
     noise = torch.randn(2, STEPS, 2, generator=torch.Generator().manual_seed(6))
 
     def path(initial, target, ratio, *gains):
-        decision = _AffinePlan(target, list(gains), ratio, template.mixing)
+        shapes = [_Gain(gain) if template.mixing is None else _Gain(torch.ones(2), gain) for gain in gains]
+        decision = _AffinePlan(target, shapes, ratio, template.mixing)
         posterior = nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision)
         return run_linear(posterior, *decision.law(posterior), noise)
 
-    inputs = [start(make, (2,)), template.target, template.ratio, *template.gains]
+    gains = [gain.root if gain.pull is None else gain.pull for gain in template.gains]
+    inputs = [start(make, (2,)), template.target, template.ratio, *gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
 
 
