@@ -8,6 +8,7 @@ from . import (
     attractors,
     datasets,
     generators,
+    hidden_markov,
     inference_data,
     kinetics,
     landscape,
@@ -62,7 +63,7 @@ from .training import fit
 __version__ = "0.1.0"
 
 __all__ = [
-    "datasets", "oracles", "as_tensors", "load", "save",
+    "datasets", "oracles", "hidden_markov", "as_tensors", "load", "save",
     "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
     "OverdampedLangevin", "UnderdampedLangevin", "NeuralForce", "SumOfForces", "OverdampedSDE", "UnderdampedSDE",
     "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
