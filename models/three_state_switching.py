@@ -10,16 +10,17 @@ PRIORS = {
     "temperature": 1.0,  # energy unit of U; with a free decoder only U/T is identified
     "friction": None,  # learned, one per axis: with a free decoder it is the axis' unit of length
     "noise_scale": None,  # learned, in standard deviations of each channel
+    "latent": 3,  # axes
 }
 
 
 def build(data):
     """Overdamped prior with a neural potential, MLP decoder, causal guide: states can be read online."""
-    channels = data.sizes["channel"]
+    channels, latent = data.sizes["channel"], PRIORS["latent"]
     prior = nld.OverdampedLangevin(
-        nld.NeuralPotential(latent=3), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
+        nld.NeuralPotential(latent), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
     )
-    likelihood = nld.Gaussian(nld.MLPDecoder(3, channels), noise_scale=PRIORS["noise_scale"])
+    likelihood = nld.Gaussian(nld.MLPDecoder(latent, channels), noise_scale=PRIORS["noise_scale"])
     # A state that switches at once crosses within one interval: only fine steps tell such a push from heat.
     model = nld.LatentLangevin(prior, likelihood, substeps=20)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(channels, causal=True), control=nld.AffineControl())

@@ -13,19 +13,20 @@ PRIORS = {
     # learn: with M free, momenta took over from wells.
     "mass": 0.2,
     "noise_scale": None,  # learned, in standard deviations of each channel
+    "latent": 3,  # axes
 }
 
 
 def build(data):
     """Underdamped prior with a neural potential, MLP decoder, causal guide: states can be read online."""
-    channels = data.sizes["channel"]
+    channels, latent = data.sizes["channel"], PRIORS["latent"]
     prior = nld.UnderdampedLangevin(
-        nld.NeuralPotential(latent=3),
+        nld.NeuralPotential(latent),
         temperature=PRIORS["temperature"],
         friction=PRIORS["friction"],
         mass=PRIORS["mass"],
     )
-    likelihood = nld.Gaussian(nld.MLPDecoder(3, channels), noise_scale=PRIORS["noise_scale"])
+    likelihood = nld.Gaussian(nld.MLPDecoder(latent, channels), noise_scale=PRIORS["noise_scale"])
     model = nld.LatentLangevin(prior, likelihood, substeps=10)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels, causal=True), control=nld.AffineControl())
 

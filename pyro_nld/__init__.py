@@ -5,14 +5,17 @@ the fit.
 """
 
 from . import (
+    attractors,
     datasets,
     generators,
+    hidden_markov,
     inference_data,
     kinetics,
     landscape,
     oracles,
     particles,
     plots,
+    published,
     saddles,
     samplers,
     simulation,
@@ -34,8 +37,9 @@ from ._checks import (
 )
 from .controls import AffineControl, NeuralControl
 from .datasets import as_tensors, load, save
-from .dynamics import OverdampedLangevin, UnderdampedLangevin
+from .dynamics import OverdampedLangevin, OverdampedSDE, UnderdampedLangevin, UnderdampedSDE
 from .encoders import GRUEncoder
+from .forces import NeuralForce, SumOfForces
 from .guide import AmortizedGuide
 from .integrators import BAOA, EulerMaruyama, Leapfrog
 from .model import LatentLangevin
@@ -59,13 +63,14 @@ from .training import fit
 __version__ = "0.1.0"
 
 __all__ = [
-    "datasets", "oracles", "as_tensors", "load", "save",
+    "datasets", "oracles", "hidden_markov", "as_tensors", "load", "save",
     "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
-    "OverdampedLangevin", "UnderdampedLangevin", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
+    "OverdampedLangevin", "UnderdampedLangevin", "NeuralForce", "SumOfForces", "OverdampedSDE", "UnderdampedSDE",
+    "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
-    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts", "segment",
-    "tables", "plots",
+    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
+    "attractors", "segment", "tables", "plots", "published",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

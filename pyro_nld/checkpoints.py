@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,18 +27,26 @@ def load_checkpoint(path: Path) -> dict:
     ------
     CheckpointError: the file is damaged, holds anything beside tensors and plain values, or is no state of a fit.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch has views on the format of what may be no checkpoint at all
-            state = torch.load(path, weights_only=True, map_location="cpu")
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
-    except Exception as error:  # damaged bytes may lead the reader anywhere
-        reason = str(error).split("\n")[0][:200]
-        raise CheckpointError(
-            f"{path.name} is no checkpoint of tensors and plain values: {reason} Delete it and fit again."
-        ) from error
+    state = read_plain(path)
     missing = [name for name in STATE if not isinstance(state, dict) or name not in state]
     if missing:
         raise CheckpointError(f"{path.name} is no checkpoint of a fit: it lacks {', '.join(missing)}. Fit again.")
     return state
+
+
+def read_plain(path: Path, remedy: str = "Delete it and fit again.") -> Any:
+    """Whatever tensors and plain values a file holds; nothing in it is ever executed.
+
+    Raises
+    ------
+    CheckpointError: the file is damaged, or holds anything else.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has views on the format of what may be no checkpoint at all
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # damaged bytes may lead the reader anywhere
+        reason = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{path.name} is no checkpoint of tensors and plain values: {reason} {remedy}") from error

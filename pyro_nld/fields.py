@@ -22,7 +22,7 @@ from ._checks import ShapeError
 from ._drawing import CEILING, Array, colour, energies, mark, window
 
 Force = Callable[[Tensor], Tensor]
-"""Points `(point, latent)` to the force there, for example `Fit.dynamics.force`, or any drift."""
+"""Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""
 
 LINES = 200  # flow lines in space
 REACH = 80  # steps of a flow line
@@ -32,20 +32,27 @@ MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
 
 
 def gallery(
-    force: Force, potential: Callable[[Tensor], Tensor], points: Tensor, wells: xr.Dataset, temperature: float = 1.0
+    force: Force,
+    potential: Callable[[Tensor], Tensor] | None,
+    points: Tensor,
+    wells: xr.Dataset,
+    temperature: float = 1.0,
 ) -> dict[str, Figure]:
     """All pictures of this module that the number of latent axes allows, by name.
 
     Parameters
     ----------
-    force: −∇U, for example `Fit.dynamics.force`; the others as for `arrows` and `surface`.
+    force: for example `Fit.dynamics.rest_force`. potential: U; None where there is none, then only the force is drawn.
+    The others as for `arrows` and `surface`.
     """
     found: dict[str, Figure] = {}
     if points.shape[-1] > 1:
         found |= {"arrows": arrows(force, points, wells), "streamlines": streamlines(force, points, wells)}
-        found["surface"] = surface(potential, points, wells, temperature)
     if points.shape[-1] > 2:
         found |= {"arrows_3d": arrows(force, points, wells, 3), "streamlines_3d": streamlines(force, points, wells, 3)}
+    if potential is not None and points.shape[-1] > 1:
+        found["surface"] = surface(potential, points, wells, temperature)
+    if potential is not None and points.shape[-1] > 2:
         found["isosurface"] = isosurface(potential, points, wells, temperature)
     return found
 
@@ -56,7 +63,7 @@ def arrows(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: 
     Parameters
     ----------
     force: points `(point, latent)` to vectors `(point, latent)`.
-    points: encoded data, `(point, latent)`: they choose the view. wells: minima, marked when given.
+    points: encoded data, `(point, latent)`: they choose the view. wells: minima or attractors, marked when given.
     axes: 2 for the plane of the minima, 3 for space.
 
     Raises

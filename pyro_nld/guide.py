@@ -50,7 +50,7 @@ class AmortizedGuide(PyroModule):
         self.encoder = encoder
         self.control = AffineControl() if control is None else control
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
-        self.initial = nn.Linear(encoder.size, 2 * model.dynamics.state)
+        self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
         self._autoguide, self._met = autoguide, random_attributes(model)
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))

@@ -6,6 +6,7 @@ down the gradient without an autograd graph, so that memory does not grow with t
 
 from __future__ import annotations
 
+import copy
 import warnings
 from bisect import bisect_left
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from .integrators import Integrator
 from .potentials import Energy, gradient, hessian, in_double
 
 STARTS = 2000  # points that flow in search of minima
+LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
 LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
@@ -57,9 +59,10 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     exact = in_double(potential)
     points = starts.detach().double().reshape(-1, starts.shape[-1])
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
-    ends = flows.descend(exact, points)
+    ends = flows.follow(_downhill(exact), points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
-    found = _merge(exact, _polish(exact, ends) if len(ends) else ends)
+    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
+    found = _merge(exact, _polish(exact, ends, least) if len(ends) else ends)
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
@@ -84,11 +87,16 @@ def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     ----------
     potential: U. wells: from `minima`. points: any number of them.
     """
-    cores = _cores(potential, wells, points.dtype)
+    exact, dents = in_double(potential), torch.as_tensor(wells["dent_position"].values)
+    found = [core.to(points.dtype) for core in flows.cores(_downhill(exact), dents, hessian(exact, dents))]
     owner = torch.as_tensor(wells["dent_state"].values)
-    chunks = points.detach().reshape(-1, points.shape[-1]).split(CHUNK)
-    label = torch.cat([flows.settle(potential, lambda here: _core_of(cores, here), chunk) for chunk in chunks])
+    chunks, way = points.detach().reshape(-1, points.shape[-1]).split(CHUNK), _downhill(potential)
+    label = torch.cat([flows.settle(way, lambda here: flows.core_of(found, here), chunk) for chunk in chunks])
     return torch.where(label < 0, -1, owner[label]).reshape(points.shape[:-1])
+
+
+def _downhill(potential: Energy) -> flows.Velocity:
+    return lambda points: -gradient(potential, points)
 
 
 def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = None) -> xr.Dataset:
@@ -118,12 +126,14 @@ def discretisation(
 ) -> dict[str, float | int]:
     """The stiffest minimum against the integrator: κ, the largest eigenvalue of ∇²U/k₀(h), `coarse_stiffness`.
 
+    Where the force is no gradient, −∂F/∂q stands for ∇²U, and the modulus of its eigenvalues counts.
+
     For Euler steps κ is curvature × step, the largest eigenvalue of ∇²U/γ times h. A well of the chain has variance
     T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims; at κ = 2 the chain explodes.
 
     Parameters
     ----------
-    dynamics: with fixed quantities. integrator: that of the chain. wells: from `minima`.
+    dynamics: with fixed quantities. integrator: that of the chain. wells: from `minima`, or `attractors.rest_points`.
     step: h, model's unit of time. substeps: those that gave h.
 
     Returns
@@ -134,12 +144,12 @@ def discretisation(
     -----
     DoubtfulFitWarning: above 0.2.
     """
-    curvature = hessian(in_double(dynamics.potential), torch.as_tensor(wells["position"].values))
+    curvature = copy.deepcopy(dynamics).double().stiffness(torch.as_tensor(wells["position"].values))
 
     def coarseness(count: int) -> float:
         h = torch.full((1,), step * substeps / count, dtype=torch.float64)
         root = integrator.coarse_stiffness(dynamics, h).detach().double().rsqrt().expand(curvature.shape[-1])
-        return float(torch.linalg.eigvalsh(root.unsqueeze(-1) * curvature * root).max())
+        return float(torch.linalg.eigvals(root.unsqueeze(-1) * curvature * root).abs().max())
 
     largest = coarseness(substeps)
     finer = range(substeps, max(substeps, MOST_SUBSTEPS) + 1)
@@ -197,67 +207,15 @@ def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
     return view["origin"].values + coordinates @ view["axes"].values
 
 
-# Cores of minima
-
-
-class _Core(NamedTuple):
-    centre: Tensor  # (latent,)
-    metric: Tensor  # (latent, latent), the Hessian
-    square: float  # largest (z − centre)ᵀ metric (z − centre) inside
-
-
-def _cores(potential: Energy, wells: xr.Dataset, dtype: torch.dtype) -> list[_Core]:
-    exact = in_double(potential)
-    centres = torch.as_tensor(wells["dent_position"].values)
-    metrics = hessian(exact, centres)
-    radii = [_inward_radius(exact, centres, k, metrics[k]) for k in range(len(centres))]
-    return [
-        _Core(centre.to(dtype), metric.to(dtype), radius**2)
-        for centre, metric, radius in zip(centres, metrics, radii, strict=True)
-    ]
-
-
-def _inward_radius(potential: Energy, centres: Tensor, which: int, metric: Tensor) -> float:
-    """The largest radius, in the metric of the Hessian, within which all directions tried flow inwards.
-
-    A thousand random ones, which in many axes miss the few that lead out; so the soft axes and those towards the other
-    minima as well.
-    """
-    centre, latent = centres[which], centres.shape[-1]
-    others = torch.cat([centres[:which], centres[which + 1 :]]) - centre
-    apart = torch.einsum("ki,ij,kj->k", others, metric, others).sqrt()
-    radius = 0.9 * float(apart.min()) if len(apart) else 6.0 * np.sqrt(latent)
-    random = torch.randn(1000, latent, generator=torch.Generator().manual_seed(0), dtype=centre.dtype)
-    spread = torch.linalg.solve_triangular(torch.linalg.cholesky(metric).mT, random.T, upper=True).T
-    axes = torch.linalg.eigh(metric).eigenvectors.mT
-    direction = torch.cat([spread, axes, -axes, others])
-    direction = direction / torch.einsum("ki,ij,kj->k", direction, metric, direction).sqrt().unsqueeze(-1)
-    shells = torch.linspace(0.1, 1.0, 10, dtype=centre.dtype).view(-1, 1, 1)
-    while radius > 1e-6:
-        offset = radius * shells * direction
-        with torch.no_grad():
-            pull = torch.einsum("ski,ij,skj->sk", gradient(potential, centre + offset), metric, offset)
-        if bool((pull > 0).all()):
-            return radius
-        radius *= 0.85
-    return radius
-
-
-def _core_of(cores: list[_Core], points: Tensor) -> Tensor:
-    label = torch.full((len(points),), -1)
-    for k, core in enumerate(cores):
-        offset = points - core.centre
-        inside = ((offset @ core.metric) * offset).sum(-1) <= core.square
-        label[inside & (label < 0)] = k
-    return label
-
-
 # From ends of flows to states
 
 
-def _polish(potential: Energy, ends: Tensor, steps: int = 50) -> Tensor:
-    """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped."""
-    spread = float(ends.std(0).norm()) if len(ends) > 1 else 1.0
+def _polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Tensor:
+    """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped.
+
+    Its moves are short beside the spread of the ends, which in a single well may be nearly none: hence the `least`.
+    """
+    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
     points = _distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
     for _ in range(steps):
         slope, matrix = gradient(potential, points).detach(), hessian(potential, points)

@@ -67,6 +67,10 @@ class LatentLangevin(PyroModule):
             )
         if start not in ("normal", "equilibrium"):
             raise PriorError(f'start must be "normal" or "equilibrium": got {start!r}.')
+        if start == "equilibrium" and not hasattr(dynamics, "stationary_log_density"):
+            raise PriorError(
+                f'start="equilibrium" needs exp(−U/T): {type(dynamics).__name__} has no landscape. Use start="normal".'
+            )
         integrator = integrator or default_integrator(dynamics)
         if not integrator.steerable:
             raise PriorError(

@@ -154,6 +154,8 @@ class ResidualPotential(Potential):
     features: width of the residual blocks.
     width: width of the first and last block.
     blocks: number of residual blocks.
+    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
+        is one tanh layer of the features' width.
 
     References
     ----------
@@ -161,12 +163,14 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5
-    ) -> None:
+        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
+        inner: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.latent = latent
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
-        self.blocks = PartList(Dense(features + latent, features) for _ in range(blocks))
+        self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
+        self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])
         self.exit = PartList([Dense(features, width), Dense(width, 1)])
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
 
@@ -183,25 +187,29 @@ class ResidualPotential(Potential):
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
         """The last block's hidden layer."""
         features = self.entry[1](celu(self.entry[0](z)))
-        for block in self.blocks:
-            features = features + torch.tanh(block(torch.cat([features, z], -1)))
+        for place, block in enumerate(self.blocks):
+            features = features + self._led_back(place, torch.tanh(block(torch.cat([features, z], -1))))
         return celu(self.exit[0](features))
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
         first = celu(self.entry[0](z))
         features, slopes = self.entry[1](first), []
-        for block in self.blocks:
+        for place, block in enumerate(self.blocks):
             bend = torch.tanh(block(torch.cat([features, z], -1)))
-            features = features + bend
+            features = features + self._led_back(place, bend)
             slopes.append(1 - bend.square())
         last = celu(self.exit[0](features))
         back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
         direct = 2 * softplus(self.raw_confinement) * z
-        for block, slope in zip(reversed(self.blocks), reversed(slopes), strict=True):
-            inner, outer = ((back * slope) @ block.weight).split([back.shape[-1], self.latent], -1)
+        for place, slope in reversed([*enumerate(slopes)]):
+            bent = (back @ self.back[place].weight if self.back else back) * slope
+            inner, outer = (bent @ self.blocks[place].weight).split([back.shape[-1], self.latent], -1)
             back, direct = back + inner, direct + outer
         return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
+
+    def _led_back(self, place: int, bend: Tensor) -> Tensor:
+        return self.back[place](bend) if self.back else bend
 
 
 class Quadratic(Potential):

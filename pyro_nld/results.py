@@ -13,16 +13,15 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from . import kinetics, landscape, saddles, samplers, verdicts
-from ._checks import ShapeError, check_rows
+from . import attractors, kinetics, landscape, occupancies, saddles, verdicts
+from ._checks import FitError, ShapeError, check_rows
 from ._modules import fixed
 from ._series import as_tensors
 from .dynamics import Dynamics, OverdampedLangevin
 from .guide import PATH_SITES, AmortizedGuide
-from .inference_data import Results, convergence, to_inference_data
+from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
 from .objective import TERMS, evaluate, paired_traces, terms_of
-from .potentials import hessian, in_double
 
 CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
 PATHS = 4  # posterior draws counted for kinetics
@@ -58,6 +57,8 @@ class Fit:
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         with _reading(0):
+            if guide.others.prototype_trace is None:  # it has met no data yet
+                guide(self.times, self.x, 1)
             self.medians = {
                 name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()
             }
@@ -68,8 +69,20 @@ class Fit:
         return fixed(self.model.dynamics, self.medians)
 
     @property
+    def has_landscape(self) -> bool:
+        """Whether the prior's force is −∇U."""
+        return hasattr(self.model.dynamics, "potential")
+
+    @property
     def potential(self) -> Callable[[Tensor], Tensor]:
-        """U: `(*batch, latent)` to `(*batch,)`, at the posterior median of whatever is random in it."""
+        """U: `(*batch, latent)` to `(*batch,)`, at the posterior median of whatever is random in it.
+
+        Raises
+        ------
+        FitError: the model has no landscape.
+        """
+        if not self.has_landscape:
+            raise FitError(attractors.NO_LANDSCAPE)
         return self.dynamics.potential
 
     @property
@@ -130,6 +143,10 @@ class Fit:
         with the visits counted, and timescales `implied (route, lag, mode)`, lags in observations;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
+        Raises
+        ------
+        FitError: the model has no landscape, or no minimum was found.
+
         Warns
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
@@ -138,8 +155,9 @@ class Fit:
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
         counts, routes = self._routes(dynamics, wells, passes, seed)
         story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
-        found = self._sampled(dynamics, wells, seed) | self._committed(dynamics, wells, passes, seed)
-        story = story.assign(found).assign_attrs(wells.attrs)
+        starts = self.encoded(limit=CHAINS, seed=seed)
+        sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
+        story = story.assign(dict(sampled) | self._committed(dynamics, wells, passes, seed)).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(story, counts, routes)
         said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
@@ -162,34 +180,59 @@ class Fit:
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        dynamics, points = self.dynamics, self.encoded(seed=seed)
-        wells = landscape.minima(dynamics.potential, points, temperature=self.temperature, min_barrier=min_barrier)
-        labels = landscape.basins(dynamics.potential, wells, points)
-        shares = landscape.occupancy(wells, self.temperature, labels)
-        check = self.discretisation(wells)
-        decoded = self.decode(torch.as_tensor(wells["position"].values))
-        found = {f"occupancy_{route}": shares[route] for route in shares} | {
-            "decoded": (("state", "channel"), decoded.numpy())
-        }
-        units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
-        return wells.assign(found).assign_attrs(units | check)
+        potential, points = self.potential, self.encoded(seed=seed)
+        wells = landscape.minima(potential, points, temperature=self.temperature, min_barrier=min_barrier)
+        shares = landscape.occupancy(wells, self.temperature, self.basins(wells, points))
+        return self._described(wells.assign({f"occupancy_{route}": shares[route] for route in shares}))
 
-    def _sampled(self, dynamics: Dynamics, wells: xr.Dataset, seed: int) -> dict[str, object]:
-        """Occupancies by sampling, with jumps between the harmonic wells so that chains mix."""
-        minima = torch.as_tensor(wells["dent_position"].values)
-        wide = self.temperature * torch.linalg.inv(hessian(in_double(dynamics.potential), minima))
-        jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
-        starts = self.encoded(limit=CHAINS, seed=seed)
-        drawn = samplers.mala(dynamics.potential, starts, temperature=self.temperature, jumps=jumps, seed=seed)
-        labels = landscape.basins(dynamics.potential, wells, torch.as_tensor(drawn["position"].values).to(starts))
-        inside = (labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])).double().numpy()
-        mixing = convergence(xr.DataArray(inside, dims=("chain", "draw", "state")))
-        shares = inside.mean((0, 1))
-        return {
-            "occupancy_sampled": ("state", shares / shares.sum()),
-            "occupancy_rhat": ("state", mixing["rhat"].values),
-            "occupancy_ess": ("state", mixing["ess"].values),
-        }
+    def attractors(self, seed: int = 0) -> xr.Dataset:
+        """The states of a model that needs no landscape: stable points of rest, and what `wells` says that holds here.
+
+        Parameters
+        ----------
+        seed: of the posterior draw that the search starts from.
+
+        Returns
+        -------
+        The variables of `attractors.rest_points`, decay and turning per user's unit of time; `occupancy_data (state)`,
+        the share of encoded data that the force leads to each; `decoded`; attrs as for `wells`.
+
+        Raises
+        ------
+        FitError: nothing comes to rest.
+        """
+        points = self.encoded(seed=seed)
+        found = attractors.rest_points(self.dynamics, points)
+        shares = attractors.occupancy(self.basins(found, points), found)
+        in_unit = {name: found[name] / self.time_unit for name in ("decay", "turning")}
+        return self._described(found.assign(in_unit | {"occupancy_data": shares}))
+
+    def states(self, seed: int = 0) -> xr.Dataset:
+        """`wells` of a landscape; `attractors` where there is none."""
+        return self.wells(seed) if self.has_landscape else self.attractors(seed)
+
+    def basins(self, states: xr.Dataset, points: Tensor) -> Tensor:
+        """The state that each point `(*batch, latent)` is led to, −1 for none; see `landscape` and `attractors`.
+
+        Parameters
+        ----------
+        states: from `wells`, `attractors` or `states`.
+        """
+        if self.has_landscape:
+            return landscape.basins(self.potential, states, points)
+        return attractors.basins(self.dynamics, states, points)
+
+    def _found(self, points: Tensor) -> xr.Dataset:
+        if self.has_landscape:
+            return landscape.minima(self.potential, points, temperature=self.temperature)
+        return attractors.rest_points(self.dynamics, points)
+
+    def _described(self, states: xr.Dataset) -> xr.Dataset:
+        """With the channels' means there, the units, and whether the step was fine enough."""
+        decoded = self.decode(torch.as_tensor(states["position"].values))
+        units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
+        found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
+        return found.assign_attrs(units | self.discretisation(states))
 
     def _committed(
         self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
@@ -231,12 +274,11 @@ class Fit:
 
         Parameters
         ----------
-        wells: from `landscape.minima`; found from a few encoded points when None.
+        wells: from `landscape.minima` or `attractors.rest_points`; found from a few encoded points when None.
         """
-        dynamics = self.dynamics
         if wells is None:
-            wells = landscape.minima(dynamics.potential, self.encoded(limit=500), temperature=self.temperature)
-        return landscape.discretisation(dynamics, self.model.integrator, wells, self.step, self.model.substeps)
+            wells = self._found(self.encoded(limit=500))
+        return landscape.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
 
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""

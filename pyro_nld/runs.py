@@ -131,9 +131,11 @@ def load(path: Path) -> Run:
 
 
 def story(run: Run) -> xr.Dataset:
-    """The landscape of a run as it was recorded, so that its states keep their numbers; read now if it was not."""
+    """The states of a run as they were recorded, so that they keep their numbers; read now if they were not."""
     file = run.path / "landscape.nc"
-    return xr.load_dataset(file, engine="h5netcdf") if file.is_file() else run.fit.landscape()
+    if file.is_file():
+        return xr.load_dataset(file, engine="h5netcdf")
+    return run.fit.landscape() if run.fit.has_landscape else run.fit.attractors()
 
 
 def _create(path: Path, model_file: Path, config: dict) -> None:
@@ -214,9 +216,15 @@ def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
 
 
 def record_landscape(path: Path, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
-    """Write `landscape.nc` and the landscape's part of `summary.json`; returns the summary."""
+    """Write `landscape.nc` and what it adds to `summary.json`; returns the summary.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
+    """
     write_atomically(path / "landscape.nc", lambda file: story.to_netcdf(file, engine="h5netcdf"))
-    return summary.update(path, warned, **summary.of_landscape(story))
+    read = summary.of_landscape if "energy" in story else summary.of_attractors
+    return summary.update(path, warned, **read(story))
 
 
 def require_output(path: Path, suffix: str) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from . import landscape
 from ._checks import FitError
 from .results import Fit
 
@@ -23,13 +22,15 @@ def segment(
 ) -> xr.Dataset:
     """P(state = k at t | data) = share of posterior path draws that stand in basin k at t.
 
+    Where there is no landscape, a basin is what the force at rest leads to one stable point, see `attractors`.
+
     Parameters
     ----------
     fit: a fitted model and guide.
     data: what to segment (Dataset or `(times, x)`); the data of the fit when None.
     draws: posterior draws per sequence.
     online: insist on probabilities that use the past and present alone: needs a causal encoder.
-    wells: the states, from `fit.wells()` or `landscape.minima`; found when None.
+    wells: the states, from `fit.wells()`, `fit.attractors()` or `landscape.minima`; found when None.
     sure: label -1 (undecided) where the most probable state has less than this probability.
     seed: of the draws.
 
@@ -40,7 +41,7 @@ def segment(
 
     Raises
     ------
-    FitError: `online` with an encoder that sees the future.
+    FitError: `online` with an encoder that sees the future; no state was found.
     """
     causal = fit.guide.encoder.causal
     if online and not causal:
@@ -48,9 +49,8 @@ def segment(
             "online segmentation needs an encoder that sees the past alone: this fit's is two-sided. "
             "Fit again with causal=True in the encoder, or segment without online."
         )
-    wells = fit.wells(seed=seed) if wells is None else wells
-    positions = fit.positions(data, draws=draws, seed=seed)
-    labels = landscape.basins(fit.potential, wells, positions)
+    wells = fit.states(seed=seed) if wells is None else wells
+    labels = fit.basins(wells, fit.positions(data, draws=draws, seed=seed))
     states = torch.arange(wells.sizes["state"])
     probability = (labels.unsqueeze(-1) == states).float().mean(0)
     times = fit.series(data)[0]

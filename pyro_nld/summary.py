@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from torch.distributions import Distribution
 
+from . import attractors
 from ._checks import RunDirectoryError
 from ._files import write_atomically
 from .dynamics import Dynamics
@@ -109,6 +110,23 @@ def of_landscape(story: xr.Dataset) -> dict:
             "kinetics_agree": bool(story.attrs["kinetics_agree"]),
             "messages": story.attrs["messages"].splitlines(),
         },
+    }
+
+
+def of_attractors(story: xr.Dataset) -> dict:
+    """The fields known where there is no landscape; what needs one is null, and a message says so.
+
+    Parameters
+    ----------
+    story: `fit.attractors()`.
+    """
+    return {
+        "states": story.sizes["state"],
+        "occupancy": dict.fromkeys(FIELDS["occupancy"]) | {"data": story["occupancy_data"].values},
+        "minima": story["position"].values,
+        "decoded_minima": story["decoded"].values,
+        "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
+        "verdict": {"kinetics_agree": None, "messages": [attractors.NO_LANDSCAPE]},
     }
 
 

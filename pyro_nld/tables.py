@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from . import oracles
+from .attractors import NO_LANDSCAPE
 
 Labels = NDArray[np.integer]
 
@@ -93,6 +94,27 @@ def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     return _aligned(columns)
 
 
+def attractors(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+    """One row per attractor: share of the data (and the truth), how fast it draws in, how fast it turns.
+
+    Parameters
+    ----------
+    story: `Fit.attractors()`.
+    truth: from `score`.
+    """
+    columns = {
+        "state": [str(state) for state in range(story.sizes["state"])],
+        "in the data": _numbers(story["occupancy_data"], 3),
+    }
+    if truth is not None:
+        columns["truth"] = _numbers(truth["occupancy"], 3)
+    columns["slowest decay"] = [_digits(rate) for rate in story["decay"].values[:, 0]]
+    columns["turning"] = [_digits(rate) for rate in story["turning"].values.max(-1)]
+    lines = {} if truth is None else {"labels": _agreement(truth)}
+    lines["at rest nowhere"] = f"{100 * story.attrs['unsettled']:.1f} % of the points"
+    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(story)})])
+
+
 def transitions(story: xr.Dataset) -> str:
     """One row per state: its dwell time by every route (with the interval of the counts), and barriers to the others.
 
@@ -139,9 +161,7 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     if np.isfinite(rhat):
         mixed = "mixed" if rhat <= MIXED else "not mixed; read the sampled occupancies as approximate"
         lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
-    check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
-    lines["step"] = f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
-    return _listed(lines)
+    return _listed(lines | {"step": _step(story)})
 
 
 def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
@@ -160,6 +180,11 @@ def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         "undecided": f"{100 * undecided:.2f} %",
     }
     return _listed(lines if truth is None else lines | {"labels": _agreement(truth)})
+
+
+def _step(story: xr.Dataset) -> str:
+    check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
+    return f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
 
 
 def _agreement(truth: xr.Dataset) -> str:

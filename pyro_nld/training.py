@@ -252,10 +252,9 @@ def fit(
 
 
 def _check_step(result: Fit) -> None:
-    """Warn when the steps were too coarse for the landscape; a fit without wells is the reader's to judge."""
-    if hasattr(result.model.dynamics, "potential"):
-        with contextlib.suppress(FitError):
-            result.discretisation()
+    """Warn when the steps were too coarse for the landscape; a fit without states is the reader's to judge."""
+    with contextlib.suppress(FitError):
+        result.discretisation()
 
 
 def history_dataset(history: Tensor) -> xr.Dataset:

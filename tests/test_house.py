@@ -23,7 +23,8 @@ PACKAGE = ROOT / "pyro_nld"
 INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_drawing"]
 GRAPH = {
     "potentials": set(),
-    "dynamics": {"potentials"},
+    "forces": set(),
+    "dynamics": {"potentials", "forces"},
     "integrators": {"dynamics"},
     "paths": {"integrators", "dynamics"},
     "controls": {"paths", "dynamics"},
@@ -37,9 +38,11 @@ GRAPH = {
     "inference_data": set(),
     "diagnostics": set(),
     "samplers": {"potentials"},
-    "flows": {"potentials"},
+    "flows": set(),
     "landscape": {"potentials", "flows", "dynamics", "integrators"},
+    "attractors": {"flows", "dynamics"},
     "saddles": {"potentials", "landscape"},
+    "occupancies": {"potentials", "landscape", "samplers", "inference_data"},
     "particles": {"model", "objective", "paths"},
     "em": {"model", "guide", "paths", "particles", "potentials"},
     "generators": {"dynamics"},
@@ -54,32 +57,45 @@ GRAPH = {
         "objective",
         "inference_data",
         "landscape",
-        "samplers",
+        "attractors",
+        "occupancies",
         "saddles",
         "kinetics",
         "verdicts",
     },
-    "segmentation": {"landscape", "results"},
+    "segmentation": {"results"},
     "checkpoints": set(),
     "schedules": set(),
     "training": {"schedules", "model", "guide", "objective", "particles", "em", "checkpoints", "results"},
     "oracles": set(),
+    "hidden_markov": {"oracles"},
     "simulated_wells": {"potentials", "dynamics", "integrators", "paths", "landscape"},
     "datasets": {"simulation", "observations", "oracles", "simulated_wells"},
-    "published": {"model", "guide"},
+    "published": {
+        "checkpoints",
+        "potentials",
+        "dynamics",
+        "observations",
+        "encoders",
+        "controls",
+        "model",
+        "guide",
+    },
     "fields": {"landscape"},
     "timings": set(),
     "plots": {"landscape", "fields", "timings"},
     "report": set(),
-    "tables": {"oracles"},
+    "tables": {"oracles", "attractors"},
+    "table_one": set(),
     "command_line": set(),
     "model_files": {"model", "guide", "objective", "datasets"},
-    "summary": {"dynamics", "inference_data", "results"},
+    "summary": {"attractors", "dynamics", "inference_data", "results"},
 }
 for parts in GRAPH.values():
     parts.update(INTERNAL)
 GRAPH |= {name: set(INTERNAL[:place]) for place, name in enumerate(INTERNAL)}
 GRAPH["runs"] = set(GRAPH)
+GRAPH["reproduction"] = set(GRAPH) - {"runs"}
 
 TEXT = {"", ".py", ".md", ".toml", ".txt", ".cff", ".ipynb"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|farm|opt|mnt)/")

@@ -145,6 +145,12 @@ def test_one_well_in_ten_dimensions():
     np.testing.assert_allclose(found["curvature"].values[0], np.linspace(0.5, 4.0, 10), rtol=1e-5)
 
 
+def test_a_single_well_far_from_all_starts():
+    """All flows come in along one line, so that their ends have next to no spread."""
+    found = minima(nld.Quadratic([6.3, 6.1], centre=[40.0, -130.0]), 2 * torch.randn(100, 2))
+    np.testing.assert_allclose(found["position"], [[40.0, -130.0]], rtol=1e-6)
+
+
 def test_too_coarse_a_step_warns_with_the_cure():
     prior, euler = nld.OverdampedLangevin(nld.Quadratic([2.0, 8.0]), friction=torch.tensor([0.5, 2.0])), EulerMaruyama()
     stiff = minima(prior.potential, torch.randn(20, 2))

@@ -13,6 +13,7 @@ from pyro_nld.potentials import Dense, gradient, hessian
 MEMBERS = {
     "neural": lambda: nld.NeuralPotential(2, hidden=(8, 7)),
     "residual": lambda: nld.ResidualPotential(2, features=5, width=9, blocks=2),
+    "residual, with inner layers": lambda: nld.ResidualPotential(2, features=5, width=9, blocks=2, inner=7),
     "quadratic": lambda: nld.Quadratic([[2.0, 0.5], [0.5, 1.0]], centre=[0.3, -0.2]),
     "double well": lambda: nld.DoubleWell(latent=2, barrier=2.0, half_distance=1.5),
     "Müller–Brown": lambda: nld.MuellerBrown(scale=0.01),

@@ -79,7 +79,7 @@ def test_every_recipe_follows_from_a_fit(programs, finished):
     assert read.code == 0, read.err
     assert "state" in read.out
     assert "curvature × step" in read.out
-    pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates"}
+    pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates", "timescales"}
     assert {path.stem for path in (finished / "figures").glob("*.png")} == pictures
     story = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
     summary = json.loads((finished / "summary.json").read_text())
@@ -121,7 +121,46 @@ def test_the_truth_is_scored_where_the_data_carry_it(programs, out):
     assert "ℓ1 error" in read.out
 
 
-@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment"])
+def test_a_model_without_a_landscape_says_what_cannot_be_read(programs, out):
+    force = TINY.replace("nld.OverdampedLangevin(nld.NeuralPotential(1", "nld.OverdampedSDE(nld.NeuralForce(2")
+    force = force.replace("IdentityDecoder(1)", "LinearDecoder(2, 1)")
+    assert force.count("(2") == 2
+    (programs.folder / "force.py").write_text(force)
+    assert programs.run("fit", "force.py", "--out", out, *SMOKE).code == 0
+    read = programs.run("landscape", out)
+    assert read.code == 0, read.err
+    assert (
+        "force is no gradient: depths, barriers, occupancies by energy and rates from them cannot be read" in read.out
+    )
+    assert "slowest decay" in read.out
+    pictures = {path.stem for path in (out / "figures").glob("*.png")}
+    assert pictures == {"loss", "segmentation", "arrows", "streamlines"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["states"] == xr.load_dataset(out / "landscape.nc", engine="h5netcdf").sizes["state"]
+    assert summary["occupancy"]["data"] is not None
+    assert summary["occupancy"]["harmonic"] is summary["barriers_kT"] is summary["verdict"]["kinetics_agree"] is None
+    assert "cannot be read" in summary["verdict"]["messages"][0]
+    segmented = programs.run("segment", out, "--out", "forced.npz")
+    assert segmented.code == 0, segmented.err
+
+
+def test_the_paper_is_reproduced_row_by_row(programs):
+    command = ("reproduce_paper", "--out", "paper", "--settings", "hmm", "--chain", "symmetric", *SMOKE)
+    ended = programs.run(*command, "--seeds", "1")
+    assert ended.code == 0, ended.err
+    row = programs.folder / "paper" / "rows" / "any-symmetric-0-hmm" / "0.json"
+    first = row.stat().st_mtime_ns
+    assert programs.run(*command, "--seeds", "2").code == 0
+    assert row.stat().st_mtime_ns == first  # kept
+    text = (programs.folder / "paper" / "table.md").read_text()
+    assert "| hmm | any | symmetric | 0 | 2 |" in text
+    ended = programs.run("reproduce_paper", "--out", "new", "--equation", "damped")
+    assert ended.code == 1
+    assert "damped is none of overdamped, underdamped" in ended.err.splitlines()[-1]
+    assert not (programs.folder / "new").exists()
+
+
+@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment", "reproduce_paper"])
 def test_help_says_what_there_is(programs, recipe):
     ended = programs.run(recipe, "--help")
     assert ended.code == 0

@@ -1,0 +1,48 @@
+"""Reproduce the paper's Table 1 and Figures 2 and 3 on every seed, beside a neural SDE and hidden Markov models.
+
+    python inference/reproduce_paper.py --out runs/paper --seeds 5 --settings ours --settings hmm
+    python inference/reproduce_paper.py --out runs/paper                   (everything: days on two cores)
+
+Every finished seed is kept in --out, and the table is written anew after each: stop with Ctrl-C, and give the same
+command to go on.
+"""
+
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from tqdm import tqdm
+
+from pyro_nld import command_line, reproduction, runs, table_one
+
+MODELS = Path(__file__).parents[1] / "models"
+EQUATIONS, CHAINS, LATENTS, SETTINGS = reproduction.EQUATIONS, reproduction.CHAINS, [2, 3, 5, 10], reproduction.SETTINGS
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder to make, or to go on in.")],
+    seeds: Annotated[int, typer.Option(min=1, help="How many; each has its own data.")] = 20,
+    equation: Annotated[list[str], typer.Option(help="Which; repeat for several.")] = EQUATIONS,
+    chain: Annotated[list[str], typer.Option(help="Which; repeat for several.")] = CHAINS,
+    latent: Annotated[list[int], typer.Option(min=1, help="Latent axes; repeat for several.")] = LATENTS,
+    settings: Annotated[list[str], typer.Option(help="Whose; repeat for several.")] = SETTINGS,
+    budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
+) -> None:
+    """Fit every cell of the table on every seed; write table.md, rows/ and figures/ in --out.
+
+    Settings: ours; the paper's; sde, a generic neural SDE with the same guide; hmm, a Gaussian hidden Markov model.
+    """
+    with command_line.noted():
+        made: dict[reproduction.Cell, list[dict]] = {
+            cell: [] for cell in reproduction.cells(equation, chain, latent, settings)
+        }
+        sizes = reproduction.SMALL if budget == "smoke" else reproduction.Sizes()
+        for seed, cell in tqdm(list(product(range(seeds), made)), desc="seeds of cells", unit="fit"):
+            made[cell].append(reproduction.kept(cell, seed, out, runs.BUDGETS[budget], MODELS, sizes, seed == 0))
+            table_one.write(out / "table.md", list(made.values()))
+    print(f"Wrote {out / 'table.md'} and {out / 'figures'}.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,158 @@
+"""What there is to read where there is no landscape: points that draw positions in when the noise is switched off.
+
+A force that is no gradient has no depths and no barriers. It still has points of rest, F(q, p = 0) = 0, and those that
+are stable are states: a position belongs to the one that the force at rest, dq/ds = F(q, 0), leads it to. Where the
+force is −∇U these are the minima and their basins. Cycles draw in too, but are nowhere at rest: what ends in one stays
+without a state, and its share is told.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from scipy.linalg import solve_continuous_lyapunov
+from torch import Tensor
+
+from . import flows
+from ._checks import FitError
+from .dynamics import Dynamics, jacobian
+
+STARTS = 2000  # points that flow in search of rest
+SLOW = 2e-3  # largest force at the end of a flow that has come to rest; flows stop at half of it
+LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
+STILL = 1e-6  # a rest point's largest force, relative to its stiffness
+NEWTON = 50  # steps of the polish
+FAR = 1e3  # times the largest start: whoever gets there has escaped
+CHUNK = 200_000  # points that flow at a time
+NO_LANDSCAPE = (
+    "this model's force is no gradient: depths, barriers, occupancies by energy and rates from them cannot be read. "
+    "Attractors, segments and pictures of the force can: see Fit.attractors."
+)
+
+
+def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr.Dataset:
+    """Stable q with F(q, 0) = 0 that points flow to along the force, dq/ds = F(q, 0), then Newton's method.
+
+    Stable says that the drift, linearised at (q, 0), brings back: all its eigenvalues have negative real parts.
+
+    Parameters
+    ----------
+    dynamics: with fixed quantities; polished in a float64 copy.
+    starts: where to start, for example encoded data; at most 2000 of them are used.
+
+    Returns
+    -------
+    Dataset over `state`, by decreasing share of the starts: `position (state, latent)`, `share`, `residual`, ‖F‖ there;
+    `decay` and `turning (state, mode)`, minus the real and the modulus of the imaginary part of the eigenvalues of
+    ∂drift/∂z, slowest first, 1/time: how fast a push dies out, and the angular frequency at which it goes round
+    meanwhile (0 for a gradient without momenta). attrs: `unsettled`, the share of starts that reached none.
+
+    Raises
+    ------
+    FitError: no start comes to rest.
+
+    Not checked: whether there are attractors that no start flows to.
+    """
+    exact = copy.deepcopy(dynamics).double()
+    points = starts.detach().double()
+    points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
+    ends = flows.follow(exact.rest_force, points)
+    ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
+    with torch.no_grad():
+        ends = ends[exact.rest_force(ends).norm(dim=-1) < SLOW]
+    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
+    found = _polish(exact, ends, least)
+    if not len(found):
+        raise FitError("no attractor was found: no start comes to rest. Fit longer, or look at the lines of flow.")
+    reached = _reached(found, ends)
+    share = torch.bincount(reached[reached >= 0], minlength=len(found)).double() / len(points)
+    order = share.argsort(descending=True, stable=True)
+    return _described(exact, found[order], share[order])
+
+
+def basins(dynamics: Dynamics, attractors: xr.Dataset, points: Float[Tensor, "*batch latent"]) -> Int[Tensor, "*batch"]:
+    """The state each point is led to by the force at rest; −1 where it comes to rest in none.
+
+    Parameters
+    ----------
+    dynamics: with fixed quantities. attractors: from `rest_points`. points: any number of them.
+    """
+    exact, centres = copy.deepcopy(dynamics).double(), torch.as_tensor(attractors["position"].values)
+    metrics = torch.stack([_metric(matrix) for matrix in exact.stiffness(centres)])
+    found = [core.to(points.dtype) for core in flows.cores(exact.rest_force, centres, metrics)]
+    chunks = points.detach().reshape(-1, points.shape[-1]).split(CHUNK)
+    label = [flows.settle(dynamics.rest_force, lambda here: flows.core_of(found, here), part) for part in chunks]
+    return torch.cat(label).reshape(points.shape[:-1])
+
+
+def occupancy(labels: Int[Tensor, "*batch"], attractors: xr.Dataset) -> xr.DataArray:
+    """Shares `(state,)` of the points that have a state, from `basins`."""
+    counts = torch.bincount(labels[labels >= 0].flatten(), minlength=attractors.sizes["state"]).double()
+    return xr.DataArray((counts / counts.sum().clamp(min=1)).numpy(), dims="state")
+
+
+def _metric(stiffness: Tensor) -> Tensor:
+    """P with KᵀP + PK = 2KᵀK, in which the linearised flow shrinks every offset; K itself where K is a Hessian."""
+    matrix = stiffness.numpy()
+    found = torch.as_tensor(solve_continuous_lyapunov(matrix.T, 2 * matrix.T @ matrix))
+    return 0.5 * (found + found.mT)
+
+
+def _polish(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
+    """Newton's method from one representative of every cluster of ends; what is not stable in the end is dropped."""
+    if not len(ends):
+        return ends
+    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
+    points = _distinct(ends, 1e-2 * spread + 1e-9)
+    with torch.no_grad():
+        for _ in range(NEWTON):
+            move = torch.linalg.lstsq(exact.stiffness(points), exact.rest_force(points).unsqueeze(-1)).solution
+            move = move.squeeze(-1)
+            points = points + move * (0.1 * spread / move.norm(dim=-1, keepdim=True).clamp(min=0.1 * spread))
+        stiffness, force = exact.stiffness(points), exact.rest_force(points)
+        scale = torch.linalg.matrix_norm(stiffness).clamp(min=1.0)
+        at_rest = force.norm(dim=-1) < STILL * scale
+        led_in = (torch.linalg.eigvals(stiffness).real > 0).all(-1) & (_modes(exact, points).real < 0).all(-1)
+    return _distinct(points[at_rest & led_in], 1e-4 * spread + 1e-9)
+
+
+def _distinct(points: Tensor, radius: float) -> Tensor:
+    kept: list[Tensor] = []
+    left = points
+    while len(left):
+        kept.append(left[0])
+        left = left[(left - left[0]).norm(dim=-1) > radius]
+    return torch.stack(kept) if kept else points
+
+
+def _reached(found: Tensor, ends: Tensor) -> Tensor:
+    gaps = torch.cdist(found, found).fill_diagonal_(torch.inf)
+    reach = 0.5 * float(gaps.min()) if len(found) > 1 else torch.inf
+    nearest = torch.cdist(ends, found)
+    return torch.where(nearest.amin(1) < reach, nearest.argmin(1), -1)
+
+
+def _modes(exact: Dynamics, points: Tensor) -> Tensor:
+    """Eigenvalues of ∂drift/∂z at (q, 0), `(point, state)`."""
+    at_rest = torch.nn.functional.pad(points, (0, exact.state - exact.latent))
+    return torch.linalg.eigvals(jacobian(exact.drift, at_rest))
+
+
+def _described(exact: Dynamics, points: Tensor, share: Tensor) -> xr.Dataset:
+    modes = _modes(exact, points)
+    slowest = (-modes.real).argsort(-1)
+    with torch.no_grad():
+        residual = exact.rest_force(points).norm(dim=-1)
+    variables = {
+        "position": (("state", "latent"), points),
+        "share": ("state", share),
+        "residual": ("state", residual),
+        "decay": (("state", "mode"), (-modes.real).gather(-1, slowest)),
+        "turning": (("state", "mode"), modes.imag.abs().gather(-1, slowest)),
+    }
+    arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
+    return xr.Dataset(arrays, attrs={"unsettled": 1 - float(share.sum())})

@@ -1,0 +1,279 @@
+"""The models that the authors published with the paper, read as models of this library.
+
+Their conventions differ from ours and are translated here:
+
+| theirs | ours |
+|---|---|
+| `_beta`, β | temperature T = 1/β |
+| `_i_mass`, 1/M | mass M |
+| learned β, γ, 1/M are stored before their softplus | positive parameters |
+| control f: a difference of drifts; with momenta, of forces | a difference of forces: γ f; with momenta, f |
+| the control sees the context and observation that come next | the far end of `NeuralControl`'s interval |
+| standard deviations of q(z₀) are stored as logarithms | the same, before a softplus |
+| path KL without the ½ (their training loss) | with it: the ELBO of a loaded model is a bound |
+| Δt = h = 0.1, whatever the data's unit | ten observation intervals are the unit of time |
+| observation noise: a setting, not in the file | `noise_scale` |
+| plain Euler steps for momenta, start law of momenta stored | `Leapfrog` under the same drift, momenta start thermal |
+
+References
+----------
+Koop, Peletier, Portegies, Menkovski, Neural Langevin Dynamics, NLDL 2024, PMLR 233:130–137, and the code beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from os import PathLike
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ._checks import CheckpointError
+from ._modules import Quantity
+from .checkpoints import read_plain
+from .controls import NeuralControl
+from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from .encoders import Encoder
+from .guide import AmortizedGuide
+from .model import LatentLangevin
+from .observations import Gaussian, LinearDecoder
+from .potentials import ResidualPotential
+
+LEARNED = ("_beta", "_gamma", "_i_mass")
+NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")
+"""What the files repeat of what they say elsewhere."""
+
+ENERGY = "energy_landscape"
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    online: bool = True,
+    noise_scale: float = 0.5,
+    substeps: int = 1,
+    learned: Collection[str] = LEARNED,
+) -> tuple[LatentLangevin, AmortizedGuide]:
+    """A published state dict as model and guide, whose posterior drift is exactly the authors'.
+
+    Read it with `Fit(model, guide, times, x)`: landscape, kinetics, segmentation. Its curvature × step is worth a look.
+
+    Parameters
+    ----------
+    path: file written by `torch.save(model.state_dict(), path)`; overdamped (`f_net`) or underdamped
+        (`control_network`), of any sizes.
+    online: whether the encoder ran forward in time, as in the paper's segmentation, or backward; the file does not say.
+    noise_scale: of the observations, in the data's unit; the paper's setting.
+    substeps: steps per observation interval; the paper takes one.
+    learned: which of `_beta`, `_gamma`, `_i_mass` were learned; the others are stored as they are and stay fixed. The
+        file does not say.
+
+    Raises
+    ------
+    CheckpointError: the file holds anything beside tensors, lacks one, has one of another shape, one that is not
+        finite, or one that this model does not have; names the key, what was expected and what was got.
+    """
+    file = _File(Path(path), learned)
+    dynamics = _dynamics(file)
+    channels = file.shape("projector.weight", 2)[0]
+    decoder = LinearDecoder(dynamics.latent, channels)
+    file.fill(decoder.map, "projector")
+    model = LatentLangevin(dynamics, Gaussian(decoder, noise_scale), substeps)
+    loc, log_scale = (dynamics.position(file.take(key, dynamics.state)) for key in ("pz0_mean", "pz0_logstd"))
+    with torch.no_grad():
+        model.initial_loc.copy_(loc)
+    model.initial_scale = log_scale.exp()
+    context, hidden = file.shape("encoder.lin.weight", 2)
+    encoder = PublishedEncoder(channels, context, hidden, online)
+    file.fill(encoder.recurrent, "encoder.gru")
+    file.fill(encoder.output, "encoder.lin")
+    guide = AmortizedGuide(model, encoder, _control(file, dynamics))
+    _fill_control(file, guide)
+    start = _Start(encoder.size, 2 * dynamics.state)
+    file.fill(start.linear, "qz0_net")
+    guide.initial = start
+    file.refuse_the_rest()
+    for part in (model, guide):
+        part.adapted.fill_(True)  # the authors' networks read and write the data's own units
+    return model, guide
+
+
+class PublishedEncoder(Encoder):
+    """c_i = (W h_i + b, x_i): a linear map of a GRU's state, and the observation itself; it sees no mask and no gaps.
+
+    Parameters
+    ----------
+    channels: number of observed channels. context: features of the linear map. hidden: of the GRU's state.
+    online: run the GRU forward in time; otherwise backward, from the last observation to the first.
+    """
+
+    def __init__(self, channels: int, context: int, hidden: int, online: bool) -> None:
+        super().__init__(channels)
+        self.size, self.causal = context + channels, online
+        self.recurrent = nn.GRU(channels, hidden, batch_first=True)
+        self.output = nn.Linear(hidden, context)
+
+    def contexts(
+        self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
+    ) -> Float[Tensor, "sequence time context"]:
+        """Contexts of observations that stand in the first of the features."""
+        x = features[..., : self.channels]
+        if self.causal:
+            return torch.cat([self.output(self.recurrent(x)[0]), x], -1)
+        # Each sequence is turned round within its own length, and its contexts are turned back.
+        last = valid.sum(-1, keepdim=True) - 1
+        turned = (last - torch.arange(x.shape[1], device=x.device)).abs().unsqueeze(-1)
+        told = self.output(self.recurrent(x.gather(1, turned.expand_as(x)))[0])
+        return torch.cat([told.gather(1, turned.expand_as(told)), x], -1)
+
+
+class _Start(nn.Module):
+    """Mean and scale of q(z₀) as the guide wants them: it takes a softplus where the authors take an exponential."""
+
+    def __init__(self, size: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, outputs)
+
+    def forward(self, context: Tensor) -> Tensor:
+        loc, log_scale = self.linear(context).chunk(2, -1)
+        scale = log_scale.exp()
+        return torch.cat([loc, scale + torch.log(-torch.expm1(-scale))], -1)
+
+
+class _File:
+    """A state dict whose tensors are taken one by one, each checked."""
+
+    def __init__(self, path: Path, learned: Collection[str]) -> None:
+        self.name, self.learned = path.name, learned
+        unknown = set(learned) - set(LEARNED)
+        if unknown:
+            raise CheckpointError(f"learned names {', '.join(LEARNED)}: got {', '.join(sorted(unknown))}. Correct it.")
+        state = read_plain(path, "Only a plain state dict can be read.")
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{self.name} must hold a state dict: got {type(state).__name__}. {REMEDY}")
+        self.left = dict(state)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.left
+
+    def shape(self, key: str, axes: int) -> tuple[int, ...]:
+        """The shape of a tensor that says how large something is."""
+        value = self._tensor(key)
+        if value.dim() != axes or not value.numel():
+            raise self._error(key, f"a tensor with {axes} axes, none of them empty", str(tuple(value.shape)))
+        return tuple(value.shape)
+
+    def take(self, key: str, *shape: int) -> Tensor:
+        """A tensor, after whose leading axes of length 1 this shape must remain."""
+        value = self._tensor(key)
+        squeezed = value.reshape(value.shape[-len(shape) :] if shape else ()) if self._fits(value, shape) else None
+        if squeezed is None or squeezed.shape != shape:
+            raise self._error(key, str(shape), str(tuple(value.shape)))
+        if not bool(value.isfinite().all()):
+            place = tuple((~value.isfinite()).nonzero()[0].tolist())
+            raise self._error(key, "finite numbers", f"{value[place].item()} at {place}")
+        del self.left[key]
+        return squeezed.to(torch.get_default_dtype())
+
+    def fill(self, layer: nn.Module, prefix: str) -> None:
+        """Set every parameter of a layer."""
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                parameter.copy_(self.take(f"{prefix}.{name}", *parameter.shape))
+
+    def positive(self, key: str, *shape: int) -> Tensor:
+        """A physical quantity, behind its softplus if it was learned."""
+        value = self.take(key, *shape)
+        value = softplus(value) if key in self.learned else value
+        if not bool((value > 0).all()):
+            raise self._error(key, "positive", str(value.tolist()))
+        return value
+
+    def quantity(self, key: str, value: Tensor) -> Quantity:
+        """What a dynamics takes: a parameter if it was learned, otherwise a number."""
+        return nn.Parameter(value) if key in self.learned else value
+
+    def refuse_the_rest(self) -> None:
+        """Nothing may stay that this model does not have: its file would mean another one."""
+        for key in self.left:
+            if not str(key).startswith(NOT_NEEDED):
+                raise CheckpointError(f"{self.name}: {key} is no part of a published model. {REMEDY}")
+
+    @staticmethod
+    def _fits(value: Tensor, shape: tuple[int, ...]) -> bool:
+        extra = value.dim() - len(shape)
+        return extra >= 0 and all(size == 1 for size in value.shape[:extra])
+
+    def _tensor(self, key: str) -> Tensor:
+        value = self.left.get(key)
+        if value is None:
+            raise self._error(key, "a tensor", "nothing")
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+            raise self._error(key, "a tensor of real numbers", kind)
+        return value
+
+    def _error(self, key: str, expected: str, got: str) -> CheckpointError:
+        return CheckpointError(f"{self.name}: {key} must be {expected}: got {got}. {REMEDY}")
+
+
+REMEDY = "Give a state dict of the paper's overdamped or underdamped Langevin model."
+
+
+def _potential(file: _File) -> ResidualPotential:
+    width, latent = file.shape(f"{ENERGY}.in_block.0.weight", 2)
+    features = file.shape(f"{ENERGY}.in_block.2.weight", 2)[0]
+    blocks = next(count for count in range(len(file.left) + 1) if f"{ENERGY}.blocks.{count}.0.weight" not in file)
+    deep = f"{ENERGY}.blocks.0.2.weight" in file
+    inner = file.shape(f"{ENERGY}.blocks.0.0.weight", 2)[0] if deep else None
+    potential = ResidualPotential(latent, features, width, blocks, inner=inner)
+    for place in (0, 1):
+        file.fill(potential.entry[place], f"{ENERGY}.in_block.{2 * place}")
+        file.fill(potential.exit[place], f"{ENERGY}.out_block.{2 * place}")
+    for layers, place in ((potential.blocks, 0), (potential.back, 2)):
+        for number, layer in enumerate(layers):
+            file.fill(layer, f"{ENERGY}.blocks.{number}.{place}")
+    with torch.no_grad():
+        potential.raw_confinement.copy_(file.take(f"{ENERGY}._quadratic_term"))
+    return potential
+
+
+def _dynamics(file: _File) -> Dynamics:
+    potential = _potential(file)
+    temperature = file.quantity("_beta", 1 / file.positive("_beta"))
+    key = "gamma" if "gamma" in file else "_gamma"
+    absent = "control_network.0.weight" not in file and key not in file
+    friction = torch.ones(potential.latent) if absent else file.positive(key, potential.latent)
+    if "control_network.0.weight" not in file:
+        return OverdampedLangevin(potential, temperature, file.quantity(key, friction))
+    mass = file.quantity("_i_mass", 1 / file.positive("_i_mass", potential.latent))
+    return UnderdampedLangevin(potential, temperature, file.quantity(key, friction), mass)
+
+
+def _control(file: _File, dynamics: Dynamics) -> NeuralControl:
+    return NeuralControl(file.shape(f"{_network(dynamics)}.0.weight", 2)[0])
+
+
+def _network(dynamics: Dynamics) -> str:
+    return "f_net" if dynamics.state == dynamics.latent else "control_network"
+
+
+def _fill_control(file: _File, guide: AmortizedGuide) -> None:
+    """Linear–Softplus–Linear–Softplus–Linear on (z, context, x), said in the parts of `NeuralControl`."""
+    control, dynamics, size = guide.control, guide.model.dynamics, guide.encoder.size
+    network, hidden = _network(dynamics), control.hidden
+    first = file.take(f"{network}.0.weight", hidden, dynamics.state + size)
+    with torch.no_grad():
+        for unseen in (control.from_context.weight, control.from_clock.weight):
+            unseen.zero_()
+        control.from_state.weight.copy_(first[:, : dynamics.state])
+        control.from_context.weight[:, size : 2 * size] = first[:, dynamics.state :]
+        control.from_context.bias.copy_(file.take(f"{network}.0.bias", hidden))
+        file.fill(control.inner, f"{network}.2")
+        file.fill(control.outer, f"{network}.4")
+        if network == "f_net":
+            for part in (control.outer.weight.T, control.outer.bias):
+                part.mul_(dynamics.friction)

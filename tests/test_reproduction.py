@@ -1,0 +1,138 @@
+"""The reproduction: a seed is measured against known truth, kept once, and told in a table that hides nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyro_nld as nld
+from pyro_nld import reproduction, table_one
+from pyro_nld.reproduction import SMALL, Cell
+
+MODELS = Path(__file__).parents[1] / "models"
+SHORT = nld.Schedule(steps=3, batch_size=8)
+
+
+def made(settings="ours", seed=0, latent=3, **values):
+    row = {"cell": ["overdamped", "symmetric", latent, settings], "seed": seed, "steps": 3, "failed": "", "wells": 3}
+    return row | {"not_finite": 0, "accuracy": 0.97, "spread": 0.01, "filter": 0.98, "l1_harmonic": 0.02} | values
+
+
+def test_the_cells_are_those_that_there_are():
+    found = reproduction.cells(["overdamped", "underdamped"], ["symmetric"], [2, 3], ["ours", "paper", "sde", "hmm"])
+    assert len(found) == len(set(found)) == 4 + 4 + 2 + 1
+    assert Cell("underdamped", "symmetric", 2, "sde") not in found
+    assert Cell("any", "symmetric", 0, "hmm") in found
+    with pytest.raises(nld.DataError, match="damped is none of overdamped, underdamped"):
+        reproduction.cells(["damped"], ["symmetric"], [2], ["ours"])
+
+
+@pytest.mark.parametrize("chain", ["symmetric", "asymmetric"])
+def test_a_chain_has_the_occupancies_it_is_named_for(chain):
+    data = reproduction.draw(Cell(chain=chain), (2, 5), 0)
+    expected = {"symmetric": [1 / 3] * 3, "asymmetric": [0.5, 0.3, 0.2]}[chain]
+    np.testing.assert_allclose(data["occupancy"], expected)
+    assert (data["states"][:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("equation", ["overdamped", "underdamped"])
+def test_the_papers_settings_are_the_papers(equation):
+    cell = Cell(equation, latent=2, settings="paper")
+    data = reproduction.draw(cell, SMALL.train, 0)
+    model, guide = reproduction.build(cell, data, MODELS, 0)
+    times, x = nld.as_tensors(data)
+    assert np.isfinite(nld.PathELBO().loss(model, guide, times, x))
+    assert model.substeps == 1
+    assert guide.encoder.causal
+    assert isinstance(guide.control, nld.NeuralControl)
+    assert model.likelihood.noise_scale.item() == 0.5
+    assert not model.likelihood.decoder.loc.any()
+    learned = {name.removesuffix("_unconstrained") for name, _ in model.dynamics.named_parameters(recurse=False)}
+    assert learned == {"overdamped": {"temperature"}, "underdamped": {"temperature", "friction", "mass"}}[equation]
+    largest = max(layer.weight.abs().max().item() * layer.inputs**0.5 for layer in model.dynamics.potential.blocks)
+    assert largest <= 0.2
+
+
+def test_latent_axes_reach_every_model_file():
+    for equation, settings in reproduction.FILES:
+        cell = Cell(equation, latent=5, settings=settings)
+        assert reproduction.build(cell, reproduction.draw(cell, (2, 5), 0), MODELS, 0)[0].dynamics.latent == 5
+
+
+def test_what_there_is_not_is_refused():
+    cell = Cell("underdamped", settings="sde")
+    with pytest.raises(nld.DataError, match="no model is underdamped with the settings sde"):
+        reproduction.build(cell, reproduction.draw(cell, (2, 5), 0), MODELS, 0)
+
+
+def test_a_hidden_markov_model_is_measured_like_the_rest():
+    row = reproduction.measured(
+        Cell("any", "symmetric", 0, "hmm"), 0, SHORT, MODELS, sizes=reproduction.Sizes((60, 100), (20, 100))
+    )
+    assert row["filter"] - 0.02 < row["accuracy"] <= 1
+    assert np.isfinite(row["evidence"])
+
+
+def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
+    """Hardly fitted, so that nothing is known of the numbers but what they may be."""
+    monkeypatch.setattr(reproduction, "STARTS", 20)
+    cell = Cell(latent=2, settings="paper")
+    row = reproduction.measured(cell, 0, SHORT, MODELS, sizes=SMALL, figures=tmp_path)
+    assert row["cell"] == ["overdamped", "symmetric", 2, "paper"]
+    assert row["failed"] == ""
+    assert row["not_finite"] == 0
+    assert 0 <= row["accuracy"] <= row["filter"] <= 1
+    assert all(0 <= row[name] <= 2 for name in ("l1_sampled", "l1_energy", "l1_harmonic"))
+    assert np.isfinite([row["elbo"], row["evidence"], row["curvature_step"]]).all()
+    assert row.keys() >= table_one.COLUMNS.keys()
+    pictures = {path.stem for path in (tmp_path / cell.name).iterdir()}
+    assert pictures == {"figure_2", "figure_2_flow", "figure_3"}
+
+
+def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise nld.FitError("the loss stays non-finite")
+
+    monkeypatch.setattr(reproduction.training, "fit", fails)
+    row = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
+    assert row["failed"] == "the loss stays non-finite"
+    text = table_one.written([[row, made(seed=1)]])
+    assert "| ours | overdamped | symmetric | 3 | 2 | 1 of 2 |" in text
+    assert "the loss stays non-finite |" in text
+
+
+def test_a_row_is_made_once_and_not_mixed_with_another_schedule(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(
+        reproduction, "measured", lambda *args, **_: calls.append(args) or made(l1_sampled=float("nan"))
+    )
+    first = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
+    assert reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False) == first
+    assert len(calls) == 1
+    assert first["l1_sampled"] is None  # in the file; a dash in the table
+    with pytest.raises(nld.RunDirectoryError, match=r"0\.json was made with 3 steps, not 4\. Use the same"):
+        reproduction.kept(Cell(), 0, tmp_path, nld.Schedule(steps=4), MODELS, SMALL, False)
+
+
+def test_the_table_says_mean_spread_and_worst():
+    text = table_one.written([[made(seed=k, accuracy=a, wells=w) for k, (a, w) in enumerate([(0.9, 3), (0.96, 2)])]])
+    assert "1 of 2" in text
+    assert "93.00 ± 4.24 [90.00]" in text
+    assert "| as printed | overdamped |" in text
+    assert "as printed | underdamped" not in text
+    assert text.count("| ours | overdamped | symmetric | 3 | ") == 3  # the cell and its two seeds
+
+
+def test_differences_are_paired_by_seed():
+    """Gaps of 1 and 3 points: mean 2, t of one degree of freedom at 95 % times 1 point."""
+    ours = [made(seed=0, accuracy=0.90), made(seed=1, accuracy=0.98), made(seed=7, accuracy=0.1)]
+    theirs = [made("sde", 1, accuracy=0.95), made("sde", 0, accuracy=0.89)]
+    mean, low, high = table_one.differences(ours, theirs, "accuracy")
+    assert mean == pytest.approx(0.02)
+    assert high - mean == mean - low == pytest.approx(6.3138 * 0.01, rel=1e-4)
+    assert np.isnan(table_one.differences(ours, theirs, "evidence")).all()
+    text = table_one.written([ours, theirs])
+    assert "| overdamped | symmetric | 3 | ours − sde | accuracy % | 2.00 | -4.31 … 8.31 |" in text
+    hmm = [made("hmm", 0) | {"cell": ["any", "symmetric", 0, "hmm"]}]
+    assert "ours − hmm" in table_one.written([ours, hmm])
+    assert "Nothing to compare" in table_one.written([ours])
