@@ -186,7 +186,7 @@ class Fit:
         return self._described(wells.assign({f"occupancy_{route}": shares[route] for route in shares}))
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
-        """The states of a model that needs no landscape: stable points of rest, and what `wells` says that holds here.
+        """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class Fit:
         ----------
         states: from `wells`, `attractors` or `states`.
         """
-        if self.has_landscape:
+        if "dent_position" in states:  # wells
             return landscape.basins(self.potential, states, points)
         return attractors.basins(self.dynamics, states, points)
 

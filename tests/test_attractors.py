@@ -160,6 +160,17 @@ def test_its_force_can_be_drawn(fitted):
     assert all(isinstance(figure, Figure) for figure in pictures.values())
 
 
+def test_where_there_is_a_landscape_its_wells_are_the_attractors():
+    model = nld.LatentLangevin(nld.OverdampedLangevin(POTENTIAL), nld.Gaussian(nld.IdentityDecoder(2), 0.1), substeps=4)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=4, hidden=4))
+    fit = nld.Fit(model, guide, torch.arange(15.0), torch.tensor(WELLS).repeat(5, 1).expand(4, 15, 2))
+    assert fit.has_landscape
+    wells, rest = fit.states(), fit.attractors()
+    assert "energy" in wells
+    np.testing.assert_allclose(rest["position"], wells["position"], atol=1e-6)
+    np.testing.assert_allclose(rest["occupancy_data"], wells["occupancy_data"], atol=0.02)
+
+
 def test_too_coarse_a_step_is_seen_without_a_landscape():
     """Modulus of −½ ± 3i, times 0.1."""
     dynamics, rest = found(spiral)
