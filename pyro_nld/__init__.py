@@ -5,7 +5,11 @@ the fit.
 """
 
 from . import (
+    calibration,
+    comparisons,
+    corrections,
     datasets,
+    diagnostics,
     generators,
     inference_data,
     kinetics,
@@ -13,8 +17,11 @@ from . import (
     oracles,
     particles,
     plots,
+    predictive_checks,
+    replicates,
     saddles,
     samplers,
+    scores,
     simulation,
     tables,
     verdicts,
@@ -65,6 +72,7 @@ __all__ = [
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts", "segment",
+    "corrections", "replicates", "diagnostics", "predictive_checks", "scores", "comparisons", "calibration",
     "tables", "plots",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
