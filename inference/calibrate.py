@@ -23,7 +23,7 @@ def main(
     simulations: Annotated[int, typer.Option(min=2, help="How many, those done before included.")] = 100,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of each fit.")] = 300,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences of each simulation.")] = 16,
-    particles: Annotated[int, typer.Option(min=0, help="Paths that correct intervals; 0: leave them.")] = 32,
+    particles: Annotated[int, typer.Option(min=0, help="Paths that correct intervals; 0: leave them.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
 ) -> None:
     """Calibrate MODEL: coverage of 90 % intervals and ranks of the truth, before and after correction by particles."""

@@ -69,7 +69,7 @@ def repeat(
     schedule: Schedule,
     *,
     sequences: int | None = None,
-    particles: int = 32,
+    particles: int = 256,
 ) -> xr.Dataset:
     """One simulation: a truth, data, a new fit, and where the truth lies in its posterior, before and after correction.
 

@@ -44,7 +44,7 @@ def pareto_shapes(found: xr.Dataset) -> Figure:
     ----------
     found: `diagnostics.guide`.
     """
-    figure, axes = _picture(6, 3.2)
+    figure, axes = _picture(6.0, 3.2)
     for chain, shapes in enumerate(found["pareto_shape"].values):
         known = np.isfinite(shapes)
         axes.plot(np.flatnonzero(known), shapes[known], ".", color=colour(chain), ms=4)
@@ -62,7 +62,7 @@ def evidence(found: xr.Dataset) -> Figure:
     ----------
     found: `diagnostics.evidence`.
     """
-    figure, axes = _picture(5, 3.2)
+    figure, axes = _picture(5.0, 3.2)
     for chain in range(found.sizes.get("chain", 1)):
         bound, error = found["bound"].values[chain], np.nan_to_num(found["error"].values[chain])
         axes.errorbar(found["count"], bound, error, color=colour(chain), marker="o", ms=3, label=f"run {chain}")
@@ -103,7 +103,7 @@ def statistics(found: xr.Dataset) -> Figure:
     names, half = found["statistic"].values, (found["high"] - found["low"]).values / 2
     half = np.where(half > 0, half, 1.0)
     middle = found["mean"].values
-    figure, axes = _picture(6, 1 + 0.22 * len(names))
+    figure, axes = _picture(6.0, 1 + 0.22 * len(names))
     rows = np.arange(len(names))[::-1]
     axes.hlines(rows, (found["low"] - middle) / half, (found["high"] - middle) / half, color="0.75", lw=4)
     place = (found["observed"].values - middle) / half
@@ -142,7 +142,7 @@ def restarts(found: xr.Dataset) -> Figure:
     pairs = found["restart"].values
     shares = np.eye(int(pairs.max()) + 1)
     shares[pairs[:, 0], pairs[:, 1]] = shares[pairs[:, 1], pairs[:, 0]] = found["labels"].values
-    figure, axes = _picture(4, 3.4)
+    figure, axes = _picture(4.0, 3.4)
     drawn = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     for row, column in np.ndindex(*shares.shape):
         axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=8)
@@ -188,7 +188,7 @@ def comparison(compared: xr.Dataset) -> Figure:
     compared: `comparisons.comparison`.
     """
     names = compared["model"].values
-    figure, axes = _picture(6, 1 + 0.4 * len(names))
+    figure, axes = _picture(6.0, 1 + 0.4 * len(names))
     rows = np.arange(len(names))[::-1]
     axes.errorbar(compared["difference"], rows, xerr=2 * compared["error"], fmt="o", color="black", capsize=3)
     axes.axvline(0, color="0.6", lw=0.8)

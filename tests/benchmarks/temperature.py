@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--sequences", type=int, default=16)
     parser.add_argument("--steps", type=int, default=100, help="gradient steps of each fit")
-    parser.add_argument("--particles", type=int, default=16)
+    parser.add_argument("--particles", type=int, default=512)
     parser.add_argument("--learned", action="store_true", help="learn the landscape, a network, as well")
     parser.add_argument("--fixed", type=float, help="the true temperature; drawn from its prior when left out")
     parser.add_argument("--out", type=Path, required=True, help="folder")
