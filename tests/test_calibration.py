@@ -56,7 +56,7 @@ def test_uniform_ranks_give_uniform_p(seed):
 def build(data, temperature=None):
     temperature = dist.LogNormal(-1.0, 0.5) if temperature is None else temperature
     prior = nld.OverdampedLangevin(nld.Quadratic([1.0]), temperature)
-    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.3), substeps=2, time_unit=1.0)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.05), substeps=2, time_unit=1.0)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
 
 
