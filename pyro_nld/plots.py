@@ -18,6 +18,17 @@ from torch import Tensor
 from . import landscape
 from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, Array, colour, energies, mark, window
 from ._files import write_atomically
+from .diagnostic_plots import (
+    checks,
+    comparison,
+    evidence,
+    marginals,
+    pareto_shapes,
+    pit,
+    ranks,
+    restarts,
+    statistics,
+)
 from .fields import arrows, gallery, isosurface, streamlines, surface
 from .timings import dwell, rates, timescales
 
@@ -26,15 +37,24 @@ FEW = 4  # channels up to which lines can be told apart
 
 __all__ = [
     "arrows",
+    "checks",
+    "comparison",
     "dwell",
     "energy",
+    "evidence",
     "gallery",
     "isosurface",
     "loss",
+    "marginals",
+    "pareto_shapes",
     "passes",
+    "pit",
+    "ranks",
     "rates",
+    "restarts",
     "save",
     "segmentation",
+    "statistics",
     "streamlines",
     "surface",
     "timescales",

@@ -227,6 +227,18 @@ def record_landscape(path: Path, story: xr.Dataset, warned: Iterable[str] = ()) 
     return summary.update(path, warned, **read(story))
 
 
+def record_checks(path: Path, findings: Mapping[str, xr.Dataset], warned: Iterable[str] = ()) -> dict:
+    """Write `checks.nc`, one group per finding, and the verdicts into `summary.json`; returns the summary."""
+    tree = xr.DataTree.from_dict({f"/{name}": found for name, found in findings.items()})
+    write_atomically(path / "checks.nc", lambda file: tree.to_netcdf(file, engine="h5netcdf"))
+    return summary.update(path, warned, **summary.of_checks(findings))
+
+
+def write_dataset(path: Path, data: xr.Dataset) -> None:
+    """Write a Dataset to netCDF, atomically."""
+    write_atomically(path, lambda file: data.to_netcdf(file, engine="h5netcdf"))
+
+
 def require_output(path: Path, suffix: str) -> None:
     """Refuse a file that cannot be written, before the work is done.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "dwell": ("simulated", "counted"),
     "discretisation": ("max_curvature_step", "ok"),
     "verdict": ("kinetics_agree", "messages"),
+    "checks": ("verdicts", "messages"),
 }
 """Every field of the schema and the fields below it; a field without any is a number, a list or null."""
 
@@ -128,6 +129,19 @@ def of_attractors(story: xr.Dataset) -> dict:
         "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
         "verdict": {"kinetics_agree": None, "messages": [attractors.NO_LANDSCAPE]},
     }
+
+
+def of_checks(findings: Mapping[str, xr.Dataset]) -> dict:
+    """The field known after the checks: the word and the sentence of every one, by name.
+
+    Parameters
+    ----------
+    findings: by name, from `diagnostics` and `predictive_checks`.
+    """
+    verdicts, messages = (
+        {name: found.attrs[what] for name, found in findings.items()} for what in ("verdict", "message")
+    )
+    return {"checks": {"verdicts": verdicts, "messages": messages}}
 
 
 def _temperature(fit: Fit, posterior: Results) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -187,6 +189,57 @@ def _step(story: xr.Dataset) -> str:
     return f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
 
 
+def checks(findings: Mapping[str, xr.Dataset]) -> str:
+    """One line per finding: its name, good, doubtful or bad, and its sentence.
+
+    Parameters
+    ----------
+    findings: by name, from `diagnostics`, `predictive_checks` or `calibration`.
+    """
+    names, said = max(map(len, findings)), [found.attrs for found in findings.values()]
+    words = max(len(one["verdict"]) for one in said)
+    rows = zip(findings, said, strict=True)
+    return "\n".join(f"{name:<{names}}  {one['verdict']:<{words}}  {one['message']}" for name, one in rows)
+
+
+def comparison(compared: xr.Dataset) -> str:
+    """One row per hypothesis, best first, then the sentence.
+
+    Parameters
+    ----------
+    compared: from `comparisons.comparison`.
+    """
+    columns = {
+        "hypothesis": [str(name) for name in compared["model"].values],
+        "log density": _numbers(compared["total"], 1),
+        "behind": _numbers(0.0 - compared["difference"], 1),
+        "±": _numbers(compared["error"], 1),
+    }
+    return f"{_aligned(columns)}\n{compared.attrs['message']}"
+
+
+def calibration(judged: xr.Dataset) -> str:
+    """One row per route and quantity: coverage of the 90 % intervals, its own interval, p of uniform ranks.
+
+    Parameters
+    ----------
+    judged: from `calibration.judge`.
+    """
+    rows = [
+        judged.sel(route=route, quantity=quantity)
+        for quantity in judged["quantity"].values
+        for route in judged["route"].values
+    ]
+    columns = {
+        "quantity": [str(row["quantity"].values) for row in rows],
+        "interval": [str(row["route"].values) for row in rows],
+        "90 % covers": [_percent(row["coverage"]) for row in rows],
+        "between": [_percent(row["coverage_low"]) + " … " + _percent(row["coverage_high"]) for row in rows],
+        "p of ranks": [f"{float(row['p']):.2g}" for row in rows],
+    }
+    return f"{_aligned(columns)}\n{judged.attrs['message']}"
+
+
 def _agreement(truth: xr.Dataset) -> str:
     kind = "online" if truth.attrs["online"] else "offline"
     line = f"{100 * float(truth['accuracy']):.2f} % right ({kind})"
@@ -211,6 +264,10 @@ def _best(data: xr.Dataset, truth: Labels, online: bool) -> float | None:
 def _digits(value: float) -> str:
     """Three significant digits; a dash where there is no number."""
     return f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "–"
+
+
+def _percent(share: xr.DataArray) -> str:
+    return f"{100 * float(share):.0f} %"
 
 
 def _numbers(values: xr.DataArray, digits: int) -> list[str]:

@@ -1,0 +1,46 @@
+"""Which hypothesis predicts sequences best that none of the runs has seen?
+
+    python inference/compare.py runs/three_wells runs/harmonic
+    python inference/compare.py runs/a runs/b --data held_out.csv --score elbo
+
+Without --data the first run's model file simulates anew. Scores are log predictive densities of the same sequences, so
+that their differences are paired; tests/benchmarks/scores.py asks which of them ranks
+fits by their true errors.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import xarray as xr
+
+from pyro_nld import command_line, comparisons, model_files, plots, runs, scores, tables
+
+FRESH = 1_000_003  # added to the seed of a run: data that it was not fitted to
+
+
+def main(
+    run: Annotated[list[Path], typer.Argument(help="Two run directories or more, made by inference/fit.py.")],
+    data: Annotated[Path | None, typer.Option(help="Held-out data; a fresh simulation when left out.")] = None,
+    score: Annotated[Literal["evidence", "future", "elbo"], typer.Option(help="What to compare.")] = "evidence",
+    sequences: Annotated[int, typer.Option(min=2, help="Score the first so many.")] = 100,
+    particles: Annotated[int, typer.Option(min=1, help="Paths per sequence.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scores' draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.nc and comparison.png.")] = None,
+) -> None:
+    """Score every RUN on the same held-out sequences and print them, best first."""
+    with command_line.noted():
+        loaded = [runs.load(path) for path in run]
+        first = loaded[0]
+        series = model_files.load_data(first.source, data, first.config["seed"] + FRESH).isel(sequence=slice(sequences))
+        columns = [scores.by_sequence(one.fit, series, score, particles=particles, seed=seed) for one in loaded]
+        table = xr.concat(columns, xr.Variable("model", [str(path) for path in run]))
+        compared = comparisons.comparison(table)
+        if out is not None:
+            plots.save(plots.comparison(compared), out / "comparison.png")
+            runs.write_dataset(out / "comparison.nc", compared)
+    print(tables.comparison(compared))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,217 @@
+"""Simulation-based calibration: draw a truth from the prior, data from the truth, fit, and see where the truth lies.
+
+Over many simulations its rank among posterior draws is uniform, and a 90 % interval holds it in 90 %, if the inference
+is right. What is learned without a prior (a neural landscape, a decoder) is as in a reference fit when data are drawn,
+and is learned anew in every simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from pyro import poutine
+from scipy.stats import beta, chisquare, kstest
+
+from . import corrections, training
+from ._checks import FitError, PriorError, RunDirectoryError
+from ._files import write_atomically
+from ._series import from_arrays
+from .findings import finding
+from .model_files import Pair
+from .results import Fit
+from .schedules import Schedule
+
+DRAWS = 99  # of a posterior, so that ranks are 0 … 99
+BINS = 10  # of ranks, for χ²
+LEVEL = 0.90  # of the intervals
+IMPROBABLE = (0.05, 1e-3)  # p of uniform ranks: doubtful, and bad below
+
+
+def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[dict[str, torch.Tensor], xr.Dataset]:
+    """A truth from the prior, and data drawn from it at the times of the reference, missing where those are.
+
+    Parameters
+    ----------
+    reference: whatever has no prior is as in this fit. seed: of everything.
+    sequences: the first so many of its times; all when None.
+
+    Returns
+    -------
+    Values by site, and a Dataset as every other.
+
+    Raises
+    ------
+    PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
+    """
+    times, seen = reference.times[:sequences], reference.x[:sequences].isfinite()
+    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        sites = poutine.trace(reference.model).get_trace(times).nodes
+        truth = {name: sites[name]["value"] for name in reference.medians}
+    if not truth:
+        raise PriorError("no quantity is random, so there is nothing to calibrate. Give the temperature a prior.")
+    x = torch.where(seen, sites["x"]["value"], torch.nan)
+    if not bool(x.isfinite().eq(seen).all()):
+        said = ", ".join(f"{name} = {value.tolist()}" for name, value in truth.items())
+        raise FitError(f"a path drawn from the prior explodes at {said}. Narrow the prior, or use more substeps.")
+    return truth, from_arrays(times, x)
+
+
+def repeat(
+    build: Callable[[xr.Dataset], Pair],
+    reference: Fit,
+    seed: int,
+    schedule: Schedule,
+    *,
+    sequences: int | None = None,
+    particles: int = 256,
+) -> xr.Dataset:
+    """One simulation: a truth, data, a new fit, and where the truth lies in its posterior, before and after correction.
+
+    Parameters
+    ----------
+    build: data to (model, guide), not yet fitted. reference, seed, sequences: as for `simulate`. schedule: of the fit.
+    particles: of `corrections.posterior`; 0 leaves the correction out.
+
+    Returns
+    -------
+    `truth (quantity)`; by route and quantity `rank` among 99 draws, `centre`, `low` and `high` of the 90 % interval.
+    """
+    truth, data = simulate(reference, seed, sequences)
+    torch.manual_seed(seed)
+    fit = training.fit(*build(data), data, schedule, seed=seed, progress=False)
+    drawn = {"variational": _guided(fit, seed)}
+    if particles:
+        drawn["corrected"] = corrections.posterior(fit, particles=particles, draws=DRAWS, seed=seed)
+    flat = [_flat({str(name): values.values[0] for name, values in group.items()}) for group in drawn.values()]
+    true = _flat({name: value.unsqueeze(0).numpy() for name, value in truth.items()})
+    names = list(true)
+    exact = np.array([true[name][0] for name in names])
+    table = np.array([[values[name] for name in names] for values in flat])  # (route, quantity, draw)
+    low, centre, high = np.quantile(table, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=-1)
+    over = ("route", "quantity")
+    variables = {
+        "rank": (over, (table < exact[:, None]).sum(-1)), "centre": (over, centre), "low": (over, low),
+        "high": (over, high), "truth": ("quantity", exact), "seed": seed,
+    }  # fmt: skip
+    return xr.Dataset(variables, coords={"route": list(drawn), "quantity": names})
+
+
+def study(
+    build: Callable[[xr.Dataset], Pair],
+    data: xr.Dataset,
+    folder: Path,
+    settings: Mapping[str, int],
+) -> Iterator[xr.Dataset]:
+    """All simulations so far, after each: kept in `folder`, from where a study that was stopped goes on.
+
+    Parameters
+    ----------
+    build: data to (model, guide). data: what the reference is fitted to.
+    folder: of `reference.pt` and `calibration.nc`.
+    settings: `simulations`, `steps` of a fit, `sequences`, `particles`, `seed`; all but the first must be those of
+        before.
+
+    Raises
+    ------
+    RunDirectoryError: the folder holds a study with other settings.
+    """
+    file, schedule, seed = folder / "calibration.nc", Schedule(steps=settings["steps"]), settings["seed"]
+    done = xr.load_dataset(file, engine="h5netcdf") if file.is_file() else None
+    fixed = {name: int(value) for name, value in settings.items() if name != "simulations"}
+    if done is not None and {name: int(done.attrs[name]) for name in fixed} != fixed:
+        raise RunDirectoryError(
+            f"{folder} holds a study with other settings. Go on with those, or choose another --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    reference = training.fit(
+        *build(data), data, schedule, seed=seed, checkpoint=folder / "reference.pt", resume=True, progress=False
+    )
+    if done is not None:
+        yield done
+    for place in range(0 if done is None else done.sizes["simulation"], settings["simulations"]):
+        one = repeat(
+            build, reference, seed + 1 + place, schedule,
+            sequences=settings["sequences"], particles=settings["particles"],
+        ).expand_dims("simulation")  # fmt: skip
+        done = one.assign_attrs(fixed) if done is None else xr.concat([done, one], "simulation")
+        _write(done, file)
+        yield done
+
+
+def _write(table: xr.Dataset, file: Path) -> None:
+    write_atomically(file, lambda path: table.to_netcdf(path, engine="h5netcdf"))
+
+
+def judge(table: xr.Dataset) -> xr.Dataset:
+    """Coverage of the 90 % intervals, and whether ranks are uniform, by route and quantity.
+
+    Parameters
+    ----------
+    table: simulations from `repeat`, side by side over `simulation`.
+
+    Returns
+    -------
+    `coverage`, with its 90 % interval `coverage_low`, `coverage_high` (Clopper and Pearson); `p` of uniform ranks, the
+    lesser of χ² in ten bins and Kolmogorov–Smirnov, doubled. The verdict is on the last route there is.
+
+    References
+    ----------
+    S. Talts, M. Betancourt, D. Simpson, A. Vehtari, A. Gelman, arXiv 1804.06788, 2018.
+    """
+    inside = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
+    count, hits = table.sizes["simulation"], inside.sum("simulation")
+    tail = (1 - LEVEL) / 2
+    low = xr.where(hits > 0, beta.ppf(tail, hits, count - hits + 1), 0.0)
+    high = xr.where(hits < count, beta.ppf(1 - tail, hits + 1, count - hits), 1.0)
+    p = xr.apply_ufunc(uniformity, table["rank"], input_core_dims=[["simulation"]], vectorize=True)
+    best = str(table["route"].values[-1])
+    worst = str(p["quantity"].values[int(p.sel(route=best).argmin("quantity"))])
+    chance, share = float(p.sel(route=best, quantity=worst)), hits.sel(route=best) / count
+    kept = bool(((low <= LEVEL) & (high >= LEVEL)).sel(route=best).all())
+    verdict = "bad" if chance < IMPROBABLE[1] else "doubtful" if chance < IMPROBABLE[0] or not kept else "good"
+    message = (
+        f"In {count} simulations the {best} 90 % intervals hold the truth in {100 * float(share.min()):.0f} % (p of "
+        f"uniform ranks {chance:.2g}, {worst}). "
+    ) + {
+        "good": "Intervals mean what they say.",
+        "doubtful": "Run more simulations before you rely on intervals.",
+        "bad": "Intervals do not mean what they say: fit longer, with more substeps or particles.",
+    }[verdict]
+    variables = {"coverage": hits / count, "coverage_low": low, "coverage_high": high, "p": p}
+    return finding(variables, verdict, message)
+
+
+def uniformity(ranks: np.ndarray) -> float:
+    """P of ranks among 99 draws, were they uniform: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov."""
+    bins = np.bincount(np.asarray(ranks) * BINS // (DRAWS + 1), minlength=BINS)
+    # ranks within a unit spread evenly, so that they have a density
+    spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (DRAWS + 1)
+    return float(min(1.0, 2 * min(chisquare(bins).pvalue, kstest(spread, "uniform").pvalue)))
+
+
+def _guided(fit: Fit, seed: int) -> xr.Dataset:
+    """Draws of the globals from the guide."""
+    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(DRAWS)]
+    values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
+    return xr.Dataset({
+        name: (("chain", "draw", *(f"{name}_dim_{i}" for i in range(value.dim() - 2))), value.numpy())
+        for name, value in values.items()
+    })
+
+
+def _flat(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Numbers `(draw)` by name, `noise_scale[1]` for entries of what has more than one."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        columns = value.reshape(len(value), -1).T
+        names = [name] if len(columns) == 1 else [f"{name}[{i}]" for i in range(len(columns))]
+        found |= dict(zip(names, columns, strict=True))
+    return found

@@ -1,0 +1,206 @@
+"""What the guide's errors hide: evidence and posteriors of the globals by particles, for a fit that stays as it is.
+
+A guide of paths follows the exact posterior only nearly, and an ELBO charges a temperature for that: its interval is
+biased, and too narrow. Particles estimate log p(x | globals) without that bias, so that the globals' own posterior can
+be found around the guide's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.quasirandom import SobolEngine
+
+from ._checks import FitError, PriorError
+from .guide import PATH_SITES
+from .particles import particle_posterior
+from .results import Fit
+
+WIDE = 2.5  # of the points at which the evidence is asked for, in standard deviations of what was believed before
+MOST = 6  # globals for which a parabola is found from tens of points
+LOOKS = 3  # times the points are laid anew around the posterior found
+MOVED = 1.0  # standard deviations beyond which they are
+HALF = 4096  # most points of a look
+
+
+def log_evidence(
+    fit: Fit, data: object = None, *, particles: int = 32, draws: int = 2, seed: int = 0, until: int | None = None
+) -> xr.DataArray:
+    """log mean p̂(x | globals) over draws of the globals, per sequence: tighter than the ELBO, and as comparable.
+
+    Parameters
+    ----------
+    fit: a fit. data: what to score (Dataset or `(times, x)`); the data of the fit when None.
+    particles: paths per sequence. draws: of globals and particles. seed: of both.
+    until: score the first so many observations of every sequence alone.
+
+    Returns
+    -------
+    `(sequence)`, nats.
+    """
+    times, x = fit.series(data)
+    times, x = times[:, :until], x[:, :until]
+    with _reading(seed):
+        found = [particle_posterior(fit.model, fit.guide, times, x, particles).log_evidence for _ in range(draws)]
+    mean = torch.stack(found).double().logsumexp(0) - np.log(draws)
+    return xr.DataArray(mean.numpy(), dims="sequence")
+
+
+def posterior(fit: Fit, *, points: int = 16, particles: int = 256, draws: int = 100, seed: int = 0) -> xr.Dataset:
+    """p(globals | x) ∝ p(globals) Π_s p̂(x_s | globals), as a Gaussian in unconstrained coordinates.
+
+    The log density is asked for at points around the guide's posterior, with the same random numbers everywhere, and a
+    parabola is laid through it by least squares, which averages the particles' noise away; once more around its top
+    where that is far off.
+
+    Parameters
+    ----------
+    fit: a fit with random globals. points: per look, for one global; more of them need more, in proportion to the
+        coefficients of the parabola. particles: paths per sequence. draws: of the result. seed: of everything.
+
+    Returns
+    -------
+    Draws `(chain, draw, …)` of every global, as in the group `posterior`; attrs `spread`, the root mean square of what
+    the parabola leaves (nats; a few are harmless), and `looks`.
+
+    Raises
+    ------
+    PriorError: nothing is random. FitError: more than 6 numbers are, or the density has no top near the guide's.
+
+    Not checked: that the posterior is near Gaussian; that particles are many enough. log p̂ is too small by half its
+    variance, most of all far from where the guide was trained, so that too few of them leave part of the guide's bias
+    (16 do in tests/benchmarks/temperature.py). Learned parameters, the landscape's among them, stay as fitted.
+    """
+    if not fit.medians:
+        raise PriorError("no quantity is random, so there is no posterior to correct. Give the temperature a prior.")
+    with _reading(seed):
+        space = _Space.of(fit)
+        if len(space.loc) > MOST:
+            raise FitError(f"a parabola in {len(space.loc)} globals needs too many points: at most {MOST}. Fix some.")
+        loc, root = space.loc, space.root
+        count = min(HALF, points * (len(loc) + 1) * (len(loc) + 2) // 6)
+        for looks in range(1, LOOKS + 1):  # noqa: B007
+            places = loc + _cloud(count, len(loc)) @ root.mT
+            height = torch.stack([space.log_density(fit, place, particles, seed) for place in places])
+            top, spread = _parabola(torch.linalg.solve(root, (places - loc).mT).mT, height)
+            loc, root = loc + root @ top.loc, root @ top.root
+            if float(top.loc.norm()) < MOVED:
+                break
+        chosen = loc + torch.randn(draws, len(loc), dtype=torch.float64) @ root.mT
+        named = [space.named(place) for place in chosen]
+    axes = {name: [f"{name}_dim_{i}" for i in range(value.dim())] for name, value in named[0].items()}
+    values = {
+        name: (("chain", "draw", *dims), torch.stack([one[name] for one in named]).unsqueeze(0).numpy())
+        for name, dims in axes.items()
+    }
+    return xr.Dataset(values, attrs={"spread": spread, "looks": looks})
+
+
+class _Top(NamedTuple):
+    loc: Tensor  # (axis,)
+    root: Tensor  # (axis, axis), of the covariance
+
+
+class _Space(NamedTuple):
+    """The globals in unconstrained coordinates, with the guide's posterior there."""
+
+    sites: Mapping[str, dict]  # of the model, by name: priors and shapes
+    loc: Tensor
+    root: Tensor
+
+    @classmethod
+    def of(cls, fit: Fit, draws: int = 200) -> _Space:
+        times, x = fit.times[:1], fit.x[:1]
+        trace = poutine.trace(poutine.block(fit.model, hide=PATH_SITES)).get_trace(times, x)
+        sites = {name: trace.nodes[name] for name in fit.medians}
+        drawn = [fit.guide.others(times, x) for _ in range(draws)]
+        flat = torch.stack([_flat(sites, values) for values in drawn])
+        covariance = torch.atleast_2d(torch.cov(flat.mT))
+        return cls(sites, flat.mean(0), torch.linalg.cholesky(covariance))
+
+    def named(self, place: Tensor) -> dict[str, Tensor]:
+        """Values by site at a point."""
+        sizes = [site["value"].numel() for site in self.sites.values()]
+        return {
+            name: biject_to(site["fn"].support)(part.reshape(site["value"].shape).to(site["value"]))
+            for (name, site), part in zip(self.sites.items(), place.split(sizes), strict=True)
+        }
+
+    def log_density(self, fit: Fit, place: Tensor, particles: int, seed: int) -> Tensor:
+        """log p(globals) + log |d globals/d place| + Σ_s log p̂(x_s | globals), always with the same random numbers."""
+        values, total = self.named(place), torch.zeros((), dtype=torch.float64)
+        sizes = [site["value"].numel() for site in self.sites.values()]
+        for (name, site), part in zip(self.sites.items(), place.split(sizes), strict=True):
+            transform = biject_to(site["fn"].support)
+            stretch = transform.log_abs_det_jacobian(part.reshape(site["value"].shape).to(site["value"]), values[name])
+            total = total + site["fn"].log_prob(values[name]).sum() + stretch.sum()
+        torch.manual_seed(seed)
+        held = holding_globals(fit.guide, fit.times, fit.x, values)
+        return total + particle_posterior(fit.model, held, fit.times, fit.x, particles).log_evidence.double().sum()
+
+
+def holding_globals(
+    guide: Callable, times: Tensor, x: Tensor, values: Mapping[str, Tensor]
+) -> Callable[..., object]:
+    """The guide with its globals held at `values` (by site name), its paths still free.
+
+    Parameters
+    ----------
+    guide: as for any ELBO. times, x: checked data. values: of every random quantity of the model.
+    """
+    trace = poutine.trace(guide).get_trace(times[:1], x[:1])
+    for name in list(trace.nodes):
+        if name in values:
+            trace.nodes[name]["value"] = values[name]
+        elif name in PATH_SITES or trace.nodes[name]["type"] != "sample":
+            trace.remove_node(name)
+    return poutine.replay(guide, trace=trace)
+
+
+def _flat(sites: Mapping[str, dict], values: Mapping[str, Tensor]) -> Tensor:
+    parts = [biject_to(site["fn"].support).inv(values[name]).flatten() for name, site in sites.items()]
+    return torch.cat(parts).double()
+
+
+def _cloud(count: int, axes: int) -> Tensor:
+    """Points `(count, axis)` that fill a wide Gaussian evenly."""
+    unit = SobolEngine(axes, scramble=True, seed=0).draw(count).double().clamp(1e-3, 1 - 1e-3)
+    return WIDE * torch.special.ndtri(unit)
+
+
+def _parabola(where: Tensor, height: Tensor) -> tuple[_Top, float]:
+    """The Gaussian whose log density fits heights best, near their top above all, and what it leaves."""
+    axes = where.shape[-1]
+    row, column = torch.triu_indices(axes, axes)
+    products = where[:, row] * where[:, column]
+    design = torch.cat([torch.ones_like(where[:, :1]), where, products], -1)
+    # a far point tells of the density's tail, not of its top
+    weight = torch.exp(-where.square().sum(-1) / (4 * WIDE**2)).unsqueeze(-1)
+    known = height.isfinite()
+    weight, design, height = weight[known], design[known], height[known]
+    found = torch.linalg.lstsq(weight * design, weight * height.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
+    left = float((weight.squeeze(-1) * (height - design @ found)).square().mean().sqrt())
+    half = torch.zeros(axes, axes, dtype=where.dtype)
+    half[row, column] = found[1 + axes :]
+    precision = -(half + half.mT)
+    if bool((torch.linalg.eigvalsh(precision) <= 0).any()):
+        raise FitError("the evidence has no top near the guide's posterior. Fit longer, or use more particles.")
+    covariance = torch.linalg.inv(precision)
+    return _Top(covariance @ found[1 : 1 + axes], torch.linalg.cholesky(covariance)), left
+
+
+@contextmanager
+def _reading(seed: int) -> Iterator[None]:
+    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
+    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,275 @@
+"""Do data drawn from a fit look like the data? Statistics of observed series beside those of replicated ones.
+
+Replicates must be new: `replicates.from_fit` runs the fitted prior anew from where sequences start. Draws of the group
+`posterior_predictive` follow the very paths of the data, and can only tell of channels and noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.stats import kstest, norm
+
+from . import kinetics
+from ._checks import ShapeError
+from .findings import finding, graded
+from .inference_data import Results, group
+
+Array = NDArray[np.floating]
+
+FEWEST = 20  # replicates from which a spread is known well enough
+ODDS = (0.1, 0.01)  # of any statistic being so far off by chance: doubtful, and bad below
+SURE = 0.9  # probability of a state, by the channels alone, from which an observation counts as seen there
+BANDS = ((0.0, 0.1), (0.1, 0.3), (0.3, 0.5))  # cycles per observation interval
+BAND_NAMES = ("low", "middle", "high")
+LAGS = (1, 5)
+PIT = (0.05, 0.1)  # largest distance of a distribution function from uniform: doubtful, and bad
+
+
+def statistics(x: Array, times: Array, classes: xr.Dataset | None = None) -> dict[str, float]:
+    """What matters of a set of series, by name.
+
+    Channels: mean, standard deviation, 5 % and 95 % quantile, autocorrelation at lags of 1 and 5 observations. All
+    channels together: shares of the spectral density in three bands. States, where `classes` tell them by the
+    channels: share of time, mean dwell time and coefficient of variation of visits (1 for an exponential law),
+    transitions.
+
+    Parameters
+    ----------
+    x: `(sequence, time, channel)`, NaN where missing. times: `(sequence, time)`, user's unit, NaN after the end.
+    classes: from `state_classes`.
+    """
+    return dict(_statistics(x, times, classes))
+
+
+def posterior(
+    observed: xr.DataArray, replicated: xr.DataArray, times: xr.DataArray, classes: xr.Dataset | None = None
+) -> xr.Dataset:
+    """Bayesian p of every statistic: the share of replicates at least as far out as the data, on the rarer side, twice.
+
+    Parameters
+    ----------
+    observed: `(sequence, time, channel)`. replicated: `(chain, draw, sequence, time, channel)`, 20 draws or more; where
+        nothing was observed, nothing is looked at. times: `(sequence, time)`. classes: from `state_classes`.
+
+    Returns
+    -------
+    By `statistic`: `observed`, `mean`, `low`, `high` (90 %) of the replicates, `p`, and `score`, the distance in their
+    standard deviations. The verdict is on the largest |score| among as many as there are statistics.
+
+    References
+    ----------
+    A. Gelman, X.-L. Meng, H. Stern, Posterior predictive assessment of model fitness, Statistica Sinica 6, 1996.
+    """
+    mine, theirs, names = _both(observed, replicated, times, classes)
+    spread = theirs.std(0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = (mine - theirs.mean(0)) / np.where(spread > 0, spread, np.nan)
+    score = np.where(np.isnan(score), np.where(np.isclose(mine, theirs.mean(0)), 0.0, np.inf), score)
+    chance = min(1.0, len(names) * 2 * norm.sf(np.abs(score).max()))
+    worst = int(np.abs(score).argmax())
+    verdict = graded(chance, ODDS, high_is_good=True)
+    advice = {
+        "good": "Data drawn from the fit look like the data.",
+        "doubtful": "Look at that statistic before you build on it.",
+        "bad": "The model misses that: change what draws it (see the README, “I want to change”).",
+    }[verdict]
+    message = (
+        f"Furthest off is {names[worst]}: {mine[worst]:.3g} in the data, {theirs[:, worst].mean():.3g} ± "
+        f"{spread[worst]:.2g} in replicates. {advice}"
+    )
+    return finding(_columns(mine, theirs) | {"score": ("statistic", score)}, verdict, message, statistic=names)
+
+
+def prior(results: Results) -> xr.Dataset:
+    """Whether the prior can draw data like these: every statistic against draws of `prior_predictive`.
+
+    Parameters
+    ----------
+    results: with `x` in `prior_predictive` and `observed_data`, `times` in `constant_data`.
+
+    Returns
+    -------
+    As `posterior`, without `score`; `inside`, the share of statistics within the range of the draws.
+    """
+    drawn, observed = group(results, "prior_predictive", "x")["x"], group(results, "observed_data", "x")["x"]
+    mine, theirs, names = _both(observed, drawn, group(results, "constant_data", "times")["times"], None)
+    within = (mine >= theirs.min(0)) & (mine <= theirs.max(0))
+    inside = float(within.mean())
+    verdict = graded(1 - inside, (0.1, 0.5))
+    said = f"{100 * inside:.0f} % of the statistics of the data lie in the range of data drawn from the prior. "
+    advice = {
+        "good": "The prior allows for them.",
+        "doubtful": f"It does not for {names[int((~within).argmax())]}: look whether you mean that.",
+        "bad": f"It does not for {names[int((~within).argmax())]} and others: widen the priors, or mind the units.",
+    }[verdict]
+    return finding(_columns(mine, theirs) | {"inside": inside}, verdict, said + advice, statistic=names)
+
+
+def pit(results: Results) -> xr.Dataset:
+    """Share of leave-one-out predictive draws below every observed value: uniform where noise and means are right.
+
+    Draws of an observation are weighted by 1/p(x_t | z_t), which takes that observation out of its own prediction.
+
+    Parameters
+    ----------
+    results: with `x` in `posterior_predictive (chain, draw, sequence, time, channel)`, `log_likelihood (chain, draw,
+        observation)`, with `at_sequence` and `at_time`, and `observed_data`.
+
+    Returns
+    -------
+    `pit (sequence, time, channel)`; `distance (channel)`, the largest of its distribution function from uniform.
+
+    References
+    ----------
+    A. E. Gelfand, D. K. Dey, H. Chang, Model determination using predictive distributions, Bayesian Statistics 4, 1992.
+    """
+    observed = group(results, "observed_data", "x")["x"].transpose("sequence", "time", "channel")
+    drawn = group(results, "posterior_predictive", "x")["x"]
+    told = group(results, "log_likelihood", "x")["x"]
+    drawn, told = (_flat_draws(values) for values in (drawn, told))
+    weight = np.zeros((drawn.sizes["sample"], *observed.shape[:2]))
+    weight[:, told["at_sequence"], told["at_time"]] = -told.transpose("sample", "observation").values
+    weight = np.exp(weight - logsumexp(weight, 0, keepdims=True))[..., None]
+    values = drawn.transpose("sample", *observed.dims).values
+    below = (weight * ((values < observed.values) + 0.5 * (values == observed.values))).sum(0)
+    below = np.where(np.isfinite(observed.values), below, np.nan)
+    distance = np.array([kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)])
+    worst = int(distance.argmax())
+    shape = below[..., worst][np.isfinite(below[..., worst])]
+    verdict = graded(distance[worst], PIT)
+    # of a uniform law; draws too wide crowd the middle, too narrow ones the ends
+    fault = "shifted" if abs(shape.mean() - 0.5) > 0.05 else "too wide" if shape.var() < 1 / 12 else "too narrow"
+    message = f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {worst}. " + {
+        "good": "Noise and means are right.",
+        "doubtful": f"They are a little {fault}.",
+        "bad": f"They are {fault}: change the likelihood or its noise_scale.",
+    }[verdict]
+    return finding(
+        {"pit": (("sequence", "time", "channel"), below), "distance": ("channel", distance)}, verdict, message
+    )
+
+
+def state_classes(observed: xr.DataArray, states: xr.DataArray) -> xr.Dataset:
+    """Mean, covariance and weight of the channels in every state: what tells states by a single observation.
+
+    Parameters
+    ----------
+    observed: `(sequence, time, channel)`. states: `(…, sequence, time)`, posterior draws, NaN where there is none.
+
+    Returns
+    -------
+    `loc (state, channel)`, `covariance (channel, other)` shared by all, `weight (state)`. The same rule then labels
+    observed and replicated series, so that what it gets wrong is wrong in both.
+    """
+    x = observed.transpose("sequence", "time", "channel").values
+    labels = states.transpose(..., "sequence", "time").values.reshape(-1, *x.shape[:2])
+    count = int(np.nanmax(labels, initial=0)) + 1
+    share = (labels[..., None] == np.arange(count)).mean(0)
+    share = np.where(np.isfinite(x).all(-1)[..., None], share, 0.0)
+    weight = share.sum((0, 1))
+    filled = np.nan_to_num(x)
+    loc = np.einsum("stk,stc->kc", share, filled) / np.maximum(weight, 1e-12)[:, None]
+    apart = filled[:, :, None] - loc
+    covariance = np.einsum("stk,stkc,stkd->cd", share, apart, apart) / weight.sum()
+    return xr.Dataset(
+        {
+            "loc": (("state", "channel"), loc),
+            "covariance": (("channel", "other"), covariance),
+            "weight": ("state", weight / weight.sum()),
+        }
+    )
+
+
+def labelled(x: Array, classes: xr.Dataset) -> NDArray[np.integer]:
+    """The state each observation `(…, channel)` shows, by its channels alone; −1 where unsure or missing."""
+    root = np.linalg.cholesky(classes["covariance"].values)
+    white, centres = (np.linalg.solve(root, values[..., None])[..., 0] for values in (x, classes["loc"].values))
+    with np.errstate(divide="ignore"):
+        log_share = np.log(classes["weight"].values) - 0.5 * np.square(white[..., None, :] - centres).sum(-1)
+    share = np.exp(log_share - logsumexp(log_share, -1, keepdims=True))
+    return np.where(np.nan_to_num(share.max(-1)) >= SURE, np.nan_to_num(share).argmax(-1), -1)
+
+
+# Statistics
+
+
+def _statistics(x: Array, times: Array, classes: xr.Dataset | None) -> Iterator[tuple[str, float]]:
+    scale = np.nanstd(x, (0, 1))
+    for channel in range(x.shape[-1]):
+        one = x[..., channel]
+        yield f"mean of channel {channel}", float(np.nanmean(one))
+        yield f"sd of channel {channel}", float(scale[channel])
+        yield f"5 % of channel {channel}", float(np.nanquantile(one, 0.05))
+        yield f"95 % of channel {channel}", float(np.nanquantile(one, 0.95))
+        centred = one - np.nanmean(one)
+        for lag in LAGS:
+            if x.shape[1] > lag:
+                product = np.nanmean(centred[:, lag:] * centred[:, :-lag])
+                yield f"autocorrelation {lag} of channel {channel}", float(product / scale[channel] ** 2)
+    yield from zip((f"spectrum, {name} frequencies" for name in BAND_NAMES), _bands(x / scale), strict=True)
+    if classes is not None:
+        yield from _of_states(labelled(x, classes), times, classes.sizes["state"])
+
+
+def _bands(x: Array) -> list[float]:
+    """Shares of the spectral density in `BANDS`, over all channels; what is missing is at its channel's mean."""
+    filled = np.nan_to_num(x - np.nanmean(x, (0, 1)))
+    density = np.square(np.abs(np.fft.rfft(filled, axis=1))).sum((0, 2))[1:]
+    frequency = np.fft.rfftfreq(x.shape[1])[1:]
+    return [float(density[(frequency > low) & (frequency <= high)].sum() / density.sum()) for low, high in BANDS]
+
+
+def _of_states(labels: NDArray[np.integer], times: Array, states: int) -> Iterator[tuple[str, float]]:
+    counts = kinetics.count(labels, times, states)
+    exits, time = counts["exits"].values, counts["time"].values
+    whole = counts["visit_ended"].values == 1
+    for state in range(states):
+        yield f"share of time in state {state}", float(time[state] / time.sum())
+        # one more exit than seen keeps a state that is never left finite
+        yield f"mean dwell in state {state}", float(time[state] / (exits[state].sum() + 1))
+        visits = counts["visit_duration"].values[whole & (counts["visit_state"].values == state)]
+        if len(visits) > 2:
+            yield f"variation of visits to state {state}", float(visits.std(ddof=1) / visits.mean())
+        for to in range(states):
+            if to != state:
+                yield f"transitions {state} → {to}", float(exits[state, to])
+
+
+def _both(
+    observed: xr.DataArray, drawn: xr.DataArray, times: xr.DataArray, classes: xr.Dataset | None
+) -> tuple[Array, Array, list[str]]:
+    """The statistics that data and all draws have: `(statistic)`, `(sample, statistic)`, and their names."""
+    x = observed.transpose("sequence", "time", "channel").values
+    samples = _flat_draws(drawn).transpose("sample", "sequence", "time", "channel").values
+    if len(samples) < FEWEST or samples.shape[1:] != x.shape:
+        raise ShapeError(
+            f"replicates must be {FEWEST} or more sets like the data, {x.shape}: got {len(samples)} of "
+            f"{samples.shape[1:]}. Draw more, at the same times."
+        )
+    grid = times.transpose("sequence", "time").values
+    samples = np.where(np.isfinite(x), samples, np.nan)
+    mine = statistics(x, grid, classes)
+    theirs = [statistics(sample, grid, classes) for sample in samples]
+    names = [name for name in mine if all(name in one for one in theirs)]
+    return np.array([mine[name] for name in names]), np.array([[one[name] for name in names] for one in theirs]), names
+
+
+def _flat_draws(values: xr.DataArray) -> xr.DataArray:
+    return values.stack(sample=("chain", "draw"), create_index=False)
+
+
+def _columns(mine: Array, theirs: Array) -> dict[str, object]:
+    """The columns of a table of statistics."""
+    above, below = (theirs >= mine).mean(0), (theirs <= mine).mean(0)
+    return {
+        "observed": ("statistic", mine),
+        "mean": ("statistic", theirs.mean(0)),
+        "low": ("statistic", np.quantile(theirs, 0.05, axis=0)),
+        "high": ("statistic", np.quantile(theirs, 0.95, axis=0)),
+        "p": ("statistic", np.minimum(1.0, 2 * np.minimum(above, below))),
+    }

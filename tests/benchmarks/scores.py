@@ -1,0 +1,86 @@
+"""Which score of a fit tells how good its landscape is? Rank correlations over fits of mixed quality.
+
+    python tests/benchmarks/scores.py --fits 30 --out runs/scores.csv
+
+Every fit is of the same small data, a tilted double well behind five noisy channels, with other steps, substeps, guide
+and seed. The true error is the ℓ1 error of the sampled occupancy plus that of the barriers
+(kT, mean over both ways), 2 more where there are not two wells. Scores are taken on sequences held out. Prints one line
+per fit, then Spearman's correlation of every score with −error.
+"""
+
+import argparse
+import csv
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy.stats import spearmanr
+
+import pyro_nld as nld
+from pyro_nld import predictive_checks, scores
+
+CHOICES = list(itertools.product((40, 100, 250), (1, 2, 5), ("affine", "causal", "neural")))
+
+
+def well() -> nld.Tilted:
+    """The truth."""
+    return nld.Tilted(nld.DoubleWell(2.5), [0.3])
+
+
+def fitted(data: xr.Dataset, place: int) -> nld.Fit:
+    """The fit at one place of the table of choices."""
+    steps, substeps, way = CHOICES[place % len(CHOICES)]
+    torch.manual_seed(place)
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(16,)), friction=None)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(1, 5)), substeps=substeps)
+    control = nld.NeuralControl() if way == "neural" else nld.AffineControl(hidden=32)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(5, size=16, hidden=16, causal=way == "causal"), control)
+    return nld.fit(model, guide, data, nld.Schedule(steps=steps, batch_size=16), seed=place, progress=False)
+
+
+def error(fit: nld.Fit, truth: dict[str, np.ndarray]) -> float:
+    """Of occupancy and barriers; a worst case where the wells are not two."""
+    wells = fit.wells()
+    if wells.sizes["state"] != 2:
+        return 2.0 + abs(wells.sizes["state"] - 2)
+    barrier = nld.saddles.saddles(fit.potential, wells, temperature=fit.temperature)["barrier"].values
+    # states of either are numbered by their share of the data
+    off = np.nanmean(np.abs(barrier - truth["barrier"]))
+    return float(off + np.abs(wells["occupancy_harmonic"].values - truth["occupancy"]).sum())
+
+
+def main() -> None:
+    """A line per fit, then the correlations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fits", type=int, default=30)
+    parser.add_argument("--out", type=Path, required=True, help="table, .csv")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    data, held = (nld.datasets.langevin_wells(well(), 32, 60, seed, channels=5, noise=0.5) for seed in (0, 1))
+    wells = nld.landscape.minima(well(), torch.tensor([[-1.0], [1.0]]))
+    order = [int(abs(wells["position"].values - minimum).sum(-1).argmin()) for minimum in data["minima"].values]
+    barrier = nld.saddles.saddles(well(), wells)["barrier"].values[order][:, order]
+    truth = {"barrier": barrier, "occupancy": data["occupancy"].values}
+    classes = predictive_checks.state_classes(held["observations"], held["states"].astype(float))
+    rows = []
+    for place in range(args.fits):
+        fit = fitted(data, place)
+        row = {name: float(scores.by_sequence(fit, held, name).sum()) for name in ("elbo", "evidence", "future")}
+        row |= {"dwell": scores.dwell(fit, held, classes), "error": error(fit, truth)}
+        rows.append({"fit": place} | row)
+        print(", ".join(f"{name} {value:.3f}" for name, value in row.items()), flush=True)
+        with args.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    for name in ("elbo", "evidence", "future", "dwell"):
+        found = spearmanr([row[name] for row in rows], [-row["error"] for row in rows])
+        print(f"{name}: rank correlation {found.statistic:.2f}, p {found.pvalue:.2g}")
+
+
+if __name__ == "__main__":
+    main()
