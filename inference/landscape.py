@@ -29,7 +29,7 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         }
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
-        runs.record_landscape(run, story, warned)
+        runs.record_landscape(run, fit, story, warned)
     print(tables.states(story, truth))
     print(tables.findings(story, truth))
     print()

@@ -36,6 +36,7 @@ from .controls import AffineControl, NeuralControl
 from .datasets import as_tensors, load, save
 from .dynamics import OverdampedLangevin, UnderdampedLangevin
 from .encoders import GRUEncoder
+from .forecasting import forecast
 from .guide import AmortizedGuide
 from .integrators import BAOA, EulerMaruyama, Leapfrog
 from .model import LatentLangevin
@@ -65,7 +66,7 @@ __all__ = [
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts", "segment",
-    "tables", "plots",
+    "forecast", "tables", "plots",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

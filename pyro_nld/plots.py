@@ -18,6 +18,7 @@ from torch import Tensor
 from . import landscape
 from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, Array, colour, energies, mark, window
 from ._files import write_atomically
+from .fans import forecast
 from .fields import arrows, gallery, isosurface, streamlines, surface
 
 UNDECIDED = "#DDDDDD"
@@ -35,6 +36,7 @@ __all__ = [
     "arrows",
     "dwell",
     "energy",
+    "forecast",
     "gallery",
     "isosurface",
     "loss",
