@@ -28,7 +28,7 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         pictures |= _of_landscape(fit, story) if fit.has_landscape else _of_force(fit, story)
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
-        runs.record_landscape(run, story, warned)
+        runs.record_landscape(run, fit, story, warned)
     print(_told(story, truth) if fit.has_landscape else tables.attractors(story, truth))
     print("figures: " + ", ".join(str(file) for file in sorted((run / "figures").glob("*.png"))))
 

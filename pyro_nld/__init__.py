@@ -77,8 +77,8 @@ __all__ = [
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
-    "attractors", "segment", "corrections", "replicates", "diagnostics", "predictive_checks", "scores", "comparisons",
-    "calibration", "tables", "plots", "published",
+    "attractors", "segment", "corrections", "replicates", "diagnostics", "predictive_checks", "scores",
+    "comparisons", "calibration", "tables", "plots", "published",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

@@ -201,10 +201,12 @@ def _guided(fit: Fit, seed: int) -> xr.Dataset:
         torch.manual_seed(seed)
         drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(DRAWS)]
     values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
-    return xr.Dataset({
-        name: (("chain", "draw", *(f"{name}_dim_{i}" for i in range(value.dim() - 2))), value.numpy())
-        for name, value in values.items()
-    })
+    return xr.Dataset(
+        {
+            name: (("chain", "draw", *(f"{name}_dim_{i}" for i in range(value.dim() - 2))), value.numpy())
+            for name, value in values.items()
+        }
+    )
 
 
 def _flat(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,12 +7,10 @@ be found around the guide's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import pyro
 import torch
 import xarray as xr
 from pyro import poutine
@@ -21,6 +19,7 @@ from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
 from ._checks import FitError, PriorError
+from .draws import reading
 from .guide import PATH_SITES
 from .particles import particle_posterior
 from .results import Fit
@@ -49,7 +48,7 @@ def log_evidence(
     """
     times, x = fit.series(data)
     times, x = times[:, :until], x[:, :until]
-    with _reading(seed):
+    with reading(seed):
         found = [particle_posterior(fit.model, fit.guide, times, x, particles).log_evidence for _ in range(draws)]
     mean = torch.stack(found).double().logsumexp(0) - np.log(draws)
     return xr.DataArray(mean.numpy(), dims="sequence")
@@ -82,7 +81,7 @@ def posterior(fit: Fit, *, points: int = 16, particles: int = 256, draws: int = 
     """
     if not fit.medians:
         raise PriorError("no quantity is random, so there is no posterior to correct. Give the temperature a prior.")
-    with _reading(seed):
+    with reading(seed):
         space = _Space.of(fit)
         if len(space.loc) > MOST:
             raise FitError(f"a parabola in {len(space.loc)} globals needs too many points: at most {MOST}. Fix some.")
@@ -148,9 +147,7 @@ class _Space(NamedTuple):
         return total + particle_posterior(fit.model, held, fit.times, fit.x, particles).log_evidence.double().sum()
 
 
-def holding_globals(
-    guide: Callable, times: Tensor, x: Tensor, values: Mapping[str, Tensor]
-) -> Callable[..., object]:
+def holding_globals(guide: Callable, times: Tensor, x: Tensor, values: Mapping[str, Tensor]) -> Callable[..., object]:
     """The guide with its globals held at `values` (by site name), its paths still free.
 
     Parameters
@@ -196,11 +193,3 @@ def _parabola(where: Tensor, height: Tensor) -> tuple[_Top, float]:
         raise FitError("the evidence has no top near the guide's posterior. Fit longer, or use more particles.")
     covariance = torch.linalg.inv(precision)
     return _Top(covariance @ found[1 : 1 + axes], torch.linalg.cholesky(covariance)), left
-
-
-@contextmanager
-def _reading(seed: int) -> Iterator[None]:
-    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
-    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        yield

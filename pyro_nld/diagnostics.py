@@ -216,11 +216,14 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
     share = gain / max(float(late.mean() - start), np.finfo(float).tiny)
     # what is within the noise, or falls, does not rise
     verdict = graded(share, DRIFT) if gain > SIGMAS * error else "good"
-    message = f"The ELBO gained {gain:.4f} ± {error:.4f} per observed value in its last quarter of steps. " + {
-        "good": "It has settled.",
-        "doubtful": "It may gain a little more: fit longer if numbers matter.",
-        "bad": "It has not settled: fit longer.",
-    }[verdict]
+    message = (
+        f"The ELBO gained {gain:.4f} ± {error:.4f} per observed value in its last quarter of steps. "
+        + {
+            "good": "It has settled.",
+            "doubtful": "It may gain a little more: fit longer if numbers matter.",
+            "bad": "It has not settled: fit longer.",
+        }[verdict]
+    )
     if lost:
         verdict = "doubtful" if verdict == "good" else verdict
         message += f" {lost} steps were not finite: use more substeps or a lower learning rate."
@@ -302,9 +305,12 @@ def discretisation(story: xr.Dataset) -> xr.Dataset:
     """
     largest, needed = float(story.attrs["max_curvature_step"]), int(story.attrs["substeps_needed"])
     verdict = "good" if story.attrs["ok"] else graded(largest, (0.2, 0.5))
-    said = f"Curvature × step is {largest:.2f} at the stiffest well. " + {
-        "good": "Chain and landscape agree within about 10 %.",
-        "doubtful": f"Occupancies and times are approximate: fit with substeps={needed}.",
-        "bad": f"Chain and landscape disagree: fit with substeps={needed} before reading anything off.",
-    }[verdict]
+    said = (
+        f"Curvature × step is {largest:.2f} at the stiffest well. "
+        + {
+            "good": "Chain and landscape agree within about 10 %.",
+            "doubtful": f"Occupancies and times are approximate: fit with substeps={needed}.",
+            "bad": f"Chain and landscape disagree: fit with substeps={needed} before reading anything off.",
+        }[verdict]
+    )
     return finding({"max_curvature_step": largest, "substeps_needed": needed}, verdict, said)

@@ -51,6 +51,8 @@ __all__ = [
     "of_rates",
     "passage_times",
     "relaxation",
+    "routes",
+    "saddle_committors",
     "simulated",
     "transition_matrix",
 ]
@@ -61,6 +63,7 @@ HALF = 0.5  # share of a harmonic well's mass inside its core
 TIMES = ("dwell", "dwell_low", "dwell_high", "passage", "implied")
 RATES = ("rate", "rate_low", "rate_high")
 MARGIN = 6.0  # thermal widths between the outermost minimum and the edge of a grid
+LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
 STRIDE = 20  # steps of a shot between two looks at who has arrived
 
 
@@ -234,6 +237,62 @@ def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
     dwell, rate = generators.core_kinetics(grid, core, wells.sizes["state"])
     passage = generators.core_passage_times(grid, core, wells.sizes["state"])
     return of_rates(rate, dwell).assign(passage=(("state", "to"), passage))
+
+
+def routes(
+    dynamics: Dynamics,
+    integrator: Integrator,
+    wells: xr.Dataset,
+    passes: xr.Dataset,
+    paths: Float[Tensor, "draw sequence time latent"],
+    times: Array,
+    starts: Float[Tensor, "path latent"],
+    *,
+    substeps: int,
+    time_unit: float = 1.0,
+    seed: int = 0,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Counts on posterior paths, and the kinetics by every route that applies, `joined`, in the user's time.
+
+    Parameters
+    ----------
+    dynamics: with fixed quantities. integrator: of the fit. wells: from `landscape.minima`. passes: from
+        `saddles.saddles`.
+    paths: posterior positions at `times (sequence, time)`, user's unit, NaN after the end of a sequence.
+    starts: where the simulated chain begins. substeps: of the fit. time_unit: the dynamics', in the user's.
+    """
+    labels = cores(dynamics.potential, wells, paths, float(dynamics.temperature)).numpy()
+    counts = count(labels, times, wells.sizes["state"])
+    counted, interval = by_counting(counts), counts.attrs["interval"]
+    dwell = counted["dwell"].values
+    longest = dwell[np.isfinite(dwell)].max(initial=0.0)
+    looks = int(np.clip(20 * longest / interval, *LOOKS))
+    chain = simulated(
+        dynamics, integrator, wells, starts, interval=interval / time_unit, substeps=substeps, intervals=looks,
+        seed=seed,
+    )  # fmt: skip
+    own = {"simulated": by_counting(chain), "eyring_kramers": eyring_kramers(dynamics, wells, passes)}
+    if isinstance(dynamics, OverdampedLangevin) and dynamics.latent <= 2:
+        own["exact"] = exact(dynamics, wells)
+    return counts, joined({"counted": counted} | {name: in_unit(route, time_unit) for name, route in own.items()})
+
+
+def saddle_committors(
+    dynamics: Dynamics, integrator: Integrator, wells: xr.Dataset, passes: xr.Dataset, *, step: float, seed: int = 0
+) -> xr.DataArray:
+    """`committor (saddle)` of every saddle, from the first of its states to the second: near ½ at a bottleneck.
+
+    Parameters
+    ----------
+    passes: from `saddles.saddles`; the others as for `committor`.
+    """
+    places = torch.as_tensor(passes["saddle_position"].values).to(torch.get_default_dtype())
+    ends = passes["saddle_states"].values.tolist()
+    shares = [
+        float(committor(dynamics, integrator, wells, place[None], source, target, step=step, seed=seed))
+        for place, (source, target) in zip(places, ends, strict=True)
+    ]
+    return xr.DataArray(np.array(shares), dims="saddle")
 
 
 def in_unit(route: xr.Dataset, unit: float) -> xr.Dataset:

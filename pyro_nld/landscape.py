@@ -59,10 +59,10 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     exact = in_double(potential)
     points = starts.detach().double().reshape(-1, starts.shape[-1])
     points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
-    ends = flows.follow(_downhill(exact), points)
+    ends = flows.follow(downhill(exact), points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
     least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
-    found = _merge(exact, _polish(exact, ends, least) if len(ends) else ends)
+    found = _merge(exact, polish(exact, ends, least) if len(ends) else ends)
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
@@ -88,14 +88,20 @@ def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     potential: U. wells: from `minima`. points: any number of them.
     """
     exact, dents = in_double(potential), torch.as_tensor(wells["dent_position"].values)
-    found = [core.to(points.dtype) for core in flows.cores(_downhill(exact), dents, hessian(exact, dents))]
+    found = [core.to(points.dtype) for core in flows.cores(downhill(exact), dents, hessian(exact, dents))]
     owner = torch.as_tensor(wells["dent_state"].values)
-    chunks, way = points.detach().reshape(-1, points.shape[-1]).split(CHUNK), _downhill(potential)
+    chunks, way = points.detach().reshape(-1, points.shape[-1]).split(CHUNK), downhill(potential)
     label = torch.cat([flows.settle(way, lambda here: flows.core_of(found, here), chunk) for chunk in chunks])
     return torch.where(label < 0, -1, owner[label]).reshape(points.shape[:-1])
 
 
-def _downhill(potential: Energy) -> flows.Velocity:
+def downhill(potential: Energy) -> flows.Velocity:
+    """v = −∇U, as `flows` wants it.
+
+    Parameters
+    ----------
+    potential: U.
+    """
     return lambda points: -gradient(potential, points)
 
 
@@ -210,10 +216,14 @@ def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
 # From ends of flows to states
 
 
-def _polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Tensor:
+def polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Tensor:
     """Newton's method from one representative of every cluster of ends; what is no minimum in the end is dropped.
 
     Its moves are short beside the spread of the ends, which in a single well may be nearly none: hence the `least`.
+
+    Parameters
+    ----------
+    potential: U, in float64. ends: of flows, `(point, latent)`. least: spread they are taken to have at least.
     """
     spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
     points = _distinct(ends, 1e-2 * spread + 1e-9)[:MANY]

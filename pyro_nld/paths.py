@@ -302,6 +302,21 @@ class ControlledPath(PathDistribution):
         grid, plan = self.grid.at(index), self.plan.at(index)
         return ControlledPath(self.dynamics, self.integrator, initial, grid, plan, self.latents)
 
+    def log_ratio(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
+        """log p(path) − log q(path), z₀ being given; `kl_along` of the same path then evaluates no force again."""
+        origins, noisy = self._origins(value), self.integrator.noisy(value)
+        forces = self._met(prior, value)
+        if forces is None:
+            with holding(prior.dynamics, prior.latents):
+                theirs = prior.force(origins)
+            with holding(self.dynamics, self.latents):
+                forces = Forces(theirs, self.force(origins))
+            self._latest = value, forces
+        with holding(prior.dynamics, prior.latents):
+            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), noisy))
+        with holding(self.dynamics, self.latents):
+            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), noisy))
+
     def latest(self) -> Path:
         """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
         return self.rsample() if self._latest is None else self._latest[0]

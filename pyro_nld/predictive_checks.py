@@ -144,11 +144,14 @@ def pit(results: Results) -> xr.Dataset:
     verdict = graded(distance[worst], PIT)
     # of a uniform law; draws too wide crowd the middle, too narrow ones the ends
     fault = "shifted" if abs(shape.mean() - 0.5) > 0.05 else "too wide" if shape.var() < 1 / 12 else "too narrow"
-    message = f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {worst}. " + {
-        "good": "Noise and means are right.",
-        "doubtful": f"They are a little {fault}.",
-        "bad": f"They are {fault}: change the likelihood or its noise_scale.",
-    }[verdict]
+    message = (
+        f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {worst}. "
+        + {
+            "good": "Noise and means are right.",
+            "doubtful": f"They are a little {fault}.",
+            "bad": f"They are {fault}: change the likelihood or its noise_scale.",
+        }[verdict]
+    )
     return finding(
         {"pit": (("sequence", "time", "channel"), below), "distance": ("channel", distance)}, verdict, message
     )

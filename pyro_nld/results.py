@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
-import pyro
 import torch
 import xarray as xr
-from pyro import poutine
 from torch import Tensor
 
-from . import attractors, kinetics, landscape, occupancies, saddles, verdicts
-from ._checks import FitError, ShapeError, check_rows
+from . import attractors, ensemble, kinetics, landscape, occupancies, saddles, verdicts
+from . import draws as joint
+from ._checks import DataError, DoubtfulFitWarning, FitError, ShapeError, check_rows
 from ._modules import fixed
-from ._series import as_tensors
-from .dynamics import Dynamics, OverdampedLangevin
-from .guide import PATH_SITES, AmortizedGuide
+from ._series import as_tensors, channel_moments
+from .draws import AXES, reading
+from .dynamics import Dynamics
+from .guide import AmortizedGuide
 from .inference_data import Results, to_inference_data
 from .model import LatentLangevin
-from .objective import TERMS, evaluate, paired_traces, terms_of
+from .objective import evaluate
 
-CHUNK = 256  # sequences encoded at a time: bounds the memory of reading a large data set
+GROUPS = (
+    "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
+)  # fmt: skip
+"""What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
+
+PREDICTED = {"posterior_predictive", "prior_predictive"}
 PATHS = 4  # posterior draws counted for kinetics
 CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
-LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
-PATH_NUMBERS = 2_000_000  # latent path values kept in the posterior group before it is cut to the first sequences
+NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
 class Fit:
@@ -56,7 +62,7 @@ class Fit:
         self.times, self.x = check_rows(times, x)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
-        with _reading(0):
+        with reading(0):
             if guide.others.prototype_trace is None:  # it has met no data yet
                 guide(self.times, self.x, 1)
             self.medians = {
@@ -111,8 +117,12 @@ class Fit:
         seed: of the draws.
         """
         times, x = self.series(data)
-        with _reading(seed):
-            return torch.stack([torch.cat([part.positions for part in self._draw(times, x)]) for _ in range(draws)])
+
+        def drawn() -> Tensor:
+            return torch.cat([part.positions for part in joint.parts(self.model, self.guide, times, x)])
+
+        with reading(seed):
+            return torch.stack([drawn() for _ in range(draws)])
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
         """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
@@ -153,11 +163,16 @@ class Fit:
         """
         dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
-        counts, routes = self._routes(dynamics, wells, passes, seed)
+        starts, paths = self.encoded(limit=CHAINS, seed=seed), self.positions(draws=PATHS, seed=seed)
+        integrator, substeps = self.model.integrator, self.model.substeps
+        counts, routes = kinetics.routes(
+            dynamics, integrator, wells, passes, paths, self.times.numpy(), starts,
+            substeps=substeps, time_unit=self.time_unit, seed=seed,
+        )  # fmt: skip
         story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
-        starts = self.encoded(limit=CHAINS, seed=seed)
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
-        story = story.assign(dict(sampled) | self._committed(dynamics, wells, passes, seed)).assign_attrs(wells.attrs)
+        committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
+        story = story.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(story, counts, routes)
         said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
@@ -234,41 +249,6 @@ class Fit:
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
         return found.assign_attrs(units | self.discretisation(states))
 
-    def _committed(
-        self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
-    ) -> dict[str, tuple[str, np.ndarray]]:
-        """The committor of every saddle, by shooting."""
-        shares = np.full(passes.sizes["saddle"], np.nan)
-        for place, (source, target) in enumerate(passes["saddle_states"].values.tolist()):
-            start = torch.as_tensor(passes["saddle_position"].values[[place]]).to(self.x.dtype)
-            shares[place] = kinetics.committor(
-                dynamics, self.model.integrator, wells, start, source, target, step=self.step, seed=seed
-            )
-        return {"saddle_committor": ("saddle", shares)}
-
-    def _routes(
-        self, dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset, seed: int
-    ) -> tuple[xr.Dataset, xr.Dataset]:
-        """Counts on posterior paths, and the kinetics by every route that applies, in the user's time."""
-        paths, times = self.positions(draws=PATHS, seed=seed), self.times.numpy()
-        labels = kinetics.cores(dynamics.potential, wells, paths, self.temperature).numpy()
-        counts = kinetics.count(labels, times, wells.sizes["state"])
-        routes = {"counted": kinetics.by_counting(counts)}
-        interval = counts.attrs["interval"]
-        dwell = routes["counted"]["dwell"].values
-        longest = dwell[np.isfinite(dwell)].max(initial=0.0)
-        looks = int(np.clip(20 * longest / interval, *LOOKS))
-        chain = kinetics.simulated(
-            dynamics, self.model.integrator, wells, self.encoded(limit=CHAINS, seed=seed),
-            interval=interval / self.time_unit, substeps=self.model.substeps, intervals=looks, seed=seed,
-        )  # fmt: skip
-        own = {"simulated": kinetics.by_counting(chain)}
-        own["eyring_kramers"] = kinetics.eyring_kramers(dynamics, wells, passes)
-        if isinstance(dynamics, OverdampedLangevin) and dynamics.latent <= 2:
-            own["exact"] = kinetics.exact(dynamics, wells)
-        routes |= {name: kinetics.in_unit(route, self.time_unit) for name, route in own.items()}
-        return counts, kinetics.joined(routes)
-
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
         """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.
 
@@ -283,29 +263,122 @@ class Fit:
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
         times, x = self.series(data)
-        with _reading(seed):
+        with reading(seed):
             return evaluate(self.model, self.guide, times, x, draws)
 
-    def inference_data(self, draws: int = 100, seed: int = 0) -> Results:
-        """The posterior as ArviZ reads it.
+    def restarts(self) -> list[Fit]:
+        """Every run of the fit as a fit of its own, in the order they were made; this one in the place of the best."""
+        best = best_run(self.runs) if self.runs else 0
+        return [self if place == best else self._of_run(run) for place, run in enumerate(self.runs or [{}])]
+
+    def inference_data(
+        self,
+        draws: int = 100,
+        seed: int = 0,
+        *,
+        groups: Iterable[str] = GROUPS,
+        particles: int = 1,
+        states: bool | xr.Dataset = True,
+    ) -> Results:
+        """The posterior as ArviZ reads it: one chain per restart, the states of all of them in one numbering.
 
         Parameters
         ----------
-        draws: posterior draws of the globals and of the latent path at the observation times.
+        draws: joint draws per chain.
         seed: of the draws.
+        groups: which to make, see Returns; without prior_predictive, which needs a simulation, unless asked for.
+        particles: paths per sequence and draw that integrate the path out of `evidence`.
+        states: whether to read the landscape of every draw; or `landscape()`, not to search it again.
 
         Returns
         -------
-        Groups `posterior` (globals; `z (chain, draw, sequence, time, latent)`), `sample_stats` (terms of the ELBO per
-        draw, of the sequences kept), `observed_data` (`x`, NaN where missing), `constant_data` (`times`). `z` is NaN
-        after the end of a sequence. Only as many sequences are kept as fit into 2·10⁶ numbers of `z`.
+        posterior: globals by site; `z (chain, draw, sequence, time, latent)`, NaN after the end of a sequence; and
+            `ensemble.read` of its states, numbered as in `wells()`: `basin`, `minimum`, `decoded`, `depth`,
+            `occupancy`, `barrier`, `rate`, `dwell`. One chain per run; chains are matched to the best by what the
+            channels show at their minima, NaN in one with another number of states. The attribute `gauge_free` of a
+            variable says (1 or 0) whether chains can be compared in it: the latent axes of a free decoder are every
+            run's own, and r̂ of z means nothing.
+        prior: as many draws of the same globals, in one chain.
+        prior_predictive, posterior_predictive: `x (chain, draw, sequence, time, channel)`, new data, NaN where nothing
+            was observed.
+        log_likelihood: `x (chain, draw, observation)`, log p(x_t | z_t) over the channels observed, at `at_sequence`
+            and `at_time (observation)`; `evidence (chain, draw, sequence)`, log p̂(x_s | globals).
+        sample_stats: terms of the ELBO, of the sequences kept; `log_weight (chain, draw, sequence)`, log p(x_s, z_s |
+            globals) − log q(z_s | x_s, globals).
+        observed_data: `x`, NaN where missing. constant_data: `times`; `mask`, 1 where a value was observed.
+        As many sequences are kept, the first, as fit into 2·10⁶ values of z, and of x where it is predicted.
+
+        Raises
+        ------
+        DataError: there is no such group.
+
+        Notes
+        -----
+        `az.loo` and `az.compare` want `var_name="evidence"`, with `particles` of 16 or more. What is to be predicted
+        is a new sequence, which has a path of its own: given the path it was fitted with, a sequence explains itself,
+        and no weights can undo that (Merkle, Furr, Rabe-Hesketh, Psychometrika 84:802, 2019). p̂ is unbiased, its
+        logarithm too small, the less so the more particles; with one it is `log_weight`, the integrand of the ELBO.
+        `var_name="x"` leaves out one time of a sequence otherwise known: how well gaps are filled. Neither forgets what
+        was learned without a prior (networks, mostly): compare such models on sequences held out.
         """
-        size = draws * self.times.shape[1] * self.model.dynamics.latent
-        kept = max(1, min(len(self.x), PATH_NUMBERS // size))
+        asked = set(groups)
+        if unknown := sorted(asked - set(GROUPS) - PREDICTED):
+            every = ", ".join([*GROUPS, "prior_predictive"])
+            raise DataError(f"groups must be among {every}: got {', '.join(unknown)}. Leave that out.")
+        chains = self.restarts()
+        width = max(self.model.dynamics.latent, self.x.shape[-1] if asked & PREDICTED else 0)
+        kept = max(1, NUMBERS // (len(chains) * draws * self.times.shape[1] * width))
         times, x = self.times[:kept], self.x[:kept]
-        with _reading(seed):
-            drawn = [self._scored(times, x) for _ in range(draws)]
-        return to_inference_data(_groups(drawn, times, x))
+        shared = {"times": (("sequence", "time"), times.numpy()), "mask": (AXES, x.isfinite().numpy().astype("int8"))}
+        found = {"observed_data": xr.Dataset({"x": (AXES, x.numpy())}), "constant_data": xr.Dataset(shared)}
+        with reading(seed):
+            drawn = [
+                [joint.posterior(chain.model, chain.guide, times, x, self.medians, particles) for _ in range(draws)]
+                for chain in chains
+            ]
+            found |= joint.of_posterior(self.model, drawn, x)
+            if asked & {"prior", "prior_predictive"}:
+                predicted = x if "prior_predictive" in asked else None
+                found |= joint.of_prior(self.model, self.medians, draws, times, predicted)
+            if "posterior" in asked and states is not False:
+                found["posterior"] = found["posterior"].assign(self._ensemble(chains, drawn, states).data_vars)
+        free = ensemble.gauge_free(self.model)
+        for name, values in found["posterior"].items():
+            values.attrs["gauge_free"] = int(name in free)
+        return to_inference_data({name: group for name, group in found.items() if name in asked})
+
+    def _of_run(self, run: dict) -> Fit:
+        """Another run of the same fit, in copies of model and guide."""
+        model, guide = copy.deepcopy((self.model, self.guide))
+        guide.refine(run["substeps"])
+        model.load_state_dict(run["model"])
+        guide.load_state_dict(run["guide"])
+        return Fit(model, guide, self.times, self.x, runs=[run])
+
+    def _ensemble(
+        self, chains: Sequence[Fit], drawn: Sequence[Sequence[joint.Draw]], states: bool | xr.Dataset
+    ) -> xr.Dataset:
+        """What every chain's draws say of the states, in this fit's numbering; nothing where this fit has none."""
+        readings = [
+            chain._read(draws, states if chain is self else True) for chain, draws in zip(chains, drawn, strict=True)
+        ]
+        own = readings[chains.index(self)]
+        scale = channel_moments(self.x)[1].numpy()
+        return xr.Dataset() if own is None else ensemble.together(readings, own, scale)
+
+    def _read(self, draws: Sequence[joint.Draw], states: bool | xr.Dataset) -> xr.Dataset | None:
+        """`ensemble.read`; None where there is no minimum, or no potential. What is doubtful, `landscape` says."""
+        with warnings.catch_warnings(), suppress(FitError):
+            warnings.simplefilter("ignore", DoubtfulFitWarning)
+            if hasattr(self.model.dynamics, "potential"):
+                story = states if isinstance(states, xr.Dataset) else self._minima_and_saddles()
+                return ensemble.read(self.model, draws, story)
+        return None
+
+    def _minima_and_saddles(self) -> xr.Dataset:
+        wells = self.wells()
+        passes = saddles.saddles(self.potential, wells, temperature=self.temperature)
+        return xr.merge([wells, passes], combine_attrs="drop")
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
@@ -319,75 +392,8 @@ class Fit:
             )
         return check_rows(times, x)
 
-    def _draw(self, times: Tensor, x: Tensor) -> Iterator[_Part]:
-        """One joint draw: globals once, then paths of all sequences, a chunk at a time."""
-        guide = self.guide
-        for chunk in torch.arange(len(x)).split(CHUNK):
-            traces = paired_traces(self.model, guide, times[chunk], x[chunk])
-            sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
-            yield _Part(sites, self.model.observed_positions(sites["z0"], sites["z"]), traces)
-            guide = poutine.replay(self.guide, trace=_of_globals(traces[1]))
 
-    def _scored(self, times: Tensor, x: Tensor) -> _Draw:
-        """One joint draw with the terms of its bound."""
-        parts: list[_Part] = []
-        terms = dict.fromkeys(TERMS, torch.zeros(()))
-        for part in self._draw(times, x):
-            # Globals are the same in every chunk and count once.
-            counted = {
-                name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not parts
-            }
-            terms |= {name: terms[name] + value for name, value in counted.items()}
-            parts.append(part)
-        z = torch.where(times.isfinite().unsqueeze(-1), torch.cat([part.positions for part in parts]), torch.nan)
-        return _Draw({name: parts[0].sites[name] for name in self.medians}, z, terms)
-
-
-class _Part(NamedTuple):
-    """A joint draw for a chunk of the sequences: values by site, positions at the observation times, both traces."""
-
-    sites: dict[str, Tensor]
-    positions: Tensor
-    traces: tuple[poutine.Trace, poutine.Trace]
-
-
-class _Draw(NamedTuple):
-    """A joint draw for all sequences; `z` is NaN after the end of a sequence."""
-
-    globals: dict[str, Tensor]
-    z: Tensor
-    terms: dict[str, Tensor]
-
-
-def _of_globals(trace: poutine.Trace) -> poutine.Trace:
-    kept = trace.copy()
-    for name in set(PATH_SITES) & set(trace.nodes):
-        kept.remove_node(name)
-    return kept
-
-
-@contextmanager
-def _reading(seed: int) -> Iterator[None]:
-    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
-    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        yield
-
-
-def _groups(drawn: list[_Draw], times: Tensor, x: Tensor) -> dict[str, xr.Dataset]:
-    axes = {name: [f"{name}_dim_{i}" for i in range(value.dim())] for name, value in drawn[0].globals.items()}
-    posterior = {name: _stack([draw.globals[name] for draw in drawn], dims) for name, dims in axes.items()}
-    posterior["z"] = _stack([draw.z for draw in drawn], ["sequence", "time", "latent"])
-    statistics = {name: _stack([draw.terms[name] for draw in drawn], []) for name in TERMS}
-    observed = {"x": (("sequence", "time", "channel"), x.cpu().numpy())}
-    constant = {"times": (("sequence", "time"), times.cpu().numpy())}
-    return {
-        "posterior": xr.Dataset(posterior),
-        "sample_stats": xr.Dataset(statistics),
-        "observed_data": xr.Dataset(observed),
-        "constant_data": xr.Dataset(constant),
-    }
-
-
-def _stack(values: list[Tensor], dims: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    return ("chain", "draw", *dims), torch.stack(values).unsqueeze(0).cpu().numpy()
+def best_run(runs: Sequence[dict]) -> int:
+    """The number of the run of highest ELBO among `Fit.runs`."""
+    bounds = [run["elbo"] if math.isfinite(run["elbo"]) else -math.inf for run in runs]
+    return int(np.argmax(bounds))

@@ -1,7 +1,7 @@
 """The run directory: what a fit leaves behind, written atomically, loaded by every recipe.
 
-`model.py` (a copy), `config.json`, `checkpoint.pt`, `history.csv`, `posterior.nc`, `landscape.nc`, `summary.json`,
-`figures/`. It appears whole, with its first two files, or not at all.
+`model.py` (a copy), `config.json`, `checkpoint.pt`, `history.csv`, `posterior.nc`, `landscape.nc`,
+`summary.json`, `figures/`. It appears whole, with its first two files, or not at all.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ BUDGETS = {
     "full": Schedule(steps=3000, batch_size=64, polish=2),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
+
+DRAWS = 50  # of the posterior, in `posterior.nc`
+RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
 
@@ -210,19 +213,21 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
-    posterior = fitted.inference_data(draws=50)
+    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=False)
     save_inference_data(posterior, path / "posterior.nc")
     return summary.update(path, warned, **summary.of_fit(fitted, posterior))
 
 
-def record_landscape(path: Path, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
-    """Write `landscape.nc` and what it adds to `summary.json`; returns the summary.
+def record_landscape(path: Path, fitted: Fit, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
+    """Write `landscape.nc`, its states into `posterior.nc`, and what it adds to `summary.json`; returns the summary.
 
     Parameters
     ----------
     story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
     """
-    write_atomically(path / "landscape.nc", lambda file: story.to_netcdf(file, engine="h5netcdf"))
+    write_dataset(path / "landscape.nc", story)
+    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=story)
+    save_inference_data(posterior, path / "posterior.nc")
     read = summary.of_landscape if "energy" in story else summary.of_attractors
     return summary.update(path, warned, **read(story))
 

@@ -72,6 +72,24 @@ def saddles(potential: Energy, wells: xr.Dataset, *, temperature: float = 1.0, i
     return story
 
 
+def follow(potential: Energy, wells: xr.Dataset, passes: xr.Dataset, *, temperature: float = 1.0) -> xr.Dataset:
+    """The saddles of another potential that Newton's method finds from those of `passes`.
+
+    Parameters
+    ----------
+    potential: U. wells: its minima. passes: from `saddles` of a similar potential. temperature: T, in the unit of U.
+
+    Returns
+    -------
+    As `saddles`, with paths of 5 images; saddles that are new, and that none of the old ones leads to, are missing.
+    """
+    exact, old = in_double(potential), torch.as_tensor(passes["saddle_position"].values)
+    dents, _ = _dents(wells)
+    reach = BEND * (dents - dents.mean(0)).norm(dim=-1).max().clamp(min=1e-9).expand(len(old), 1)
+    with torch.no_grad():
+        return _described(exact, wells, _climbed(exact, old, reach), temperature, images=5)
+
+
 def disconnectivity(story: xr.Dataset) -> list[tuple[float, frozenset[int]]]:
     """Which states are one at which energy: as U rises, the lowest saddle between two groups of states joins them.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 COARSEST = 5  # substeps that a coarse beginning takes at least
 
+
 @dataclass(frozen=True)
 class Schedule:
     """How a fit spends its steps.

@@ -26,7 +26,7 @@ from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate, stride_for
 from .particles import complete_log_prob, particle_posterior
-from .results import Fit
+from .results import Fit, best_run
 from .schedules import Schedule
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
@@ -244,7 +244,7 @@ def fit(
                 if not finished:
                     break
     runs = state["runs"]
-    best = max(runs, key=lambda run: run["elbo"] if math.isfinite(run["elbo"]) else -math.inf)
+    best = runs[best_run(runs)]
     _load(model, guide, best)
     result = Fit(model, guide, times, x, history_dataset(best["history"]), runs)
     _check_step(result)

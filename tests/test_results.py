@@ -14,7 +14,7 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld import results
+from pyro_nld import draws, results
 
 SEQUENCES, TIMES, CHANNELS = 5, 7, 3
 
@@ -80,7 +80,7 @@ def test_the_potential_is_a_function_without_sites_or_gradients():
 def test_any_autoguide_can_be_read():
     fitted = by_hand(temperature=dist.LogNormal(0.0, 0.3), autoguide=AutoMultivariateNormal)
     assert fitted.temperature > 0
-    assert set(fitted.inference_data(draws=2)["posterior"].data_vars) == {"temperature", "z"}
+    assert set(fitted.inference_data(draws=2, states=False)["posterior"].data_vars) == {"temperature", "z"}
 
 
 def test_units_of_time(fitted):
@@ -130,7 +130,7 @@ def test_reading_changes_neither_model_nor_store(fitted):
     before = {name: value.clone() for name, value in fitted.model.state_dict().items()}
     fitted.positions()
     fitted.elbo()
-    fitted.inference_data(draws=2)
+    fitted.inference_data(draws=2, states=False)
     assert list(pyro.get_param_store().keys()) == ["noise_scale"]
     assert all(torch.equal(value, before[name]) for name, value in fitted.model.state_dict().items())
 
@@ -154,12 +154,12 @@ def test_positions_are_draws_of_the_posterior():
 
 
 def test_globals_are_drawn_once_for_all_chunks(fitted, monkeypatch):
-    monkeypatch.setattr(results, "CHUNK", 2)
-    idata = fitted.inference_data(draws=4)
+    monkeypatch.setattr(draws, "CHUNK", 2)
+    idata = fitted.inference_data(draws=4, states=False)
     assert idata["posterior"]["temperature"].shape == (1, 4)
     assert len(np.unique(idata["posterior"]["temperature"])) == 4
-    with results._reading(0):
-        parts = list(fitted._draw(*data()))
+    with draws.reading(0):
+        parts = list(draws.parts(fitted.model, fitted.guide, *data()))
     assert len(parts) == 3
     assert len({float(part.sites["temperature"]) for part in parts}) == 1
     assert all(
@@ -210,7 +210,8 @@ def test_groups_dimensions_and_coordinates(fitted):
     idata = fitted.inference_data(draws=6)
     posterior = idata["posterior"]
     assert dict(posterior.sizes) == {
-        "chain": 1, "draw": 6, "sequence": SEQUENCES, "time": TIMES, "latent": 2, "noise_scale_dim_0": CHANNELS
+        "chain": 1, "draw": 6, "sequence": SEQUENCES, "time": TIMES, "latent": 2, "channel": CHANNELS,
+        "state": 1, "to": 1,
     }  # fmt: skip
     assert posterior["z"].dims == ("chain", "draw", "sequence", "time", "latent")
     assert idata["observed_data"]["x"].dims == ("sequence", "time", "channel")
@@ -220,7 +221,7 @@ def test_groups_dimensions_and_coordinates(fitted):
 
 
 def test_after_the_end_of_a_sequence_there_is_no_path(fitted):
-    z = fitted.inference_data(draws=2)["posterior"]["z"]
+    z = fitted.inference_data(draws=2, states=False)["posterior"]["z"]
     expected = np.broadcast_to(data()[0].isnan().numpy()[None, None, :, :, None], z.shape)
     np.testing.assert_array_equal(np.isnan(z), expected)
 
@@ -229,16 +230,16 @@ def test_the_sample_stats_are_the_terms_of_every_draw(fitted, monkeypatch):
     """Their means agree with the bound within 5 standard errors, however the sequences are cut into chunks."""
     bound = fitted.elbo(draws=50)
     for chunk in (2, 256):
-        monkeypatch.setattr(results, "CHUNK", chunk)
-        stats = fitted.inference_data(draws=50)["sample_stats"]
-        assert set(stats.data_vars) == {"log_likelihood", "path_kl", "initial_kl", "global_kl"}
-        for name, values in stats.items():
+        monkeypatch.setattr(draws, "CHUNK", chunk)
+        stats = fitted.inference_data(draws=50, groups=["sample_stats"])["sample_stats"]
+        assert set(stats.data_vars) == {"log_likelihood", "path_kl", "initial_kl", "global_kl", "log_weight"}
+        for name, values in stats.drop_vars("log_weight").items():
             se = float(values.std()) * math.sqrt(2 / 50)
             assert abs(float(values.mean()) - bound[name]) < 5 * se + 1e-5 * abs(bound[name])
 
 
 def test_arviz_summarises(fitted):
-    summary = az.summary(fitted.inference_data(draws=50), var_names=["temperature", "noise_scale"])
+    summary = az.summary(fitted.inference_data(draws=50, states=False), var_names=["temperature", "noise_scale"])
     assert list(summary.index) == ["temperature", *(f"noise_scale[{i}]" for i in range(CHANNELS))]
     assert bool(np.isfinite(summary["mean"].astype(float)).all())
 
@@ -249,14 +250,14 @@ def test_draws_of_the_globals_have_the_posteriors_spread(fitted):
         guide.locs.temperature_unconstrained.fill_(-0.3)
         guide.scales.temperature_unconstrained.fill_(-1.0)
         scale = float(guide.scales.temperature)
-    logs = np.log(fitted.inference_data(draws=200)["posterior"]["temperature"].to_numpy()).ravel()
+    logs = np.log(fitted.inference_data(draws=200, states=False)["posterior"]["temperature"].to_numpy()).ravel()
     assert abs(logs.mean() + 0.3) < 5 * scale / math.sqrt(200)
     assert abs(logs.std() - scale) < 5 * scale / math.sqrt(400)
 
 
 def test_only_as_many_sequences_as_fit_are_kept(fitted, monkeypatch):
-    monkeypatch.setattr(results, "PATH_NUMBERS", 2 * TIMES * 2 * 3)
-    idata = fitted.inference_data(draws=2)
+    monkeypatch.setattr(results, "NUMBERS", 2 * TIMES * CHANNELS * 3)
+    idata = fitted.inference_data(draws=2, states=False)
     assert idata["posterior"].sizes["sequence"] == idata["observed_data"].sizes["sequence"] == 3
 
 

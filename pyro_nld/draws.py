@@ -1,0 +1,197 @@
+"""Joint draws of posterior and prior, and what the model says of each: the numbers that ArviZ's groups hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from jaxtyping import Float
+from pyro import poutine
+from pyro.infer import Predictive
+from torch import Tensor
+
+from .guide import PATH_SITES, AmortizedGuide
+from .model import LatentLangevin
+from .objective import TERMS, paired_traces, terms_of
+from .particles import particle_posterior
+
+AXES = ("sequence", "time", "channel")
+CHUNK = 256  # sequences drawn at a time: bounds the memory of reading a large data set
+PRIOR_NUMBERS = 20_000_000  # values of fine paths that are drawn from the prior at a time
+
+
+class Part(NamedTuple):
+    """A joint draw for a chunk of the sequences: values by site, positions at the observation times, both traces."""
+
+    sites: dict[str, Tensor]
+    positions: Tensor
+    traces: tuple[poutine.Trace, poutine.Trace]
+
+
+class Draw(NamedTuple):
+    """A joint draw for all sequences."""
+
+    globals: dict[str, Tensor]
+    z: Float[Tensor, "sequence time latent"]  # NaN after the end of a sequence
+    terms: dict[str, Tensor]  # of the bound
+    log_weight: Float[Tensor, "sequence"]  # log p(x, z | globals) − log q(z | x, globals)
+    evidence: Float[Tensor, "sequence"]  # log p̂(x | globals)
+    log_likelihood: Float[Tensor, "sequence time"]  # log p(x_t | z_t), over the channels observed
+    x: Float[Tensor, "sequence time channel"]  # new data, NaN where nothing was observed
+
+
+@contextmanager
+def reading(seed: int) -> Iterator[None]:
+    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
+    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        yield
+
+
+def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> Iterator[Part]:
+    """One joint draw of the posterior: globals once, then paths of all sequences, a chunk at a time.
+
+    Parameters
+    ----------
+    model, guide: as for any ELBO. times, x: `(sequence, time)` and `(sequence, time, channel)`, checked.
+    """
+    proposal = guide
+    for chunk in torch.arange(len(x)).split(CHUNK):
+        traces = paired_traces(model, proposal, times[chunk], x[chunk])
+        sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
+        yield Part(sites, model.observed_positions(sites["z0"], sites["z"]), traces)
+        proposal = poutine.replay(guide, trace=_of_globals(traces[1]))
+
+
+def posterior(
+    model: LatentLangevin,
+    guide: AmortizedGuide,
+    times: Tensor,
+    x: Tensor,
+    names: Iterable[str],
+    particles: int = 1,
+) -> Draw:
+    """One joint draw of the posterior with its densities, and new data from its path.
+
+    Parameters
+    ----------
+    model, guide, times, x: as for `parts`. names: the sites of the globals.
+    particles: paths per sequence that integrate the path out of `evidence`, see `particles.particle_posterior`; with
+        one, that is `log_weight`.
+    """
+    terms = dict.fromkeys(TERMS, torch.zeros(()))
+    found: list[tuple[Tensor, ...]] = []
+    for chunk, part in zip(torch.arange(len(x)).split(CHUNK), parts(model, guide, times, x), strict=True):
+        weight = _log_weight(*part.traces)  # before the terms, which need no force then that it has evaluated
+        # Globals are the same in every chunk and count once.
+        counted = {name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not found}
+        terms |= {name: terms[name] + value for name, value in counted.items()}
+        proposal = poutine.replay(guide, trace=_of_globals(part.traces[1]))
+        series = times[chunk], x[chunk]
+        evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
+        data = part.traces[0].nodes["x"]
+        told = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        found.append((part.positions, weight, evidence, told, data["fn"].sample()))
+        values = {name: part.sites[name] for name in names}
+    z, weight, evidence, told, new = (torch.cat(several) for several in zip(*found, strict=True))
+    z = torch.where(times.isfinite().unsqueeze(-1), z, torch.nan)
+    return Draw(values, z, terms, weight, evidence, told, torch.where(x.isfinite(), new, torch.nan))
+
+
+def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Draws of globals and data from the prior, `(draw, …)` by site.
+
+    Parameters
+    ----------
+    model: as for any ELBO. times: `(sequence, time)`. draws: how many.
+    globals_: a value of every global site, for its shape.
+    """
+    size = times.numel() * model.substeps * model.dynamics.state
+    found = []
+    for some in torch.arange(draws).split(max(1, PRIOR_NUMBERS // size)):
+        made = Predictive(model, num_samples=len(some), return_sites=[*globals_, "x"], parallel=True)(times)
+        drawn = {name: made[name].reshape(len(some), *value.shape) for name, value in globals_.items()}
+        found.append(drawn | {"x": made["x"]})
+    return {name: torch.cat([drawn[name] for drawn in found]) for name in found[0]}
+
+
+def of_prior(
+    model: LatentLangevin, globals_: Mapping[str, Tensor], draws: int, times: Tensor, x: Tensor | None
+) -> dict[str, xr.Dataset]:
+    """The groups prior and prior_predictive, as one chain; the latter, which costs a simulation, unless x is None.
+
+    Parameters
+    ----------
+    model, globals_, draws, times: as for `prior`. x: the data, NaN where nothing was observed.
+    """
+    drawn = prior(model, times if x is not None else times[:1, :2], draws, globals_)
+    dims = axes(model, globals_)
+    hidden = {name: (("chain", "draw", *dims[name]), drawn[name][None].numpy()) for name in globals_}
+    found = {"prior": xr.Dataset(hidden, {"chain": [0], "draw": range(draws)})}
+    if x is not None:
+        new = torch.where(x.isfinite(), drawn["x"], torch.nan)[None].numpy()
+        found["prior_predictive"] = xr.Dataset({"x": (("chain", "draw", *AXES), new)})
+    return found
+
+
+def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Tensor) -> dict[str, xr.Dataset]:
+    """The groups that draws `(chain, draw)` fill: posterior, posterior_predictive, log_likelihood, sample_stats.
+
+    Parameters
+    ----------
+    model: says what the axes of its sites are. chains: from `posterior`. x: what was drawn for.
+    """
+
+    def every(value: Callable[[Draw], Tensor], *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
+        drawn = torch.stack([torch.stack([value(draw) for draw in chain]) for chain in chains])
+        return ("chain", "draw", *dims), drawn.cpu().numpy()
+
+    def of_global(name: str, dims: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+        return every(lambda draw: draw.globals[name], *dims)
+
+    def of_bound(name: str) -> tuple[tuple[str, ...], np.ndarray]:
+        return every(lambda draw: draw.terms[name])
+
+    seen = x.isfinite().any(-1)
+    where = zip(("at_sequence", "at_time"), np.nonzero(seen.cpu().numpy()), strict=True)
+    hidden = {name: of_global(name, dims) for name, dims in axes(model, chains[0][0].globals).items()}
+    told = {"x": every(lambda draw: draw.log_likelihood[seen], "observation")}
+    told |= {"evidence": every(lambda draw: draw.evidence, "sequence")}
+    statistics = {name: of_bound(name) for name in TERMS}
+    return {
+        "posterior": xr.Dataset(hidden | {"z": every(lambda draw: draw.z, "sequence", "time", "latent")}),
+        "posterior_predictive": xr.Dataset({"x": every(lambda draw: draw.x, *AXES)}),
+        "log_likelihood": xr.Dataset(told, {name: ("observation", index) for name, index in where}),
+        "sample_stats": xr.Dataset(statistics | {"log_weight": every(lambda draw: draw.log_weight, "sequence")}),
+    }
+
+
+def axes(model: LatentLangevin, globals_: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """What the axes of every global site run over: `latent` or `channel` for a physical quantity, else numbered."""
+    known = dict.fromkeys(model.dynamics.quantities, "latent") | dict.fromkeys(model.likelihood.quantities, "channel")
+    return {
+        name: (known[name],)
+        if name in known and value.dim() == 1
+        else tuple(f"{name}_dim_{place}" for place in range(value.dim()))
+        for name, value in globals_.items()
+    }
+
+
+def _log_weight(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> Tensor:
+    """log p(x, z₀, z | globals) − log q(z₀, z | x, globals) per sequence."""
+    joint, proposal = model_trace.nodes, guide_trace.nodes
+    data, first = (joint[name]["fn"].log_prob(joint[name]["value"]) for name in ("x", "z0"))
+    start = first - proposal["z0"]["fn"].log_prob(proposal["z0"]["value"])
+    return data + start + proposal["z"]["fn"].log_ratio(joint["z"]["fn"], proposal["z"]["value"])
+
+
+def _of_globals(trace: poutine.Trace) -> poutine.Trace:
+    kept = trace.copy()
+    for name in set(PATH_SITES) & set(trace.nodes):
+        kept.remove_node(name)
+    return kept

@@ -1,0 +1,190 @@
+"""The landscape draw by draw: what every draw of the posterior says of the states, in one numbering of them.
+
+Where the potential is fixed, its minima and saddles are those of the median, and a draw has only its own temperature,
+friction and mass. Where weights are random, a draw's minima are those that the median's flow down to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from . import flows, kinetics, landscape, saddles
+from ._checks import FitError
+from ._modules import fixed, random_attributes
+from .draws import Draw
+from .dynamics import Dynamics
+from .model import LatentLangevin
+from .observations import Decoder, IdentityDecoder
+from .potentials import Energy, hessian, in_double
+
+Array = NDArray[np.floating]
+Numbers = NDArray[np.integer]
+
+
+def read(model: LatentLangevin, draws: Sequence[Draw], story: xr.Dataset) -> xr.Dataset:
+    """States and landscape of every draw.
+
+    Parameters
+    ----------
+    model: with its priors. draws: of its posterior.
+    story: minima and saddles at the posterior median, from `landscape.minima` and `saddles.saddles`.
+
+    Returns
+    -------
+    Dataset over `draw` and the states of `story`; NaN where a draw has lost a state:
+        `basin (draw, sequence, time)`, the state whose basin z is in; NaN where it is in none, or z is NaN;
+        `minimum (draw, state, latent)`, and `decoded (draw, state, channel)`, the channels' means there;
+        `depth (draw, state)`, U/T above the deepest; `occupancy (draw, state)`, harmonic;
+        `barrier (draw, state, to)`, kT, the least climb over all routes, 0 on the diagonal; NaN where there is none;
+        `rate (draw, state, to)`, Eyring–Kramers, 1/user's time, 0 where no saddle joins the two; `dwell (draw, state)`,
+        NaN where no saddle leads out.
+    """
+    moving = bool(random_attributes(model.dynamics.potential))
+    found, basins = [], []
+    for draw in draws:
+        dynamics, here, over = fixed(model.dynamics, draw.globals), story, story
+        if moving:
+            here = follow(dynamics.potential, story)
+            over = saddles.follow(dynamics.potential, here, story, temperature=float(dynamics.temperature))
+            basins.append(_basins(dynamics.potential, here, draw.z))
+        decoder = fixed(model.likelihood, draw.globals).decoder
+        found.append(_numbers(dynamics, decoder, here, over, float(model.time_unit)))
+    if not moving:
+        basins = list(_basins(model.dynamics.potential, story, torch.stack([draw.z for draw in draws])))
+    states = np.arange(story.sizes["state"])
+    numbers = xr.concat([one.reindex(state=states, to=states) for one in found], "draw").drop_vars(["state", "to"])
+    return numbers.assign(basin=(("draw", "sequence", "time"), np.stack(basins)))
+
+
+def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
+    """The minima of another potential that those of `wells` flow down to, each under the state it came from.
+
+    Where two states flow into one minimum, the nearer keeps it and the other is lost.
+
+    Parameters
+    ----------
+    potential: U. wells: from `landscape.minima` of a similar potential.
+
+    Returns
+    -------
+    What is read of `landscape.minima`, with the coordinate `state`: the numbers of those kept.
+
+    Raises
+    ------
+    FitError: nothing flows to a minimum.
+    """
+    exact = in_double(potential)
+    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "dent_position"))
+    starts = torch.cat([own, other])
+    ends = flows.follow(landscape.downhill(exact), starts)
+    spread = float(starts.std(0).norm()) if len(starts) > 1 else 1.0
+    dents = landscape.polish(exact, ends, spread)
+    if not len(dents):
+        raise FitError("a draw of the posterior has no minimum: none of the median's flows to one. Is it confining?")
+    below = torch.cdist(ends, dents).argmin(1)
+    home: dict[int, int] = {}  # minimum to the state whose own it is
+    for state in (own - dents[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
+        home.setdefault(int(below[state]), state)
+    kept = sorted(home.values())
+    owner = dict(home)
+    for dent, state in zip(below[len(own) :].tolist(), wells["dent_state"].values.tolist(), strict=True):
+        if state in kept:
+            owner.setdefault(dent, state)
+    position = dents[sorted(home, key=lambda dent: home[dent])]
+    with torch.no_grad():
+        energy = exact(position)
+    variables = {
+        "position": (("state", "latent"), position),
+        "energy": ("state", energy),
+        "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(exact, position))),
+        "dent_position": (("dent", "latent"), dents[list(owner)]),
+        "dent_state": ("dent", torch.tensor([kept.index(state) for state in owner.values()])),
+    }
+    return xr.Dataset({name: (dims, value.numpy()) for name, (dims, value) in variables.items()}, {"state": kept})
+
+
+def gauge_free(model: LatentLangevin) -> set[str]:
+    """Variables of a posterior that do not depend on the unit and the direction of the latent axes, or have the data's.
+
+    Parameters
+    ----------
+    model: whose decoder says what fixes the axes.
+    """
+    free = {"basin", "decoded", "depth", "occupancy", "barrier", "rate", "dwell", *model.likelihood.quantities}
+    if model.likelihood.decoder.fixes_gauge:
+        free |= set(model.dynamics.quantities)
+    if isinstance(model.likelihood.decoder, IdentityDecoder):
+        free |= {"z", "minimum"}
+    return free
+
+
+def together(readings: Sequence[xr.Dataset | None], own: xr.Dataset, scale: Array) -> xr.Dataset:
+    """What was read of every chain, in the numbering of `own`; NaN in chains with another number of states.
+
+    Parameters
+    ----------
+    readings: from `read`, one per chain; None where there are no states. own: the one that gives the numbers.
+    scale: standard deviation of each channel.
+    """
+    found = []
+    for reading in readings:
+        if reading is None or reading.sizes["state"] != own.sizes["state"]:
+            found.append(xr.full_like(own, np.nan))
+        else:
+            shown, wanted = (one["decoded"].median("draw").values for one in (reading, own))
+            found.append(renumber(reading, match(shown, wanted, scale)))
+    return xr.concat(found, "chain")
+
+
+def match(decoded: Array, reference: Array, scale: Array) -> Numbers:
+    """For every state of `reference`, the one of `decoded` that stands for it: nearest in what the channels show.
+
+    Latent axes would not do: those of a free decoder are every run's own.
+
+    Parameters
+    ----------
+    decoded, reference: channels' means at the minima, `(state, channel)`. scale: standard deviation of each channel.
+    """
+    apart = np.square((reference[:, None] - decoded) / scale).sum(-1)
+    order: Numbers = linear_sum_assignment(apart)[1]
+    return order
+
+
+def renumber(reading: xr.Dataset, order: Numbers) -> xr.Dataset:
+    """What `read` returned, with state `order[k]` called k."""
+    basin = reading["basin"].values
+    known = np.isfinite(basin)
+    name = np.argsort(order)[np.where(known, basin, 0).astype(int)]
+    return reading.isel(state=order, to=order).assign(basin=(reading["basin"].dims, np.where(known, name, np.nan)))
+
+
+def _basins(potential: Energy, wells: xr.Dataset, z: Tensor) -> Array:
+    label = landscape.basins(potential, wells, z).numpy()
+    return np.where(label < 0, np.nan, wells["state"].values[label])  # a dimension without coordinate counts from 0
+
+
+def _numbers(dynamics: Dynamics, decoder: Decoder, wells: xr.Dataset, passes: xr.Dataset, unit: float) -> xr.Dataset:
+    """The landscape of one draw; `unit`: the user's time per unit of the model's."""
+    temperature, energy = float(dynamics.temperature), wells["energy"].values
+    route = kinetics.in_unit(kinetics.eyring_kramers(dynamics, wells, passes), unit)
+    decoded = decoder(torch.as_tensor(wells["position"].values).to(decoder.loc))
+    states = wells["state"].values
+    return xr.Dataset(
+        {
+            "minimum": (("state", "latent"), wells["position"].values),
+            "decoded": (("state", "channel"), decoded.double().numpy()),
+            "depth": ("state", (energy - energy.min()) / temperature),
+            "occupancy": ("state", landscape.occupancy(wells, temperature)["harmonic"].values),
+            "barrier": (("state", "to"), (passes["pass_energy"].values - energy[:, None]) / temperature),
+            "rate": (("state", "to"), np.nan_to_num(route["rate"].values)),
+            "dwell": ("state", route["dwell"].values),
+        },
+        coords={"state": states, "to": states},
+    )
