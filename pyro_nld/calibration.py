@@ -28,6 +28,7 @@ from .schedules import Schedule
 
 DRAWS = 99  # of a posterior, so that ranks are 0 … 99
 BINS = 10  # of ranks, for χ²
+ENOUGH = 5  # ranks expected in a bin
 LEVEL = 0.90  # of the intervals
 IMPROBABLE = (0.05, 1e-3)  # p of uniform ranks: doubtful, and bad below
 
@@ -158,7 +159,7 @@ def judge(table: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     `coverage`, with its 90 % interval `coverage_low`, `coverage_high` (Clopper and Pearson); `p` of uniform ranks, the
-    lesser of χ² in ten bins and Kolmogorov–Smirnov, doubled. The verdict is on the last route there is.
+    lesser of χ² in ten bins and Kolmogorov–Smirnov, doubled (`uniformity`). The verdict is on the last route there is.
 
     References
     ----------
@@ -188,11 +189,17 @@ def judge(table: xr.Dataset) -> xr.Dataset:
 
 
 def uniformity(ranks: np.ndarray) -> float:
-    """P of ranks among 99 draws, were they uniform: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov."""
-    bins = np.bincount(np.asarray(ranks) * BINS // (DRAWS + 1), minlength=BINS)
+    """P of ranks among 99 draws, were they uniform: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
+
+    Fewer than fifty ranks are too few for χ², and are judged by Kolmogorov–Smirnov alone.
+    """
     # ranks within a unit spread evenly, so that they have a density
     spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (DRAWS + 1)
-    return float(min(1.0, 2 * min(chisquare(bins).pvalue, kstest(spread, "uniform").pvalue)))
+    p = float(kstest(spread, "uniform").pvalue)
+    if len(ranks) < ENOUGH * BINS:
+        return p
+    bins = np.bincount(np.asarray(ranks) * BINS // (DRAWS + 1), minlength=BINS)
+    return float(min(1.0, 2 * min(chisquare(bins).pvalue, p)))
 
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:

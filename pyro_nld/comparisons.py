@@ -39,7 +39,7 @@ def comparison(scores: xr.DataArray) -> xr.Dataset:
     apart = scores - scores.isel(model=0)
     difference, error = apart.sum("sequence"), apart.std("sequence", ddof=1) * np.sqrt(scores.sizes["sequence"])
     best, second = (str(name) for name in scores["model"].values[:2])
-    gap, unsure = -float(difference[1]), float(error[1])
+    gap, unsure = 0.0 - float(difference[1]), float(error[1])
     told = gap > 2 * unsure
     message = f"{best} predicts best, by {gap:.1f} ± {unsure:.1f} nats before {second}. " + (
         "Prefer it." if told else "That is within two errors: more data are needed to tell them apart."

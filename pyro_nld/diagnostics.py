@@ -23,6 +23,7 @@ SHARES = (0.1, 0.5)  # of sequences above it that are doubtful, and bad
 EFFECTIVE = (10.0, 3.0)  # effective draws per sequence below which a mean weight is doubtful, and bad
 CONTRACTED = (0.5, 0.1)  # 1 − sd posterior/sd prior above which data speak, and below which the prior does
 DRIFT = (0.005, 0.02)  # of all that an ELBO rose, gained in its last quarter: doubtful, and bad
+FEW = 100  # steps below which noise hides any rise
 SIGMAS = 3.3  # of a difference that is no chance: about one in a thousand
 SAME = (0.9, 0.75)  # share of labels on which restarts agree: doubtful, and bad below
 APART = (1.0, 2.0)  # kT between the barriers of two restarts: doubtful, and bad above
@@ -204,7 +205,7 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
     elbo = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
     lost = int((~np.isfinite(elbo)).sum())
     elbo = elbo[np.isfinite(elbo)]
-    if len(elbo) < 16:
+    if len(elbo) < FEW:
         message = f"{len(elbo)} steps are too few to see whether the ELBO has settled. Fit longer."
         return finding({"gain": np.nan, "gain_error": np.nan, "share": np.nan, "lost": lost}, "bad", message)
     start, quarter = elbo[: max(4, len(elbo) // 20)].mean(), len(elbo) // 4

@@ -232,7 +232,7 @@ def _of_states(labels: NDArray[np.integer], times: Array, states: int) -> Iterat
     exits, time = counts["exits"].values, counts["time"].values
     whole = counts["visit_ended"].values == 1
     for state in range(states):
-        yield f"share of time in state {state}", float(time[state] / time.sum())
+        yield f"share of time in state {state}", float(time[state] / max(time.sum(), np.finfo(float).tiny))
         # one more exit than seen keeps a state that is never left finite
         yield f"mean dwell in state {state}", float(time[state] / (exits[state].sum() + 1))
         visits = counts["visit_duration"].values[whole & (counts["visit_state"].values == state)]

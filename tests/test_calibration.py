@@ -48,6 +48,7 @@ def test_uniform_ranks_give_uniform_p(seed):
     p = np.array([calibration.uniformity(draw.integers(0, 100, 200)) for _ in range(400)])
     assert abs((p < 0.1).mean() - 0.1) < 5 * np.sqrt(0.09 / 400) + 0.03  # twice the lesser of two is a little cautious
     assert calibration.uniformity(draw.integers(30, 70, 200)) < 1e-6
+    assert calibration.uniformity(np.array([10, 60])) > 0.1  # two say nothing
 
 
 # Simulations

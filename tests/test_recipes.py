@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,7 +161,44 @@ def test_the_paper_is_reproduced_row_by_row(programs):
     assert not (programs.folder / "new").exists()
 
 
-@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment", "reproduce_paper"])
+def test_a_run_is_checked_in_words(programs, finished):
+    shutil.copytree(finished, programs.folder / "checked")
+    ended = programs.run("check", "checked", "--draws", 20, "--sequences", 4)
+    assert ended.code == 0, ended.err
+    words = dict(line.split()[:2] for line in ended.out.splitlines()[:-1])
+    assert {"optimisation", "guide", "evidence", "identifiability", "step", "replicates", "prior"} <= set(words)
+    assert set(words.values()) <= {"good", "doubtful", "bad", "unknown"}
+    assert (programs.folder / "checked" / "checks.nc").is_file()
+    summary = json.loads((programs.folder / "checked" / "summary.json").read_text())
+    assert summary["checks"]["verdicts"]["guide"] == words["guide"]
+
+
+def test_hypotheses_are_compared_on_a_fresh_simulation(programs, finished):
+    shutil.copytree(finished, programs.folder / "other")
+    ended = programs.run("compare", "finished", "other", "--out", "compared", "--particles", 2)
+    assert ended.code == 0, ended.err
+    assert "within two errors" in ended.out  # they are the same
+    compared = xr.load_dataset(programs.folder / "compared" / "comparison.nc", engine="h5netcdf")
+    assert set(compared["model"].values) == {"finished", "other"}
+    assert (programs.folder / "compared" / "comparison.png").is_file()
+    refused(programs.run("compare", "finished"), "scores must be (model, sequence), two of each or more")
+
+
+def test_a_calibration_goes_on_where_it_stopped(programs):
+    settings = ("tiny.py", "--out", "calibrated", "--steps", 2, "--sequences", 3, "--particles", 0)
+    assert programs.run("calibrate", *settings, "--simulations", 2).code == 0
+    ended = programs.run("calibrate", *settings, "--simulations", 3)
+    assert ended.code == 0, ended.err
+    assert "In 3 simulations the variational 90 % intervals hold the truth in" in ended.out
+    folder = programs.folder / "calibrated"
+    assert xr.load_dataset(folder / "calibration.nc", engine="h5netcdf").sizes["simulation"] == 3
+    assert (folder / "figures" / "ranks.png").is_file()
+    other = programs.run("calibrate", *settings, "--simulations", 3, "--seed", 1)
+    assert other.code == 1
+    assert "holds a study with other settings" in other.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment", "check", "compare", "calibrate", "reproduce_paper"])
 def test_help_says_what_there_is(programs, recipe):
     ended = programs.run(recipe, "--help")
     assert ended.code == 0
