@@ -46,6 +46,7 @@ from .controls import AffineControl, NeuralControl
 from .datasets import as_tensors, load, save
 from .dynamics import OverdampedLangevin, OverdampedSDE, UnderdampedLangevin, UnderdampedSDE
 from .encoders import GRUEncoder
+from .forecasting import forecast
 from .forces import NeuralForce, SumOfForces
 from .guide import AmortizedGuide
 from .integrators import BAOA, EulerMaruyama, Leapfrog
@@ -77,7 +78,7 @@ __all__ = [
     "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
-    "attractors", "segment", "corrections", "replicates", "diagnostics", "predictive_checks", "scores",
+    "attractors", "segment", "forecast", "corrections", "replicates", "diagnostics", "predictive_checks", "scores",
     "comparisons", "calibration", "tables", "plots", "published",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",

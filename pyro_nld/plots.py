@@ -29,6 +29,7 @@ from .diagnostic_plots import (
     restarts,
     statistics,
 )
+from .fans import forecast
 from .fields import arrows, gallery, isosurface, streamlines, surface
 from .timings import dwell, rates, timescales
 
@@ -42,6 +43,7 @@ __all__ = [
     "dwell",
     "energy",
     "evidence",
+    "forecast",
     "gallery",
     "isosurface",
     "loss",

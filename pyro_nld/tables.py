@@ -184,6 +184,22 @@ def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     return _listed(lines if truth is None else lines | {"labels": _agreement(truth)})
 
 
+def futures(predicted: xr.Dataset) -> str:
+    """Five rows from now to the horizon, averaged over sequences: P(state), and how uncertain an observation is.
+
+    Parameters
+    ----------
+    predicted: from `forecast`.
+    """
+    rows = predicted.isel(lead=np.linspace(0, predicted.sizes["lead"] - 1, 5).round().astype(int))
+    chance = rows["probability"].mean("sequence")
+    ends = rows["quantiles"].sel(quantile=[0.05, 0.95]).mean(("sequence", "channel"))
+    columns = {"time ahead": [_digits(lead) for lead in rows["lead"].values]}
+    columns |= {f"P(state {state})": _numbers(chance.sel(state=state), 3) for state in range(chance.sizes["state"])}
+    columns["90 % of an observation"] = [f"± {_digits(half)}" for half in (ends.diff("quantile") / 2).values.ravel()]
+    return _aligned(columns)
+
+
 def _step(story: xr.Dataset) -> str:
     check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
     return f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"

@@ -198,7 +198,35 @@ def test_a_calibration_goes_on_where_it_stopped(programs):
     assert "holds a study with other settings" in other.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("recipe", ["fit", "landscape", "segment", "check", "compare", "calibrate", "reproduce_paper"])
+def test_sequences_are_continued_beyond_their_end(programs, finished):
+    nld.save(nld.datasets.ornstein_uhlenbeck(2, 10, seed=4), programs.folder / "few.nc")
+    ended = programs.run("predict", finished, "--data", "few.nc", "--horizon", 0.5, "--draws", 20)
+    assert ended.code == 0, ended.err
+    assert "P(state 0)" in ended.out
+    predicted = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
+    assert dict(predicted["mean"].sizes) == {"sequence": 2, "lead": 6, "channel": 1}
+    np.testing.assert_allclose(predicted["times"][:, -1], 0.9 + 0.5)
+    assert (finished / "figures" / "forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--horizon", "0"), "the horizon must be positive and finite: got 0.0. Give it in the data's unit of time."),
+        (("--horizon", "0.5", "--draws", "2", "--sequence", "8"), "sequence must be below 8: got 8."),
+    ],
+)
+def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments, message):
+    before = listing(finished)
+    ended = programs.run("predict", finished, *arguments)
+    assert ended.code == 1
+    assert message in ended.err.splitlines()[-1]
+    assert listing(finished) == before
+
+
+@pytest.mark.parametrize(
+    "recipe", ["fit", "landscape", "segment", "predict", "check", "compare", "calibrate", "reproduce_paper"]
+)
 def test_help_says_what_there_is(programs, recipe):
     ended = programs.run(recipe, "--help")
     assert ended.code == 0

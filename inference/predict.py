@@ -1,0 +1,34 @@
+"""Forecast with a run: what each sequence shows next, in which state it will be, and how sure.
+
+python inference/predict.py runs/first --data mine.npz --horizon 20
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyro_nld import command_line, forecast, model_files, plots, runs, tables
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
+    horizon: Annotated[float, typer.Option(help="How far ahead, in the data's unit of time.")],
+    data: Annotated[Path | None, typer.Option(help="Data to continue; the run's own when left out.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Futures per sequence.")] = 100,
+    sequence: Annotated[int, typer.Option(min=0, help="The sequence to draw a figure of.")] = 0,
+) -> None:
+    """Continue every sequence from its end; write forecast.nc and figures/forecast.png into RUN."""
+    with command_line.noted(), runs.claimed(run):
+        loaded = runs.load(run)
+        series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0)
+        predicted = forecast(loaded.fit, horizon, series, draws=draws, wells=runs.story(loaded))
+        picture = plots.forecast(predicted, series, sequence)
+        runs.write_dataset(run / "forecast.nc", predicted)
+        plots.save(picture, run / "figures" / "forecast.png")
+    print(tables.futures(predicted))
+    print(f"Wrote {run / 'forecast.nc'} (mean, sd, quantiles, probability) and figures/forecast.png.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,57 @@
+"""Pictures of the future: bands that widen with the time ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ._checks import DataError, check_rows
+from ._drawing import ACCENT, colour
+from ._series import as_tensors
+
+FEW = 4  # channels that have room
+
+
+def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figure:
+    """One sequence: its last observations, the bands of what comes, and P(state) over the time ahead.
+
+    Parameters
+    ----------
+    predicted: from `forecast`. data: what was continued: the past is shown for as long as the future, at least.
+    sequence: which.
+
+    Raises
+    ------
+    DataError: there is no such sequence.
+    """
+    if not 0 <= sequence < predicted.sizes["sequence"]:
+        raise DataError(f"sequence must be below {predicted.sizes['sequence']}: got {sequence}. Choose one there is.")
+    one = predicted.isel(sequence=sequence)
+    clock, x = (values[sequence].numpy() for values in check_rows(*as_tensors(data, torch.float64, whole=False)))
+    ahead, now = one["times"].values, float(one["times"][0])
+    past = np.isfinite(clock) & (clock >= min(2 * now - ahead[-1], clock[np.isfinite(clock)][-20:][0]))
+    channels = min(FEW, x.shape[-1])
+    figure = Figure(figsize=(11, 1.9 * channels + 1.7), layout="constrained")
+    *fans, bottom = figure.subplots(channels + 1, 1, sharex=True, squeeze=False)[:, 0]
+    for channel, axes in enumerate(fans):
+        low, inner, middle, outer, high = one["quantiles"].values[:, channel].T
+        axes.plot(clock[past], x[past, channel], ".-", color="0.3", ms=3, lw=0.6)
+        axes.fill_between(ahead, low, high, color=ACCENT, alpha=0.2, lw=0)
+        axes.fill_between(ahead, inner, outer, color=ACCENT, alpha=0.35, lw=0)
+        axes.plot(ahead, middle, color=ACCENT, lw=1.2)
+        axes.set_ylabel(f"channel {channel}")
+        axes.spines[["top", "right"]].set_visible(False)
+    bottom.stackplot(
+        ahead, one["probability"].values.T, colors=[colour(state) for state in range(predicted.sizes["state"])], lw=0
+    )
+    bottom.set(xlabel="time", ylabel="P(state)", ylim=(0, 1), xlim=(clock[past][0], ahead[-1]))
+    for axes in (*fans, bottom):
+        axes.axvline(now, color="black", lw=0.8, ls=":")
+    shown = "" if channels == x.shape[-1] else f", {channels} of {x.shape[-1]} channels"
+    fans[0].set_title(f"sequence {sequence}{shown}: median, half and 90 % of the futures", loc="left", fontsize=10)
+    patches = [Patch(color=colour(state), label=f"state {state}") for state in range(predicted.sizes["state"])]
+    figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
+    return figure

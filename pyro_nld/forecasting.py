@@ -1,0 +1,116 @@
+"""What comes next, and how sure: posterior paths to the end of the data, then the fitted prior run on."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor
+
+from ._checks import TimeGridError
+from ._modules import holding
+from .draws import reading
+from .paths import LangevinPath, refine
+from .results import Fit
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+NUMBERS = 20_000_000  # values simulated at a time
+
+
+def forecast(
+    fit: Fit,
+    horizon: float,
+    data: object = None,
+    *,
+    draws: int = 200,
+    wells: xr.Dataset | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """p(x_{T+τ} | x₁…x_T) = ∫ p(x | z_{T+τ}) p(z_{T+τ} | z_T, globals) q(z_T, globals | x₁…x_T), by simulation.
+
+    The prior goes on with the integrator and the substeps of the fit, out of posterior draws of the state and of all
+    that is random.
+
+    Parameters
+    ----------
+    fit: a fitted model and guide.
+    horizon: how far beyond the last observation of every sequence, user's unit of time, > 0.
+    data: what to continue (Dataset or `(times, x)`); the data of the fit when None.
+    draws: futures per sequence.
+    wells: the states, from `fit.wells()`, `fit.attractors()` or `fit.landscape()`; found when None.
+    seed: of the draws.
+
+    Returns
+    -------
+    Dataset over `lead`, time since the last observation, from 0 (the present) to the horizon in steps of the fit's
+    median interval or a little less: `mean`, `sd (sequence, lead, channel)` of a new observation; `quantiles (sequence,
+    lead, channel, quantile)` of it; `probability (sequence, lead, state)`, the share of futures in each basin; `times
+    (sequence, lead)`; attr `draws`.
+
+    Raises
+    ------
+    TimeGridError: the horizon is not positive, or not finite. Errors of the data as in `fit.series`.
+
+    Not checked: that the fitted prior holds its states as long as the data do, on which all but the nearest future
+    depends. The verdict of `fit.landscape()` says that.
+    """
+    if not (math.isfinite(horizon) and horizon > 0):
+        raise TimeGridError(
+            f"the horizon must be positive and finite: got {horizon}. Give it in the data's unit of time."
+        )
+    times, x = fit.series(data)
+    intervals = math.ceil(horizon / float(fit.times.diff().nanmedian()) - 1e-3)
+    lead = np.linspace(0.0, horizon, intervals + 1)
+    wells = fit.states(seed=seed) if wells is None else wells
+    model, longest = fit.model, (times.shape[1] - 1) * fit.model.substeps
+    each = draws * max(longest * model.dynamics.state, len(lead) * max(model.dynamics.latent, x.shape[-1]))
+    with reading(seed):
+        rows = torch.arange(len(x)).split(max(1, NUMBERS // each))
+        found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
+    ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
+    whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(LEVELS))
+    return whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
+
+
+class _Futures(NamedTuple):
+    """Draws of what comes: positions `(draw, sequence, lead, latent)`, and the globals each draw has, by site."""
+
+    positions: Tensor
+    globals: dict[str, Tensor]
+
+
+def _futures(fit: Fit, times: Tensor, x: Tensor, lead: np.ndarray, draws: int) -> _Futures:
+    model, last = fit.model, times.isfinite().sum(-1) - 1
+    with pyro.plate("future", draws, dim=-2):  # left of the sequences, as vectorised particles are
+        sites = poutine.trace(fit.guide).get_trace(times, x).nodes
+    drawn = {name: sites[name]["value"] for name in fit.medians}
+    state = sites["z"]["value"][:, torch.arange(len(x)), last * model.substeps - 1]
+    positions = [model.dynamics.position(state)]
+    grid = refine(torch.tensor([0.0, lead[1] / fit.time_unit], dtype=state.dtype), model.substeps)
+    for _ in lead[1:]:
+        state = LangevinPath(model.dynamics, model.integrator, state, grid, drawn).sample()[..., -1, :]
+        positions.append(model.dynamics.position(state))
+    return _Futures(torch.stack(positions, -2), drawn)
+
+
+def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
+    """Moments and quantiles of new observations, and the share of futures in each basin."""
+    with holding(fit.model, futures.globals):
+        law = fit.model.likelihood(futures.positions)
+    mean, seen, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
+    sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the noise is known and need not be drawn
+    labels = fit.basins(wells, futures.positions)
+    states = torch.arange(wells.sizes["state"])
+    return xr.Dataset(
+        {
+            "mean": (axes, mean.mean(0).numpy()),
+            "sd": (axes, sd.numpy()),
+            "quantiles": ((*axes, "quantile"), np.moveaxis(np.quantile(seen.numpy(), LEVELS, axis=0), 0, -1)),
+            "probability": (("sequence", "lead", "state"), (labels.unsqueeze(-1) == states).double().mean(0).numpy()),
+        }
+    )
