@@ -7,19 +7,19 @@ BIN := .venv/bin
 VENV := .venv/.installed
 SUMMARY := $(RUN)/summary.json
 
-.PHONY: help venv test demo science lint types clean
+.PHONY: help venv test demo science browser notebooks lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)  ## the environment alone, every part at the version in constraints.txt
 
 $(VENV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "pyro_nld needs Python 3.10 or newer: got %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tables,kinetics]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,notebooks,report,tables]'
 	touch $@
 
 test: lint types  ## style, types, tests
@@ -34,6 +34,12 @@ $(SUMMARY): | $(VENV)
 
 science: $(VENV)  ## the slow evidence, up to an hour
 	$(BIN)/python -m pytest -m science --numprocesses $(WORKERS)
+
+browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
+	$(BIN)/python -m pytest -m browser
+
+notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
+	$(BIN)/python -m pytest -m notebooks
 
 lint: $(VENV)  ## ruff
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """Fit a model file to data, and leave a run directory behind.
 
     python inference/fit.py models/three_state_switching.py --out runs/first
-    python inference/fit.py models/three_state_switching.py --data mine.csv --out runs/mine --budget full
+    python inference/fit.py models/my_data.py --data mine.csv --out runs/mine
+    python inference/fit.py models/my_data.py --data one_long_recording.csv --pieces 200 --out runs/long --budget full
 
 Without --data the model file's own simulation is fitted. Ctrl-C keeps the last checkpoint; --resume goes on from it.
 """
@@ -18,6 +19,7 @@ def main(
     model: Annotated[Path, typer.Argument(help="Model file, for example models/three_state_switching.py.")],
     out: Annotated[Path, typer.Option(help="Run directory to make (or to go on in, with --resume).")],
     data: Annotated[Path | None, typer.Option(help="Data file: .npz, .nc, .csv or .parquet.")] = None,
+    pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
@@ -26,9 +28,9 @@ def main(
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
-        config = runs.settings(data, seed, restarts, minutes, budget)
+        config = runs.settings(data, seed, restarts, minutes, budget, pieces)
         source = model_files.load_model_file(model)
-        series = model_files.load_data(source, data, seed)
+        series = model_files.load_data(source, data, seed, pieces)
         pair = model_files.build(source, series, seed)
         with runs.opened(out, model, config, resume):
             fit = runs.fit(out, pair, series, config)

@@ -1,6 +1,7 @@
 """Segment data with a run: which state, when, how sure.
 
-python inference/segment.py runs/first --data mine.npz --out states.npz
+python inference/segment.py runs/first --out states.csv
+python inference/segment.py runs/first --data more.csv --out more_states.csv --online
 """
 
 from pathlib import Path
@@ -13,18 +14,23 @@ from pyro_nld import command_line, model_files, runs, segment, tables
 
 def main(
     run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
-    out: Annotated[Path, typer.Option(help="File to write, .npz.")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv, one row per observation, or .npz.")],
     data: Annotated[Path | None, typer.Option(help="Data to segment; the run's own when left out.")] = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
 ) -> None:
-    """Write probability (sequence, time, state), label (sequence, time; -1 undecided) and times to --out."""
+    """Write the state of every observation of RUN's data, or of other data, to --out.
+
+    .csv: sequence, time, state (empty where undecided), probability_0, probability_1, …  .npz: the arrays probability
+    (sequence, time, state), label (sequence, time; -1 undecided) and times.
+    """
     with command_line.noted():
-        runs.require_output(out, ".npz")
+        runs.require_output(out, ".npz", ".csv")
         loaded = runs.load(run)
-        series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0)
+        pieces = loaded.config["pieces"]
+        series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
         segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.story(loaded))
-        runs.write_arrays(out, {name: segments[name].values for name in ("probability", "label", "times")})
+        runs.write_segments(out, segments, series)
     print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")
 

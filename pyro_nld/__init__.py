@@ -22,6 +22,7 @@ from . import (
     predictive_checks,
     published,
     replicates,
+    report,
     saddles,
     samplers,
     scores,
@@ -79,7 +80,7 @@ __all__ = [
     "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
     "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
     "attractors", "segment", "forecast", "corrections", "replicates", "diagnostics", "predictive_checks", "scores",
-    "comparisons", "calibration", "tables", "plots", "published",
+    "comparisons", "calibration", "tables", "plots", "report", "published",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip

@@ -20,6 +20,9 @@ from ._typing import Series, Times
 SHORT = 20
 """Observation times below which a lone sequence is too short to say anything about its dynamics."""
 
+PAUSE = 10.0
+"""Times the median interval between observations from which a pause is worth a word."""
+
 
 class NLDError(Exception):
     """Anything this library refuses to do, with the reason and the remedy."""
@@ -96,7 +99,7 @@ def check_series(times: object, x: object, *, whole: bool = True) -> tuple[Times
 
     Warns
     -----
-    DoubtfulDataWarning: a constant channel, one short sequence, times at which nothing was measured.
+    DoubtfulDataWarning: a constant channel, one short sequence, a long pause, times at which nothing was measured.
 
     Not checked: whether the time unit or the scale of the channels is sensible.
     """
@@ -227,6 +230,14 @@ def _warn_doubtful(times: Tensor, x: Tensor) -> None:
         _doubt(f"channel {at[0]} is constant and says nothing about the states. Drop it unless that is meant.")
     if x.shape[0] == 1 and x.shape[1] < SHORT:
         _doubt(f"one sequence of {x.shape[1]} times says little about the dynamics. Give more or longer sequences.")
+    gaps = times.diff()
+    usual = gaps[gaps.isfinite()].median()
+    if at := _first(gaps > PAUSE * usual):
+        _doubt(
+            f"{_row(at)} pauses for {float(gaps[at] / usual):.3g} times the usual interval after {_text(times, at)} "
+            f"(index {at[-1]}), and a fit steps as coarsely as its longest pause. Cut it with nld.datasets.cut, or "
+            "fit.py --pieces 200."
+        )
     silent = x.isnan().all(-1) & ~times.isnan()
     if at := _first(silent):
         _doubt(

@@ -33,8 +33,9 @@ def load(path: str | PathLike[str]) -> xr.Dataset:
     path: one of
         `.npz`: arrays times, observations, optionally states, shaped as in `from_arrays`; never unpickled;
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
-        `.csv`, `.parquet`: a long table with the columns sequence (any label), time, optionally state, and one column
-        per channel; empty where missing, rows of a sequence in the order of time.
+        `.csv`, `.parquet`: a long table with the columns time, optionally sequence (any label; without it the table is
+        one recording) and state, and one column per channel; empty where missing, rows of a sequence in the order of
+        time.
 
     Raises
     ------
@@ -124,6 +125,8 @@ def _read_parquet(path: Path) -> xr.Dataset:
 
 def _from_table(table: pd.DataFrame) -> xr.Dataset:
     channels = _channels(table)
+    if "sequence" not in table:  # one recording
+        table = table.assign(sequence=0)
     row, labels = pd.factorize(table["sequence"])
     column = table.groupby(row).cumcount().to_numpy()
 
@@ -143,9 +146,9 @@ def _from_table(table: pd.DataFrame) -> xr.Dataset:
 def _channels(table: pd.DataFrame) -> list[str]:
     """The names of the channels of a table that has everything it needs."""
     columns = [str(name) for name in table.columns]
-    for name in ("sequence", "time"):
-        if name not in columns:
-            raise DataError(f"the column {name} is missing: it has {', '.join(columns)}. Add or rename it.")
+    if "time" not in columns:
+        raise DataError(f"the column time is missing: it has {', '.join(columns)}. Add or rename it.")
+    for name in (name for name in ("sequence", "time") if name in columns):
         empty = np.flatnonzero(table[name].isna())
         if len(empty):
             raise DataError(f"every row needs a {name}: row {empty[0]} has none. Fill it in or drop the row.")

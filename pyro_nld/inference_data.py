@@ -56,13 +56,10 @@ def convergence(draws: xr.DataArray) -> xr.Dataset:
     ----------
     draws: `(chain, draw, …)`; results have the other dimensions.
     """
-    # by rank, the default, has no answer for indicators of a state
-    return xr.Dataset(
-        {
-            "rhat": az.rhat(draws.to_dataset(name="x"), method="split")["x"],
-            "ess": az.ess(draws.to_dataset(name="x"), method="mean")["x"],
-        }
-    )
+    values = draws.to_dataset(name="x")
+    with np.errstate(invalid="ignore"):  # chains that never move have no r̂, and that is said by NaN
+        # by rank, the default, has no answer for indicators of a state
+        return xr.Dataset({"rhat": az.rhat(values, method="split")["x"], "ess": az.ess(values, method="mean")["x"]})
 
 
 def _label_draws(group: xr.Dataset) -> xr.Dataset:

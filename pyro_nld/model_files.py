@@ -64,12 +64,14 @@ def _pair(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
     return pair
 
 
-def load_data(source: ModuleType, path: str | Path | None, seed: int) -> xr.Dataset:
-    """The data file at `path`, or the model file's own simulation when there is none."""
+def load_data(source: ModuleType, path: str | Path | None, seed: int, pieces: int | None = None) -> xr.Dataset:
+    """The data file at `path`, or the model file's own simulation when there is none; cut into pieces where asked."""
     if path is not None:
-        return datasets.load(path)
-    with _blaming(source.__file__):
-        return source.simulate(seed)
+        data = datasets.load(path)
+    else:
+        with _blaming(source.__file__):
+            data = source.simulate(seed)
+    return data if pieces is None else datasets.cut(data, pieces)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from . import summary, training
+from . import report, summary, training
 from ._checks import DataError, RunDirectoryError
 from ._files import write_atomically
 from .checkpoints import load_checkpoint
@@ -28,6 +29,7 @@ from .inference_data import save_inference_data
 from .model_files import Pair, build, load_data, load_model_file
 from .results import Fit
 from .schedules import Schedule
+from .segmentation import tabulated
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
@@ -38,6 +40,8 @@ BUDGETS = {
 
 DRAWS = 50  # of the posterior, in `posterior.nc`
 RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
+READERS = ("landscape", "report")
+"""Recipes that read a run and write into it, in order."""
 
 CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
 
@@ -55,7 +59,9 @@ class Run(NamedTuple):
 # The directory
 
 
-def settings(data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str) -> dict:
+def settings(
+    data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str, pieces: int | None = None
+) -> dict:
     """What a run directory remembers of the command that made it.
 
     Raises
@@ -67,6 +73,7 @@ def settings(data: Path | None, seed: int, restarts: int, minutes: float | None,
     return {
         "data": None if data is None else str(data.resolve()),
         "data_sha256": None if data is None else _digest(data),
+        "pieces": pieces,
         "seed": seed,
         "restarts": restarts,
         "schedule": asdict(replace(BUDGETS[budget], minutes=minutes)),
@@ -128,7 +135,7 @@ def load(path: Path) -> Run:
     if len(state["runs"]) < config["restarts"]:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
     source = load_model_file(path / "model.py")
-    data = load_data(source, _unchanged_data(path, config), config["seed"])
+    data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"])
     pair = build(source, data, config["seed"])
     return Run(path, config, source, data, fit(path, pair, data, config))  # with all its runs done, it only reads
 
@@ -244,17 +251,59 @@ def write_dataset(path: Path, data: xr.Dataset) -> None:
     write_atomically(path, lambda file: data.to_netcdf(file, engine="h5netcdf"))
 
 
-def require_output(path: Path, suffix: str) -> None:
+def origin(run: Run) -> report.Origin:
+    """Where a run comes from, as its report says it: names and checksums, but no folder of this machine."""
+    config, documentation = run.config, run.source.__doc__ or ""
+    if config["data"] is None:
+        title = run.path.resolve().name
+        data = f"Simulated by the model file itself, with seed {config['seed']}."
+    else:
+        title = Path(config["data"]).name
+        data = f"Read from {title} (SHA-256 {config['data_sha256'][:16]}…)."
+    if config["pieces"]:
+        data += f" Cut at long pauses, and into pieces of at most {config['pieces']} observations."
+    text = (run.path / "model.py").read_text("utf-8")
+    return report.Origin(title, report.claim(documentation), text, data, commands(run))
+
+
+def commands(run: Run) -> list[str]:
+    """The command lines that make a run again from its model file and data, beside each other in one folder."""
+    config, out = run.config, run.path.resolve().name
+    options = ["--data", Path(config["data"]).name] if config["data"] else []
+    options += ["--pieces", str(config["pieces"])] if config["pieces"] else []
+    options += ["--out", out, "--seed", str(config["seed"]), "--restarts", str(config["restarts"])]
+    kept = Schedule(**config["schedule"])
+    budget = next((name for name, known in BUDGETS.items() if replace(known, minutes=kept.minutes) == kept), "default")
+    options += ["--budget", budget] + ([] if kept.minutes is None else ["--minutes", str(kept.minutes)])
+    fitting = ["python", "inference/fit.py", "model.py", *options]
+    return [shlex.join(words) for words in (fitting, *(["python", f"inference/{name}.py", out] for name in READERS))]
+
+
+def require_output(path: Path, *suffixes: str) -> None:
     """Refuse a file that cannot be written, before the work is done.
 
     Raises
     ------
     DataError: another suffix, or a folder that does not exist.
     """
-    if path.suffix != suffix:
-        raise DataError(f"the output must end in {suffix}: got {path}. Rename it.")
+    if path.suffix not in suffixes:
+        raise DataError(f"the output must end in {' or '.join(suffixes)}: got {path}. Rename it.")
     if not path.parent.is_dir():
         raise DataError(f"{path.parent} must be a directory: there is none. Create it first.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    write_atomically(path, lambda file: file.write_text(text, "utf-8"))
+
+
+def write_segments(path: Path, segments: xr.Dataset, data: xr.Dataset) -> None:
+    """Write what `segment` found: `.npz` as arrays (probability, label, times), `.csv` as one row per observation."""
+    if path.suffix == ".csv":
+        rows = tabulated(segments, data)
+        write_atomically(path, lambda file: rows.to_csv(file, index=False, float_format="%.10g"))
+    else:
+        write_arrays(path, {name: segments[name].values for name in ("probability", "label", "times")})
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -64,3 +65,23 @@ def segment(
         },
         attrs={"online": int(causal), "draws": draws},
     )
+
+
+def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
+    """One row per observation: sequence, time, state (empty where undecided), probability_0, probability_1, …
+
+    Parameters
+    ----------
+    segments: from `segment`.
+    data: what was segmented: its sequences' names, those of the recordings where they are pieces (`datasets.cut`).
+    """
+    length = segments.sizes["time"]
+    name = "recording" if "recording" in data.coords else "sequence"
+    names = data[name].values if name in data.coords else np.arange(segments.sizes["sequence"])
+    label = segments["label"].values.ravel()
+    columns: dict[str, object] = {"sequence": np.repeat(names, length), "time": segments["times"].values.ravel()}
+    columns["state"] = pd.Series(label, dtype="Int64").mask(label < 0)
+    shares = segments["probability"].values.reshape(len(label), -1)
+    columns |= {f"probability_{state}": share for state, share in enumerate(shares.T)}
+    rows = pd.DataFrame(columns)
+    return rows[rows["time"].notna()].reset_index(drop=True)

@@ -112,7 +112,7 @@ def attractors(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         columns["truth"] = _numbers(truth["occupancy"], 3)
     columns["slowest decay"] = [_digits(rate) for rate in story["decay"].values[:, 0]]
     columns["turning"] = [_digits(rate) for rate in story["turning"].values.max(-1)]
-    lines = {} if truth is None else {"labels": _agreement(truth)}
+    lines = {} if truth is None else {"labels": agreement(truth)}
     lines["at rest nowhere"] = f"{100 * story.attrs['unsettled']:.1f} % of the points"
     return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(story)})])
 
@@ -153,7 +153,7 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """What to say under the table of states: agreement with the truth, and whether the step was fine enough."""
     lines = {}
     if truth is not None:
-        lines["labels"] = _agreement(truth)
+        lines["labels"] = agreement(truth)
         errors = {
             title: float(abs(story[f"occupancy_{route}"] - truth["occupancy"]).sum())
             for route, title in OCCUPANCIES.items()
@@ -181,7 +181,7 @@ def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         "time in each state": ", ".join(f"{share:.3f}" for share in shares),
         "undecided": f"{100 * undecided:.2f} %",
     }
-    return _listed(lines if truth is None else lines | {"labels": _agreement(truth)})
+    return _listed(lines if truth is None else lines | {"labels": agreement(truth)})
 
 
 def futures(predicted: xr.Dataset) -> str:
@@ -256,7 +256,13 @@ def calibration(judged: xr.Dataset) -> str:
     return f"{_aligned(columns)}\n{judged.attrs['message']}"
 
 
-def _agreement(truth: xr.Dataset) -> str:
+def agreement(truth: xr.Dataset) -> str:
+    """How often labels are right, beside the best that any method could do where that is known.
+
+    Parameters
+    ----------
+    truth: from `score`.
+    """
     kind = "online" if truth.attrs["online"] else "offline"
     line = f"{100 * float(truth['accuracy']):.2f} % right ({kind})"
     if "best" in truth:

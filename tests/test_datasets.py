@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from pyro_nld import datasets
-from pyro_nld._checks import NLDError, PriorError, ShapeError
+from pyro_nld._checks import DoubtfulDataWarning, NLDError, PriorError, ShapeError, TimeGridError
 from pyro_nld.datasets import as_tensors, asymmetric_transition, ornstein_uhlenbeck, three_state
 
 SE = 5
@@ -288,3 +288,52 @@ def test_ornstein_uhlenbeck_repeats_with_its_seed() -> None:
 def test_the_contents_page_is_complete() -> None:
     assert set(datasets.__all__) >= {"as_tensors", "load", "save", "three_state", "ornstein_uhlenbeck"}
     assert all(getattr(datasets, name).__doc__ for name in datasets.__all__)
+
+
+# Pieces
+
+
+def recordings():
+    """Two recordings of 7 and 5 observations, one apart; the first pauses for 50 after its fourth."""
+    times = np.array([[0.0, 1, 2, 3, 53, 54, 55], [0, 1, 2, 3, 4, np.nan, np.nan]])
+    x = np.where(np.isnan(times), np.nan, times)[..., None] + 100 * np.arange(2)[:, None, None]
+    data = datasets.from_arrays(times, x, np.where(np.isnan(times), -1, np.arange(7) % 3))
+    return data.assign_coords(sequence=["a", "b"], channel=["level"])
+
+
+def test_sequences_are_cut_at_pauses_and_to_length():
+    cut = datasets.cut(recordings(), length=3, pause=10.0)
+    assert cut["sequence"].values.tolist() == ["a/0", "a/1", "a/2", "b/0", "b/1"]
+    assert cut["recording"].values.tolist() == ["a", "a", "a", "b", "b"]
+    nan = np.nan
+    expected = [[0, 1, nan], [2, 3, nan], [53, 54, 55], [0, 1, 2], [3, 4, nan]]
+    np.testing.assert_array_equal(cut["times"], expected)
+    np.testing.assert_array_equal(cut["observations"][..., 0], np.array(expected) + np.array([[0, 0, 0, 100, 100]]).T)
+    np.testing.assert_array_equal(cut["states"][2], [1, 2, 0])
+    assert cut["channel"].values.tolist() == ["level"]
+
+
+def test_what_needs_no_cut_stays_whole():
+    data = datasets.ornstein_uhlenbeck(3, 20)
+    cut = datasets.cut(data, length=20)
+    np.testing.assert_array_equal(cut["observations"], data["observations"])
+    np.testing.assert_array_equal(cut["times"], np.tile(data["time"], (3, 1)))
+
+
+def test_a_lone_observation_between_pauses_is_dropped():
+    times = np.array([[0.0, 1, 2, 100, 200, 201, 202]])
+    cut = datasets.cut(datasets.from_arrays(times, times[..., None]), pause=10.0)
+    np.testing.assert_array_equal(cut["times"], [[0, 1, 2], [200, 201, 202]])
+
+
+def test_cuts_that_leave_nothing_are_refused():
+    with pytest.raises(ShapeError, match=r"a piece needs 2 observations or more: got length=1\."):
+        datasets.cut(recordings(), length=1)
+    with pytest.raises(TimeGridError, match=r"every time between observations exceeds 0\.5: nothing is left\."):
+        datasets.cut(recordings(), pause=0.5)
+
+
+def test_a_long_pause_is_doubted():
+    with pytest.warns(DoubtfulDataWarning, match=r"sequence 0 pauses for 50 times the usual interval after 3\.0"):
+        as_tensors(recordings())
+    as_tensors(datasets.cut(recordings()))

@@ -221,12 +221,6 @@ MALFORMED: dict[str, tuple[str, Write, type[NLDError], str]] = {
     "csv of bytes": (".csv", text(b"\xff\xfe\x00sequence"), DataError, "cannot be read as .csv"),
     "csv with ragged rows": (".csv", text("sequence,time,a\n1,2\n1,2,3,4,5\n"), DataError, "cannot be read as .csv"),
     "csv without rows": (".csv", csv(lambda rows: rows[:0]), DataError, "a table needs rows, and channels"),
-    "csv without sequence": (
-        ".csv",
-        csv(lambda rows: rows.drop(columns="sequence")),
-        DataError,
-        "the column sequence is missing: it has time, left, right, state. Add or rename it.",
-    ),
     "csv without time": (".csv", csv(lambda rows: rows.rename(columns={"time": "t"})), DataError, "the column time is"),
     "csv without channels": (
         ".csv",
@@ -364,3 +358,13 @@ def test_a_save_that_breaks_leaves_the_last_good_file(tmp_path: Path, suffix: st
         save(broken, path)
     xr.testing.assert_identical(load(path), good)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_without_sequence_is_one_recording(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("time,left,right\n0.5,1,2\n0.9,,3\n2,4,5\n")
+    data = load(path)
+    assert data["observations"].shape == (1, 3, 2)
+    np.testing.assert_array_equal(data["time"], [0.5, 0.9, 2.0])
+    np.testing.assert_array_equal(data["observations"][0], [[1, 2], [np.nan, 3], [4, 5]])
+    assert data["channel"].values.tolist() == ["left", "right"]

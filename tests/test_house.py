@@ -20,7 +20,7 @@ import pyro_nld
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_nld"
 # In this order; every public module may import them.
-INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_drawing"]
+INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_drawing", "_markup"]
 GRAPH = {
     "potentials": set(),
     "forces": set(),
@@ -109,9 +109,12 @@ GRAPH = {
     "timings": set(),
     "diagnostic_plots": set(),
     "plots": {"landscape", "fans", "fields", "timings", "diagnostic_plots"},
-    "report": set(),
     "tables": {"oracles", "attractors"},
     "table_one": set(),
+    "lights": {"tables"},
+    "browsing": set(),
+    "interactive": {"landscape"},
+    "report": {"browsing", "interactive", "lights", "plots", "results", "tables"},
     "command_line": set(),
     "model_files": {"model", "guide", "objective", "datasets"},
     "summary": {"attractors", "dynamics", "inference_data", "results"},

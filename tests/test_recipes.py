@@ -106,6 +106,53 @@ def test_other_data_can_be_fitted_and_segmented(programs, out):
         assert arrays["label"].shape == (2, 20)
 
 
+RECORDING = """time,fret,intensity
+{rows}
+"""
+
+
+def recording(folder: Path) -> int:
+    """A CSV nobody prepared: one recording of two noisy channels at irregular times, with pauses and empty cells."""
+    draw = np.random.default_rng(0)
+    times = np.cumsum(draw.uniform(0.5, 1.5, 240)) + 60.0 * (np.arange(240) >= 90)
+    level = np.array([[1.0, 20.0], [2.0, 50.0], [3.0, 30.0]])[np.arange(240) // 15 % 3]
+    values = level + draw.standard_normal((240, 2)) * [0.2, 4.0]
+    cells = np.where(draw.random((240, 2)) < 0.03, "", np.char.mod("%.3f", values))
+    rows = [",".join([f"{time:.3f}", *pair]) for time, pair in zip(times, cells, strict=True)]
+    (folder / "trace.csv").write_text(RECORDING.format(rows="\n".join(rows)))
+    return len(rows)
+
+
+def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
+    """Fit, landscape, segmentation as a table, the page: recipes alone, no file written by hand."""
+    rows = recording(programs.folder)
+    fitted = programs.run("fit", ROOT / "models" / "my_data.py", "--data", "trace.csv", "--pieces", "40", "--out", out,
+                          *SMOKE)  # fmt: skip
+    assert fitted.code == 0, fitted.err
+    assert "pauses for" not in fitted.err
+    read = programs.run("landscape", out)
+    assert read.code == 0, read.err
+    segmented = programs.run("segment", out, "--out", "states.csv")
+    assert segmented.code == 0, segmented.err
+    table = (programs.folder / "states.csv").read_text().splitlines()
+    assert table[0].startswith("sequence,time,state,probability_0")
+    assert len(table) == rows + 1
+    story = xr.load_dataset(out / "landscape.nc", engine="h5netcdf")
+    told = programs.run("report", out)
+    assert told.code == 0, told.err
+    page = (out / "report.html").read_text("utf-8")
+    assert f"trace.csv: <span>{story.sizes['state']} state" in page
+    assert "--data trace.csv --pieces 40" in page
+    assert str(programs.folder) not in page
+
+
+def test_a_pause_is_told_with_its_cure(programs, out):
+    recording(programs.folder)
+    ended = programs.run("fit", ROOT / "models" / "my_data.py", "--data", "trace.csv", "--out", out, *SMOKE)
+    assert ended.code == 0, ended.err
+    assert "or fit.py --pieces 200" in ended.err
+
+
 def test_the_truth_is_scored_where_the_data_carry_it(programs, out):
     model = ROOT / "models" / "three_state_switching.py"
     small = (
@@ -225,7 +272,7 @@ def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments,
 
 
 @pytest.mark.parametrize(
-    "recipe", ["fit", "landscape", "segment", "predict", "check", "compare", "calibrate", "reproduce_paper"]
+    "recipe", ["fit", "landscape", "segment", "report", "predict", "check", "compare", "calibrate", "reproduce_paper"]
 )
 def test_help_says_what_there_is(programs, recipe):
     ended = programs.run(recipe, "--help")
@@ -331,7 +378,7 @@ def test_a_command_line_that_makes_no_sense_is_one_line(programs, arguments, mes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--out", "states.csv"), "the output must end in .npz: got states.csv."),
+        (("--out", "states.txt"), "the output must end in .npz or .csv: got states.txt."),
         (("--out", "nowhere/states.npz"), "nowhere must be a directory: there is none."),
         (("--out", "s.npz", "--online"), "online segmentation needs an encoder that sees the past alone"),
         (("--out", "s.npz", "--data", "gone.npz"), "gone.npz must be a data file: there is none."),

@@ -161,3 +161,24 @@ def test_the_future_does_not_change_online_segments(story):
     first, other = (nld.segment(fitted, (times, given), online=True, wells=story, draws=50) for given in (x, later))
     np.testing.assert_array_equal(first["probability"][:, :3], other["probability"][:, :3])
     assert not np.array_equal(first["probability"][:, 3:], other["probability"][:, 3:], equal_nan=True)
+
+
+def test_a_table_has_one_row_per_observation():
+    """In the order of the data; empty where undecided; pieces under the name of their recording."""
+    times = np.array([[0.0, 1.0, 2.0], [5.0, 6.0, math.nan]])
+    share = np.array([[[0.9, 0.1], [0.45, 0.55], [0.5, 0.5]], [[0.0, 1.0], [1.0, 0.0], [math.nan, math.nan]]])
+    segments = xr.Dataset(
+        {
+            "probability": (("sequence", "time", "state"), share),
+            "label": (("sequence", "time"), [[0, 1, -1], [1, 0, -1]]),
+            "times": (("sequence", "time"), times),
+        }
+    )
+    data = xr.Dataset(coords={"sequence": ["a/0", "a/1"], "recording": ("sequence", ["a", "a"])})
+    rows = nld.segmentation.tabulated(segments, data)
+    assert rows.columns.tolist() == ["sequence", "time", "state", "probability_0", "probability_1"]
+    assert rows["sequence"].tolist() == ["a"] * 5
+    assert rows["time"].tolist() == [0, 1, 2, 5, 6]
+    assert rows["state"].fillna(-1).tolist() == [0, 1, -1, 1, 0]
+    assert rows["probability_1"].tolist() == [0.1, 0.55, 0.5, 1.0, 0.0]
+    assert nld.segmentation.tabulated(segments, xr.Dataset())["sequence"].tolist() == [0, 0, 0, 1, 1]

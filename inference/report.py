@@ -1,0 +1,33 @@
+"""One self-contained HTML page of a run, for somebody who was not there.
+
+python inference/report.py runs/first
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyro_nld import command_line, report, runs, segment
+
+
+def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
+    """Write RUN/report.html: states, landscape to turn, segmentation to leaf through, kinetics, checks.
+
+    It needs no network and no other file: mail it, open it on a phone, print it. The landscape is read first where
+    inference/landscape.py has not done so.
+    """
+    report.require_plotly()
+    with command_line.noted() as warned, runs.claimed(run):
+        loaded = runs.load(run)
+        report.require_landscape(loaded.fit)
+        story = runs.story(loaded)
+        segments = segment(loaded.fit, wells=story)
+        summary = runs.record_landscape(run, loaded.fit, story, warned)
+        page = report.page(loaded.fit, loaded.data, story, segments, summary, runs.origin(loaded))
+        runs.write_text(run / "report.html", page)
+    print(f"Wrote {run / 'report.html'}: {len(page) / 1e6:.1f} MB, one file. Open it in a browser.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

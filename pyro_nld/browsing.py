@@ -1,0 +1,81 @@
+"""Sequences packed for a page: a byte per value, per probability and per label, as many as a page should carry."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ._drawing import STATE_COLOURS
+from ._markup import INKS
+
+LONGEST = 2000  # observations of a sequence shown; of longer ones every second, third … is
+WEIGHT = 300_000  # bytes of sequences in a page
+LEVELS, UNKNOWN = 254, 255  # a value within its channel's range is one byte; the last one says that there is none
+CERTAIN = 250  # the byte of probability one
+EXTRA = 10  # bytes that an observation costs beside its values and probabilities: time and labels
+RANGE = (0.005, 0.995)  # quantiles of a channel between which its values are told apart
+
+
+def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
+    """How many sequences a page carries, from the first on, and every how many-th of their observations.
+
+    Parameters
+    ----------
+    segments: from `segment`. data: what was segmented.
+    """
+    step = -(-segments.sizes["time"] // LONGEST)
+    each = -(-segments.sizes["time"] // step) * (data.sizes["channel"] + segments.sizes["state"] + EXTRA)
+    return min(segments.sizes["sequence"], max(1, WEIGHT // each)), step
+
+
+def packed(
+    segments: xr.Dataset, data: xr.Dataset, names: Sequence[str], truth: xr.Dataset | None = None
+) -> dict[str, object]:
+    """What the browser of sequences in `report.js` reads.
+
+    Parameters
+    ----------
+    segments: from `segment`. data: what was segmented, `observations (sequence, time, channel)`.
+    names: of the channels. truth: from `tables.score`, where the data carry one.
+
+    Returns
+    -------
+    `channels`, `states`, `colours` and `inks` (by state), `sequences`: for each its `name` and, in base64, `times`
+    (float64), `x` (time, channel), `p` (time, state), `label` and perhaps `truth` (time), one byte each, see above.
+    """
+    shown, step = kept(segments, data)
+    x = data["observations"].transpose("sequence", "time", "channel").values
+    low, high = np.nanquantile(x.reshape(-1, x.shape[-1]), RANGE, axis=0)
+    level = np.clip(np.round(LEVELS * (x[:shown] - low) / np.maximum(high - low, 1e-300)), 0, LEVELS)
+    called = data["sequence"].values if "sequence" in data.coords else range(shown)
+    sequences = []
+    for row in range(shown):
+        times = segments["times"].values[row]
+        there = np.flatnonzero(np.isfinite(times))[::step]
+        one = {
+            "name": str(called[row]),
+            "times": _coded(times[there].astype("<f8")),
+            "x": _bytes(level[row, there]),
+            "p": _bytes(np.round(CERTAIN * segments["probability"].values[row, there])),
+            "label": _bytes(segments["label"].values[row, there]),
+        }
+        if truth is not None:
+            one["truth"] = _bytes(truth["states"].values[row, there])
+        sequences.append(one)
+    states = segments.sizes["state"]
+    look = {"channels": list(names), "states": states, "colours": STATE_COLOURS, "inks": INKS}
+    return look | {"sequences": sequences}
+
+
+def _bytes(values: NDArray) -> str:
+    """One byte per value; the last one where there is none, or where a label is −1."""
+    known = np.isfinite(values) & (values >= 0)
+    return _coded(np.where(known, values, UNKNOWN).astype(np.uint8))
+
+
+def _coded(values: NDArray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()

@@ -1,0 +1,136 @@
+"""Checks of a run in words, each with a light: good, look closer, or do not rely on this.
+
+For the page of a run (`report`). Each says what was looked at, what was found, and where that is not good, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from .tables import MIXED, OCCUPANCIES
+
+Level = Literal["good", "look", "bad"]
+
+SETTLED = (0.01, 0.05)  # share of a bound's whole rise that its last tenth of steps may still add
+APART = (0.05, 0.10)  # share of time by which two routes to an occupancy may differ
+UNSURE = (0.05, 0.20)  # share of observations that may stay undecided
+LEVELS: dict[str, Level] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
+LEARNED = 0.5  # contraction below which a temperature says more of its prior than of the data
+
+
+class Light(NamedTuple):
+    """One check: how it came out, what was checked, and what was found in words."""
+
+    level: Level
+    title: str
+    words: str
+
+
+def of_run(story: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, summary: dict) -> list[Light]:
+    """Every check that a fit and its landscape allow.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`. segments: from `segment`. history: `Fit.history`.
+    summary: the content of `summary.json`: its temperature, checks and warnings.
+    """
+    return [
+        _settled(history),
+        _steps(story),
+        _occupancies(story),
+        *_sampling(story),
+        _decided(segments),
+        _temperature(summary["temperature"]),
+        _kinetics(story),
+        *_checked(summary["checks"]),
+        *(Light("look", "Warning while computing", line) for line in summary["warnings"]),
+    ]
+
+
+def _settled(history: xr.Dataset) -> Light:
+    title = "Has the fit settled?"
+    bound = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
+    tenth = len(bound) // 10
+    if tenth == 0:
+        return Light("bad", title, f"It took {len(bound)} steps, too few to tell. Fit for longer.")
+    first, before, last = bound[:tenth].mean(), bound[-2 * tenth : -tenth].mean(), bound[-tenth:].mean()
+    if not last > first:
+        return Light("bad", title, f"The bound did not rise in {len(bound)} steps. Fit for longer, or restart.")
+    added = (last - before) / (last - first)
+    level = _graded(added, SETTLED)
+    words = f"The last tenth of {len(bound)} steps added {max(0.0, 100 * added):.1f} % of all that the bound gained."
+    return Light(level, title, words if level == "good" else f"{words} Fit for longer: --budget full.")
+
+
+def _steps(story: xr.Dataset) -> Light:
+    title, found = "Are the steps fine enough?", f"Curvature × step is {story.attrs['max_curvature_step']:.2f}"
+    if story.attrs["ok"]:
+        return Light("good", title, f"{found}: the fitted chain and its landscape tell one story.")
+    cure = f"Fit with substeps={story.attrs['substeps_needed']} in the model file."
+    return Light("bad", title, f"{found}: the fitted chain and its landscape differ, so depths are off. {cure}")
+
+
+def _occupancies(story: xr.Dataset) -> Light:
+    """The landscape's word against the data's; `energy` leaves the width of a well out and is no check."""
+    title = "Does the landscape hold its states as often as the data do?"
+    routes = {route: abs(story[f"occupancy_{route}"] - story["occupancy_data"]) for route in ("sampled", "harmonic")}
+    route = max(routes, key=lambda name: float(routes[name].max()))
+    state, apart = int(routes[route].values.argmax()), float(routes[route].max())
+    words = f"Shares of time agree within {100 * apart:.1f} points (state {state}, {OCCUPANCIES[route]} against data)."
+    level = _graded(apart, APART)
+    return Light(level, title, words if level == "good" else f"{words} Read the shares counted in the data.")
+
+
+def _sampling(story: xr.Dataset) -> list[Light]:
+    rhat = float(story["occupancy_rhat"].max())
+    if not np.isfinite(rhat):  # one well: every draw is in it
+        return []
+    title, found = "Have the samples of the landscape mixed?", f"r̂ is {rhat:.3f}"
+    if rhat <= MIXED:
+        return [Light("good", title, f"{found}: independent chains agree.")]
+    return [Light("look", title, f"{found}, above {MIXED}: read the sampled shares as approximate.")]
+
+
+def _decided(segments: xr.Dataset) -> Light:
+    there = segments["times"].notnull()
+    share = float(((segments["label"] < 0) & there).sum() / there.sum())
+    words = f"{100 * share:.1f} % of the observations stay undecided between states."
+    level = _graded(share, UNSURE)
+    cure = " Use the probabilities instead of the labels there."
+    return Light(level, "Can the states be told apart?", words if level == "good" else words + cure)
+
+
+def _temperature(found: dict) -> Light:
+    title = "Is the temperature known?"
+    if found["q05"] is None:
+        words = f"It was not random: T = {found['mean']:.3g}. Depths and barriers are given in kT, which needs no unit."
+        return Light("good", title, words)
+    span = f"T = {found['mean']:.3g}, 90 % between {found['q05']:.3g} and {found['q95']:.3g}"
+    contraction = found["contraction"]
+    if contraction is not None and contraction < LEARNED:
+        words = f"{span}, hardly narrower than its prior: only ratios to T, such as barriers in kT, come from the data."
+        return Light("look", title, words)
+    return Light("good", title, f"{span}.")
+
+
+def _kinetics(story: xr.Dataset) -> Light:
+    messages = " ".join(story.attrs["messages"].splitlines())
+    return Light("good" if story.attrs["kinetics_agree"] else "bad", "Can the kinetics be believed?", messages)
+
+
+def _checked(checks: dict) -> list[Light]:
+    """What inference/check.py found, where it has been run."""
+    verdicts, messages = checks["verdicts"] or {}, checks["messages"] or {}
+    return [
+        Light(LEVELS.get(verdict, "look"), f"Check: {name.replace('_', ' ')}", messages[name])
+        for name, verdict in verdicts.items()
+    ]
+
+
+def _graded(value: float, limits: tuple[float, float]) -> Level:
+    if value <= limits[0]:
+        return "good"
+    return "look" if value <= limits[1] else "bad"

@@ -1,0 +1,389 @@
+"""One page of HTML that tells a run to somebody who was not there: it needs no network, no server, no other file."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from importlib import metadata, resources
+from string import Template
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from . import browsing, interactive, lights, plots, tables
+from ._checks import FitError, optional
+from ._drawing import colour
+from ._markup import SHAPES, badge, facts, folded, light, number, picture, table
+from .results import Fit
+
+MANY = 20  # channels above which their table is folded
+PARTS = ("pyro_nld", "torch", "pyro-ppl", "plotly")
+
+
+class Origin(NamedTuple):
+    """Where a run comes from.
+
+    `title`: of the page. `claim`: what the model file says of the system. `source`: the model file itself.
+    `data`: the data in words. `commands`: what makes this run again, one command line each.
+    """
+
+    title: str
+    claim: str
+    source: str
+    data: str
+    commands: Sequence[str]
+
+
+def require_plotly() -> None:
+    """Say now, before the work, if plotly is absent.
+
+    Raises
+    ------
+    MissingExtra: it is.
+    """
+    optional("plotly", interactive.EXTRA)
+
+
+def require_landscape(fit: Fit) -> None:
+    """Refuse a fit that has none.
+
+    Raises
+    ------
+    FitError: its force is no gradient.
+    """
+    if not fit.has_landscape:
+        raise FitError(
+            "a report tells a landscape, and this model has none: its force is no gradient. "
+            "Read it with inference/landscape.py, or fit a model with a potential."
+        )
+
+
+def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, summary: dict, origin: Origin) -> str:
+    """The report of a run, as HTML.
+
+    Parameters
+    ----------
+    fit: the fitted pair. data: what it was fitted on, perhaps with `states`, the truth.
+    story: `fit.landscape()`. segments: from `segment(fit, wells=story)`. summary: the content of `summary.json`.
+    origin: where it comes from.
+
+    Raises
+    ------
+    MissingExtra: plotly is not installed. FitError: there is no landscape.
+    """
+    require_landscape(fit)
+    truth = tables.score(segments, data)
+    found = lights.of_run(story, segments, fit.history, summary)
+    points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
+    scene = interactive.picture(fit.potential, points, story, first, fit.temperature)
+    still = plots.energy(fit.potential, story, points, first, fit.temperature)
+    names = [str(name) for name in data["channel"].values] if "channel" in data.coords else _numbered(data)
+    content = {
+        "title": escape(origin.title),
+        "headline": _count(story.sizes["state"], "state"),
+        "lead": _lead(data, story, summary, origin),
+        "tally": _tally(found),
+        "data": _data(fit, data, names, origin),
+        "states": _states(story, summary, data, names),
+        "landscape": _landscape(story, summary, still, plots.passes(story)),
+        "segmentation": _segmentation(segments, data, truth),
+        "kinetics": _kinetics(story, summary),
+        "checks": _checks(found, plots.loss(fit.history)),
+        "again": _again(origin),
+        "made": f"Made by pyro_nld {metadata.version('pyro_nld')}. This page is one file: keep it, mail it, print it.",
+        "version": metadata.version("pyro_nld"),
+        "css": _file("report.css"),
+        "js": _file("report.js"),
+        "sequences": _embedded(json.dumps(browsing.packed(segments, data, names, truth))),
+        "scene": _embedded(scene.to_json()),
+        "plotly": interactive.library(),
+    }
+    return Template(_file("report.html")).substitute(content)
+
+
+# In words
+
+
+def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) -> str:
+    series, channels = _count(data.sizes["sequence"], "sequence"), _count(data.sizes["channel"], "channel")
+    said = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
+    states = story.sizes["state"]
+    if states == 1:
+        return said + "The landscape has one well: no sign of more than one state was found."
+    shares = _listed(
+        [f"{number(p, '.0f', 100.0)}&nbsp;% in state {k}" for k, p in enumerate(summary["occupancy"]["data"])]
+    )
+    said += f"It has {states} wells, the states. The data spend {shares}. "
+    dwell = [value for value in summary["dwell"]["counted"] if value]
+    if dwell:
+        span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
+        said += f"A visit lasts {span} on average, in the data's unit of time. "
+    believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
+    return f"{said}The speeds that the fitted model itself predicts {believed}."
+
+
+def _tally(found: Sequence[lights.Light]) -> str:
+    counts: Counter[str] = Counter(one.level for one in found)
+    said = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
+    parts = [f"<span>{light(level)}<b>{counts[level]} {said[level]}</b></span>" for level in said if counts[level]]
+    return f'<span><a href="#checks">{_count(len(found), "check")}</a>:</span>' + "".join(parts)
+
+
+def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> str:
+    gaps = fit.times.diff()
+    gaps = gaps[gaps.isfinite()]
+    lengths = fit.times.isfinite().sum(-1)
+    missing = float((fit.x.isnan().all(-1) & fit.times.isfinite()).sum() / lengths.sum())
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    low, middle, high = float(gaps.min()), float(gaps.median()), float(gaps.max())
+    even = high - low < 1e-3 * middle
+    holes = float(fit.x.isnan().logical_and(fit.times.isfinite().unsqueeze(-1)).float().sum()) / (
+        float(lengths.sum()) * fit.x.shape[-1]
+    )
+    entries = {
+        "sequences": f"{len(fit.x)}",
+        "observations in each": f"{longest}" if shortest == longest else f"{shortest} to {longest}",
+        "channels": f"{fit.x.shape[-1]}",
+        "time between two": f"{middle:.4g}" if even else f"{low:.3g} to {high:.3g}, typically {middle:.3g}",
+        "values missing": f"{100 * holes:.1f} %",
+    }
+    if missing:
+        entries["observations without any value"] = f"{100 * missing:.1f} %"
+    listed = ", ".join(escape(name) for name in names[:40]) + (" …" if len(names) > 40 else "")
+    return (
+        f"<p>{escape(origin.data)}</p>{facts(entries)}<p>Channels: {listed}.</p>"
+        f"<p>The claim that was fitted to them: <em>{escape(origin.claim)}</em></p>"
+    )
+
+
+def _states(story: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
+    depth = (story["energy"] - story["energy"].min()).values / story.attrs["temperature"]
+    head = ["state", *(f"share of time,<br>{title}" for title in tables.OCCUPANCIES.values()), "bottom, kT"]
+    rows = [
+        [
+            badge(state),
+            *(
+                number(summary["occupancy"][route][state], ".3f", name=f"occupancy-{route}-{state}")
+                for route in tables.OCCUPANCIES
+            ),
+            number(float(depth[state]), ".2f"),
+        ]
+        for state in range(story.sizes["state"])
+    ]
+    table_of_states = table("How often, and how deep: each state is one well of the landscape.", head, rows)
+    means = np.asarray(summary["decoded_minima"], float)
+    return table_of_states + _means(means, data["observations"].values, names)
+
+
+def _means(means: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
+    """What the channels show in each state, beside the range in which the data lie."""
+    flat = x.reshape(-1, x.shape[-1])
+    low, high = np.nanquantile(flat, [0.05, 0.95], axis=0)
+    head = ["channel", "states within the data's range", *(badge(state) for state in range(len(means)))]
+    rows = [
+        [
+            escape(name),
+            _strip(means[:, c], low[c], high[c]),
+            *(number(float(mean), "#.3g", name=f"mean-{state}-{c}") for state, mean in enumerate(means[:, c])),
+        ]
+        for c, name in enumerate(names)
+    ]
+    caption = "What the channels show in each state, in their own units. The grey band holds 90 % of the data."
+    drawn = table(caption, head, rows)
+    if len(names) <= MANY:
+        return f"<h3>What each state looks like</h3>{drawn}"
+    return "<h3>What each state looks like</h3>" + folded(f"all {len(names)} channels", drawn)
+
+
+def _strip(means: np.ndarray, low: float, high: float) -> str:
+    start, end = min(low, float(means.min())), max(high, float(means.max()))
+    span = max(end - start, 1e-300)
+
+    def at(value: float) -> float:
+        return 4 + 92 * (value - start) / span
+
+    lane = 11  # pixels; every state has its own, so that states with one mean do not hide each other
+    height = lane * len(means) + 4
+    discs = "".join(
+        f'<circle cx="{at(float(mean)):.1f}%" cy="{lane * state + 2 + lane / 2}" r="5" fill="{colour(state)}" '
+        f'stroke="#fff" stroke-width="1"/>'
+        for state, mean in enumerate(means)
+    )
+    band = f'<rect x="{at(low):.1f}%" width="{at(high) - at(low):.1f}%" height="{height}" rx="3" fill="#e3eaf0"/>'
+    return f'<svg class="strip" height="{height}" aria-hidden="true">{band}{discs}</svg>'
+
+
+def _landscape(story: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:
+    states = story.sizes["state"]
+    depth = _listed([f"state {k} holds {100 * p:.0f} %" for k, p in enumerate(summary["occupancy"]["data"])])
+    alternative = f"Contours of the learned energy with the encoded data. {_count(states, 'well')}: {depth}."
+    turn = "".join(
+        f'<button type="button" {what}>{word}</button>'
+        for what, word in (
+            ('data-turn="0.5"', "⟲ turn left"),
+            ('data-turn="-0.5"', "turn right ⟳"),
+            ('data-view="above"', "from above"),
+            ('data-view="side"', "from the side"),
+            ('data-view="start"', "as at first"),
+        )
+    )
+    text = (
+        "<p>Dark is deep: the system rests there and must climb to leave. Black dots are observations, as the fit "
+        "places them; the orange line is one sequence on its way.</p>"
+    )
+    caption = "The plane through the wells. Heights above 12 kT are cut off."
+    parts = [
+        text,
+        '<div id="turnable"><div class="plot" role="img" aria-label="The same landscape in space, to be turned."></div>'
+        f'<div class="buttons turn">{turn}</div></div>',
+        picture(still, alternative, caption, "middle"),
+    ]
+    if states > 1:
+        words = "Energy along the easiest path between wells, and the tree of wells joined by their lowest passes."
+        parts.append(picture(passes, f"{words} The heights are in the table of barriers.", words))
+        parts.append(_square("Barriers: the climb, in kT, from the state in the row to a pass towards the state in the "
+                             "column.", summary["barriers_kT"], "barrier"))  # fmt: skip
+    return "".join(parts)
+
+
+def _square(caption: str, values: Sequence[Sequence[float | None]], name: str) -> str:
+    states = range(len(values))
+    head = ["from", *(f"to {badge(state)}" for state in states)]
+    rows = [
+        [badge(k), *("" if k == to else number(values[k][to], name=f"{name}-{k}-{to}") for to in states)]
+        for k in states
+    ]
+    return table(caption, head, rows)
+
+
+def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | None) -> str:
+    kind = "the past and present alone" if segments.attrs["online"] else "the whole sequence, before and after"
+    said = (
+        f"<p>For every observation, the probability of each state given {kind}, and the most probable state. "
+        "Choose a sequence; move along it with the slider, or point into the picture.</p>"
+    )
+    if truth is not None:
+        said += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
+    states = range(segments.sizes["state"])
+    key = "".join(f"<li>{badge(state)} state {state}</li>" for state in states)
+    grey = '<li><span class="badge" style="background:#ddd">&nbsp;</span> undecided or unknown</li>'
+    shown, step = browsing.kept(segments, data)
+    notes = []
+    if shown < segments.sizes["sequence"]:
+        notes.append(f"The first {shown} of {segments.sizes['sequence']} sequences are in this page.")
+    if step > 1:
+        notes.append(f"One observation of {step} is shown.")
+    if data.sizes["channel"] > 4:
+        notes.append("Channels are rows of colour: blue is low, orange high, in each channel's own range.")
+    return (
+        f'{said}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
+        '<button type="button" id="before">◀ previous</button><button type="button" id="after">next ▶</button></div>'
+        '<p id="about" aria-live="polite"></p><div><canvas id="trace" role="img"></canvas></div>'
+        '<div class="cursor"><label for="cursor">at</label> <output id="said" for="cursor"></output>'
+        '<input type="range" id="cursor" min="0" value="0" step="1"></div>'
+        f'<ul class="key">{key}{grey}</ul><p>{" ".join(notes)}</p>'
+    )
+
+
+def _kinetics(story: xr.Dataset, summary: dict) -> str:
+    agree, messages = summary["verdict"]["kinetics_agree"], summary["verdict"]["messages"]
+    level = "good" if agree else "bad"
+    head = "Believe them." if agree else "Do not believe the fitted model’s own speeds."
+    lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
+    verdict = f'<div class="verdict {level}">{light(level)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
+    if story.sizes["state"] == 1:
+        return verdict
+    routes = [route for route in tables.ROUTES if route in story["route"]]
+    dwell = {route: summary["dwell"].get(route, story["dwell"].sel(route=route).values.tolist()) for route in routes}
+    counted = story.sel(route="counted")
+    ends = zip(counted["dwell_low"].values.tolist(), counted["dwell_high"].values.tolist(), strict=True)
+    rows = [
+        [
+            badge(state),
+            number(dwell["counted"][state], name=f"dwell-counted-{state}"),
+            f"{number(low)} … {number(high)}",
+            *(number(dwell[route][state], name=f"dwell-{route}-{state}") for route in routes if route != "counted"),
+        ]
+        for state, (low, high) in enumerate(ends)
+    ]
+    others = [f"{_route(route)}" for route in routes if route != "counted"]
+    caption = "How long a visit lasts on average, in the data's unit of time, by routes that do not know of each other."
+    return (
+        verdict
+        + table(caption, ["state", "counted in the data", "90 % interval", *others], rows)
+        + picture(
+            plots.dwell(story),
+            "Share of visits that last longer than a time, for each state, beside the exponential law of every route.",
+            "How visits end: steps are the data's. On a straight line it does not matter how long a visit has lasted.",
+        )
+        + _square(
+            "Rates counted in the data: changes from the state in the row to that in the column, per unit of time.",
+            summary["rates"]["counted"],
+            "rate",
+        )
+    )
+
+
+def _route(route: str) -> str:
+    return {"simulated": "by running the fitted model", "exact": "from the landscape, exactly"}.get(
+        route, "by Eyring–Kramers’ formula"
+    )
+
+
+def _checks(found: Sequence[lights.Light], loss: Figure) -> str:
+    rows = "".join(
+        f'<li class="light">{light(one.level)}<h3>{escape(one.title)} '
+        f'<b class="{one.level}">{SHAPES[one.level][0]}</b></h3><p>{escape(one.words)}</p></li>'
+        for one in found
+    )
+    words = "How the fit went: the bound rises and levels off."
+    return f'<ul class="lights">{rows}</ul>' + folded(
+        "how the fit went", picture(loss, f"{words} Left: bound; middle: its terms; right: the optimiser.", words)
+    )
+
+
+def _again(origin: Origin) -> str:
+    parts = [*((name, metadata.version(name)) for name in PARTS), ("Python", platform.python_version())]
+    versions = ", ".join(f"{name} {version}" for name, version in parts)
+    commands = "\n".join(escape(line) for line in origin.commands)
+    return (
+        "<p>In a folder with pyro_nld’s recipes, the model file below saved as <code>model.py</code>"
+        f" and the same data:</p><pre><code>{commands}</code></pre><p>Made with {versions}.</p>"
+        + folded("the model file, with its priors", f"<pre><code>{escape(origin.source)}</code></pre>")
+    )
+
+
+# Small words
+
+
+def _embedded(text: str) -> str:
+    """JSON that cannot end the script that holds it."""
+    return text.replace("<", "\\u003c")
+
+
+def _file(name: str) -> str:
+    return resources.files("pyro_nld").joinpath(name).read_text("utf-8")
+
+
+def _numbered(data: xr.Dataset) -> list[str]:
+    return [str(channel) for channel in range(data.sizes["channel"])]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def claim(documentation: str) -> str:
+    """What a model file claims: the first paragraph of its docstring, without the word."""
+    first = re.split(r"\n\s*\n", documentation.strip())[0]
+    return " ".join(first.split()).removeprefix("Claim: ")
