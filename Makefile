@@ -7,7 +7,7 @@ BIN := .venv/bin
 VENV := .venv/.installed
 SUMMARY := $(RUN)/summary.json
 
-.PHONY: help venv test demo science browser notebooks lint types clean
+.PHONY: help venv test demo science browser lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -37,9 +37,6 @@ science: $(VENV)  ## the slow evidence, up to an hour
 
 browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser
-
-notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
-	$(BIN)/python -m pytest -m notebooks
 
 lint: $(VENV)  ## ruff
 	$(BIN)/ruff check .
