@@ -104,7 +104,7 @@ def posterior(
 
 
 def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Draws of globals and data from the prior, `(draw, …)` by site.
+    """Draws of globals and data from the prior, `(draw, …)` by site; data are NaN where a path explodes.
 
     Parameters
     ----------
@@ -113,10 +113,12 @@ def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[st
     """
     size = times.numel() * model.substeps * model.dynamics.state
     found = []
-    for some in torch.arange(draws).split(max(1, PRIOR_NUMBERS // size)):
-        made = Predictive(model, num_samples=len(some), return_sites=[*globals_, "x"], parallel=True)(times)
-        drawn = {name: made[name].reshape(len(some), *value.shape) for name, value in globals_.items()}
-        found.append(drawn | {"x": made["x"]})
+    # A wide prior of a quantity holds values for which the steps are too coarse.
+    with pyro.validation_enabled(False):
+        for some in torch.arange(draws).split(max(1, PRIOR_NUMBERS // size)):
+            made = Predictive(model, num_samples=len(some), return_sites=[*globals_, "x"], parallel=True)(times)
+            drawn = {name: made[name].reshape(len(some), *value.shape) for name, value in globals_.items()}
+            found.append(drawn | {"x": torch.where(made["x"].isfinite(), made["x"], torch.nan)})
     return {name: torch.cat([drawn[name] for drawn in found]) for name in found[0]}
 
 

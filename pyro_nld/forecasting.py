@@ -12,7 +12,7 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ._checks import TimeGridError
+from ._checks import FitError, TimeGridError
 from ._modules import holding
 from .draws import reading
 from .paths import LangevinPath, refine
@@ -54,7 +54,8 @@ def forecast(
 
     Raises
     ------
-    TimeGridError: the horizon is not positive, or not finite. Errors of the data as in `fit.series`.
+    TimeGridError: the horizon is not positive, or not finite. FitError: the fitted prior explodes. Errors of the data
+    as in `fit.series`.
 
     Not checked: that the fitted prior holds its states as long as the data do, on which all but the nearest future
     depends. The verdict of `fit.landscape()` says that.
@@ -69,7 +70,7 @@ def forecast(
     wells = fit.states(seed=seed) if wells is None else wells
     model, longest = fit.model, (times.shape[1] - 1) * fit.model.substeps
     each = draws * max(longest * model.dynamics.state, len(lead) * max(model.dynamics.latent, x.shape[-1]))
-    with reading(seed):
+    with reading(seed), pyro.validation_enabled(False):
         rows = torch.arange(len(x)).split(max(1, NUMBERS // each))
         found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
@@ -95,6 +96,11 @@ def _futures(fit: Fit, times: Tensor, x: Tensor, lead: np.ndarray, draws: int) -
     for _ in lead[1:]:
         state = LangevinPath(model.dynamics, model.integrator, state, grid, drawn).sample()[..., -1, :]
         positions.append(model.dynamics.position(state))
+    if lost := int((~state.isfinite().all(-1)).sum()):
+        raise FitError(
+            f"the fitted prior explodes: {lost} of {state[..., 0].numel()} futures are not finite. Its steps are too "
+            "coarse for it; fit again with more substeps."
+        )
     return _Futures(torch.stack(positions, -2), drawn)
 
 

@@ -300,7 +300,7 @@ class Fit:
             run's own, and r̂ of z means nothing.
         prior: as many draws of the same globals, in one chain.
         prior_predictive, posterior_predictive: `x (chain, draw, sequence, time, channel)`, new data, NaN where nothing
-            was observed.
+            was observed, and where a path of the prior explodes.
         log_likelihood: `x (chain, draw, observation)`, log p(x_t | z_t) over the channels observed, at `at_sequence`
             and `at_time (observation)`; `evidence (chain, draw, sequence)`, log p̂(x_s | globals).
         sample_stats: terms of the ELBO, of the sequences kept; `log_weight (chain, draw, sequence)`, log p(x_s, z_s |

@@ -130,6 +130,16 @@ def test_the_prior_is_drawn_in_pieces_that_fit(monkeypatch):
     assert len(drawn["temperature"].unique()) == 7
 
 
+def test_paths_of_the_prior_that_explode_are_nan_and_spoil_no_others():
+    dynamics = nld.OverdampedLangevin(nld.DoubleWell(3.0), temperature=dist.LogNormal(0.0, 2.5))
+    model = nld.LatentLangevin(dynamics, nld.Gaussian(nld.IdentityDecoder(1), 0.3), substeps=1, time_unit=1.0)
+    with draws.reading(2):
+        drawn = draws.prior(model, 0.05 * torch.arange(30.0).expand(2, -1), 60, {"temperature": torch.ones(())})
+    lost = drawn["x"][:, :, -1, 0].isnan().any(-1)
+    assert 0 < int(lost.sum()) < 60
+    assert float(drawn["temperature"][lost].median()) > float(drawn["temperature"][~lost].median())
+
+
 def test_axes_are_named_after_what_they_run_over():
     noise = dist.LogNormal(torch.zeros(1), 0.1)
     model, _, _, _ = harmonic(noise=noise)

@@ -191,6 +191,13 @@ def test_an_impossible_horizon_is_refused(process, horizon):
     )
 
 
+def test_a_prior_that_explodes_is_refused(process):
+    coarse = fitted(nld.OverdampedLangevin(nld.Quadratic([2.5 * STEPS / GAP])), process[0].isel(sequence=slice(2)))
+    wells = nld.landscape.minima(coarse.potential, torch.linspace(-1.0, 1.0, 5).unsqueeze(-1))
+    with pytest.raises(nld.FitError, match="the fitted prior explodes: 20 of 20 futures are not finite"):
+        nld.forecast(coarse, 25.0, draws=10, wells=wells)
+
+
 # ---------------------------------------------------------------- what a person sees
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from pyro import distributions as dist
 
 import pyro_nld as nld
-from pyro_nld.inference_data import convergence, load_inference_data, save_inference_data, to_inference_data
+from pyro_nld.inference_data import convergence, group, load_inference_data, save_inference_data, to_inference_data
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def test_round_trip_through_netcdf(results, tmp_path):
     save_inference_data(results, tmp_path / "posterior.nc")
     again = load_inference_data(tmp_path / "posterior.nc")
     assert type(again) is type(results)
-    for group in ("posterior", "observed_data", "constant_data", "sample_stats"):
-        for name, values in results[group].data_vars.items():
-            np.testing.assert_array_equal(again[group][name].values, values.values)
+    for held in ("posterior", "observed_data", "constant_data", "sample_stats"):
+        for name, values in results[held].data_vars.items():
+            np.testing.assert_array_equal(again[held][name].values, values.values)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["posterior.nc"]
 
 
@@ -73,3 +73,105 @@ def test_convergence_of_chains_that_agree_and_of_chains_that_do_not():
     assert found["rhat"].values[1] > 1.5
     assert 2400 < found["ess"].values[0] < 4000
     assert found["ess"].values[1] < 50
+
+
+# ---------------------------------------------------------------- ArviZ's own functions, on results as they are
+
+OLD = az.__version__.startswith("0.")
+STORY = ["temperature", "depth", "occupancy", "dwell", "barrier", "rate"]
+EVERY = ["posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats"]
+
+
+def wells(noise):
+    """Two wells, seen directly with this noise, at a random temperature."""
+    prior = nld.OverdampedLangevin(nld.DoubleWell(barrier=2.5), temperature=dist.LogNormal(0.0, 0.3))
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), noise), substeps=2, time_unit=1.0)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Two restarts of a fit, and one of a model whose noise is too small; a value is missing, a sequence is short."""
+    data = nld.datasets.langevin_wells(nld.DoubleWell(barrier=2.5), 12, 10, 0, interval=0.05, noise=0.3, fine=4)
+    times, x = nld.as_tensors(data)
+    times = times.repeat(len(x), 1)
+    times[1, 7:], x[1, 7:], x[2, 3] = torch.nan, torch.nan, torch.nan
+    found = {}
+    for name, noise, restarts in (("right", 0.3, 2), ("wrong", 0.03, 1)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", nld.DoubtfulFitWarning)  # so few steps are coarse
+            warnings.simplefilter("ignore", nld.DoubtfulDataWarning)  # nothing was seen at one time
+            fit = nld.fit(*wells(noise), (times, x), nld.Schedule(steps=20), restarts=restarts, progress=False)
+        groups = [*EVERY, "observed_data", "constant_data"] if name == "right" else ["posterior", "log_likelihood"]
+        found[name] = fit.inference_data(draws=30, particles=4, groups=groups, states=name == "right")
+    return found
+
+
+@pytest.fixture
+def quiet():
+    """ArviZ tells of its own future, of draws that are constant, and of k̂."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def test_restarts_are_chains_with_states_of_one_numbering(told):
+    posterior = told["right"]["posterior"]
+    assert {name: posterior.sizes[name] for name in ("chain", "draw", "state", "to")} == {
+        "chain": 2, "draw": 30, "state": 2, "to": 2,
+    }  # fmt: skip
+    left = posterior["decoded"][..., 0].values.mean(1)
+    np.testing.assert_allclose(left[0], left[1], atol=1e-4)  # the wells stand still, whatever run found them
+    np.testing.assert_allclose(np.sort(left[0]), [-1.0, 1.0], atol=1e-4)
+    assert {name for name, values in posterior.data_vars.items() if values.attrs["gauge_free"]} >= {
+        *STORY,
+        "z",
+        "basin",
+    }
+
+
+def test_every_variable_can_be_summarised(told, quiet):
+    table = az.summary(told["right"], var_names=STORY)
+    assert {"temperature", "depth[0]", "barrier[0, 1]", "dwell[1]"} <= set(table.index)
+    assert np.isfinite(float(table.loc["temperature", "r_hat"]))
+
+
+def test_traces_and_posteriors_can_be_drawn(told, quiet):
+    if OLD:
+        assert az.plot_trace(told["right"], var_names=STORY).shape == (len(STORY), 2)
+        assert len(np.ravel(az.plot_posterior(told["right"], var_names=STORY))) >= 15
+    else:
+        for draw in (az.plot_trace, az.plot_trace_dist, az.plot_dist):
+            assert draw(told["right"], var_names=STORY, backend="matplotlib") is not None
+
+
+@pytest.mark.parametrize("source", ["posterior", "prior"])
+def test_predictions_can_be_drawn_beside_the_data(told, quiet, source):
+    if OLD:
+        assert az.plot_ppc(told["right"], group=source, num_pp_samples=10) is not None
+    else:
+        shown = az.plot_ppc_dist(told["right"], group=f"{source}_predictive", num_samples=10, backend="matplotlib")
+        assert shown is not None
+
+
+@pytest.mark.parametrize(("variable", "count"), [("evidence", 12), ("x", 12 * 10 - 3 - 1)])
+def test_one_can_be_left_out(told, quiet, variable, count):
+    """Sequences, or single times: only what was observed is there."""
+    found = az.loo(told["right"], var_name=variable, pointwise=True)
+    assert int(found["n_data_points"] if OLD else found.n_data_points) == count
+    total = float(found["elpd_loo"] if OLD else found.elpd)
+    likelihood = told["right"]["log_likelihood"][variable].values
+    raw, inside = -np.log(np.exp(-likelihood).mean((0, 1))).sum(), np.log(np.exp(likelihood).mean((0, 1))).sum()
+    assert raw - 0.01 * abs(raw) < total < inside  # weights are the raw ones, smoothed; what is left out helps no more
+    assert bool(np.isfinite(np.asarray(found.pareto_k)).all())
+
+
+def test_models_can_be_compared(told, quiet):
+    assert list(az.compare(told, var_name="evidence").index) == ["right", "wrong"]
+
+
+def test_all_groups_come_back_from_a_file(told, tmp_path):
+    save_inference_data(told["right"], tmp_path / "posterior.nc")
+    again = load_inference_data(tmp_path / "posterior.nc")
+    for name in (*EVERY, "observed_data", "constant_data"):
+        xr.testing.assert_identical(group(told["right"], name), group(again, name))
