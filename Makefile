@@ -19,7 +19,7 @@ venv: $(VENV)  ## the environment alone, every part at the version in constraint
 $(VENV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "pyro_nld needs Python 3.10 or newer: got %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,notebooks,report,tables]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,report,tables]'
 	touch $@
 
 test: lint types  ## style, types, tests

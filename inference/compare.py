@@ -4,8 +4,8 @@
     python inference/compare.py runs/a runs/b --data held_out.csv --score elbo
 
 Without --data the first run's model file simulates anew. Scores are log predictive densities of the same sequences, so
-that their differences are paired; tests/benchmarks/scores.py asks which of them ranks
-fits by their true errors.
+that their differences are paired. Which of them ranks fits by their true errors is not measured yet:
+tests/benchmarks/scores.py asks.
 """
 
 from pathlib import Path

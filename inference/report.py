@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import command_line, report, runs, segment
+from pyro_nld import command_line, report, runs, segment, summary
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
@@ -23,8 +23,10 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         report.require_landscape(loaded.fit)
         story = runs.story(loaded)
         segments = segment(loaded.fit, wells=story)
-        summary = runs.record_landscape(run, loaded.fit, story, warned)
-        page = report.page(loaded.fit, loaded.data, story, segments, summary, runs.origin(loaded))
+        known = summary.update(run, warned)
+        if known["states"] is None:
+            known = runs.record_landscape(run, loaded.fit, story, warned)
+        page = report.page(loaded.fit, loaded.data, story, segments, known, runs.origin(loaded))
         runs.write_text(run / "report.html", page)
     print(f"Wrote {run / 'report.html'}: {len(page) / 1e6:.1f} MB, one file. Open it in a browser.")
 

@@ -107,7 +107,7 @@ def _polish(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
     if not len(ends):
         return ends
     spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
-    points = _distinct(ends, 1e-2 * spread + 1e-9)
+    points = flows.distinct(ends, 1e-2 * spread + 1e-9)
     with torch.no_grad():
         for _ in range(NEWTON):
             move = torch.linalg.lstsq(exact.stiffness(points), exact.rest_force(points).unsqueeze(-1)).solution
@@ -117,16 +117,7 @@ def _polish(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
         scale = torch.linalg.matrix_norm(stiffness).clamp(min=1.0)
         at_rest = force.norm(dim=-1) < STILL * scale
         led_in = (torch.linalg.eigvals(stiffness).real > 0).all(-1) & (_modes(exact, points).real < 0).all(-1)
-    return _distinct(points[at_rest & led_in], 1e-4 * spread + 1e-9)
-
-
-def _distinct(points: Tensor, radius: float) -> Tensor:
-    kept: list[Tensor] = []
-    left = points
-    while len(left):
-        kept.append(left[0])
-        left = left[(left - left[0]).norm(dim=-1) > radius]
-    return torch.stack(kept) if kept else points
+    return flows.distinct(points[at_rest & led_in], 1e-4 * spread + 1e-9)
 
 
 def _reached(found: Tensor, ends: Tensor) -> Tensor:

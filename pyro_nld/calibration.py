@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import pyro
 import torch
 import xarray as xr
 from pyro import poutine
@@ -21,6 +20,7 @@ from . import corrections, training
 from ._checks import FitError, PriorError, RunDirectoryError
 from ._files import write_atomically
 from ._series import from_arrays
+from .draws import reading
 from .findings import finding
 from .model_files import Pair
 from .results import Fit
@@ -50,8 +50,7 @@ def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[d
     PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
     """
     times, seen = reference.times[:sequences], reference.x[:sequences].isfinite()
-    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
+    with reading(seed):
         sites = poutine.trace(reference.model).get_trace(times).nodes
         truth = {name: sites[name]["value"] for name in reference.medians}
     if not truth:
@@ -204,8 +203,7 @@ def uniformity(ranks: np.ndarray) -> float:
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:
     """Draws of the globals from the guide."""
-    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
+    with reading(seed):
         drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(DRAWS)]
     values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
     return xr.Dataset(

@@ -78,6 +78,16 @@ def settle(
     return label
 
 
+def distinct(points: Tensor, radius: float) -> Tensor:
+    """Of points `(point, latent)`, those that are further than `radius` from every one kept before."""
+    kept: list[Tensor] = []
+    left = points
+    while len(left):
+        kept.append(left[0])
+        left = left[(left - left[0]).norm(dim=-1) > radius]
+    return torch.stack(kept) if kept else points
+
+
 # Cores: ellipsoids around points of rest, inside which everything was seen to flow inwards
 
 

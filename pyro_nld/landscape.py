@@ -226,7 +226,7 @@ def polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Te
     potential: U, in float64. ends: of flows, `(point, latent)`. least: spread they are taken to have at least.
     """
     spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
-    points = _distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
+    points = flows.distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
     for _ in range(steps):
         slope, matrix = gradient(potential, points).detach(), hessian(potential, points)
         value, vector = torch.linalg.eigh(matrix)
@@ -241,20 +241,11 @@ def polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Te
 
 def _merge(potential: Energy, points: Tensor) -> _Found:
     spread = float(points.std(0).norm()) if len(points) > 1 else 1.0
-    distinct = _distinct(points, 1e-4 * spread + 1e-9)
+    distinct = flows.distinct(points, 1e-4 * spread + 1e-9)
     gaps = torch.cdist(distinct, distinct).fill_diagonal_(torch.inf)
     reach = 0.5 * float(gaps.min()) if len(distinct) > 1 else torch.inf
     with torch.no_grad():
         return _Found(distinct, potential(distinct) if len(distinct) else distinct.sum(-1), reach)
-
-
-def _distinct(points: Tensor, radius: float) -> Tensor:
-    kept: list[Tensor] = []
-    left = points
-    while len(left):
-        kept.append(left[0])
-        left = left[(left - left[0]).norm(dim=-1) > radius]
-    return torch.stack(kept) if kept else points
 
 
 def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: float) -> Tensor:

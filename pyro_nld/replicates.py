@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pyro
 import torch
 import xarray as xr
 from pyro import poutine
 
+from .draws import AXES, reading
 from .guide import PATH_SITES
 from .results import Fit
 
@@ -27,11 +27,10 @@ def from_fit(fit: Fit, data: object = None, *, draws: int = 50, seed: int = 0) -
     """
     times, x = fit.series(data)
     drawn = []
-    with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
+    with reading(seed):
         for _ in range(draws):
             sites = poutine.trace(fit.guide).get_trace(times, x).nodes
             held = {name: sites[name]["value"] for name in (*fit.medians, PATH_SITES[0])}
             drawn.append(poutine.condition(fit.model, data=held)(times))
     values = torch.where(x.isfinite(), torch.stack(drawn), torch.nan).unsqueeze(0)
-    return xr.DataArray(values.numpy(), dims=("chain", "draw", "sequence", "time", "channel"))
+    return xr.DataArray(values.numpy(), dims=("chain", "draw", *AXES))

@@ -27,7 +27,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import datasets, hidden_markov, occupancies, particles, plots, summary, tables, training
+from . import corrections, datasets, hidden_markov, occupancies, plots, summary, tables, training
 from ._checks import DataError, FitError, RunDirectoryError
 from .controls import NeuralControl
 from .dynamics import OverdampedLangevin, UnderdampedLangevin
@@ -193,11 +193,9 @@ def _errors(fit: Fit, states: xr.Dataset, true: np.ndarray) -> dict:
 def _evidence(fit: Fit, new: xr.Dataset) -> float:
     """log p̂(x) per value of held-out sequences, by particles: tighter than the ELBO, and fair to a poor guide."""
     sequences, count = EVIDENCE
-    times, x = fit.series(new.isel(sequence=slice(sequences)))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        estimate = particles.particle_posterior(fit.model, fit.guide, times, x, count).log_evidence
-    return float(estimate.sum()) / x.numel()
+    some = new.isel(sequence=slice(sequences))
+    estimate = corrections.log_evidence(fit, some, particles=count, draws=1)
+    return float(estimate.sum()) / some["observations"].size
 
 
 def _of_the_paper(cell: Cell, channels: int) -> Pair:

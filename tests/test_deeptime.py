@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from deeptime.markov import msm as estimators
 
 import pyro_nld as nld
 from pyro_nld import kinetics
 
-estimators = pytest.importorskip("deeptime.markov.msm")
 LAG = 3
 
 
