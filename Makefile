@@ -7,7 +7,7 @@ BIN := .venv/bin
 VENV := .venv/.installed
 SUMMARY := $(RUN)/summary.json
 
-.PHONY: help venv test demo science browser lint types clean
+.PHONY: help venv test demo science browser notebooks lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -23,7 +23,7 @@ $(VENV): pyproject.toml constraints.txt
 	touch $@
 
 test: lint types  ## style, types, tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 demo: $(SUMMARY)  ## fit the paper's three-state data and read the landscape (another place: make demo RUN=runs/mine)
 	$(BIN)/python inference/landscape.py $(RUN)
@@ -37,6 +37,9 @@ science: $(VENV)  ## the slow evidence, up to an hour
 
 browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser
+
+notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
+	$(BIN)/python -m pytest -m notebooks
 
 lint: $(VENV)  ## ruff
 	$(BIN)/ruff check .

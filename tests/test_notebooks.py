@@ -1,0 +1,52 @@
+"""Notebooks: stored with their outputs, and true from the first cell to the last, which asserts a known answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def cells(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def unfinished(code):
+    """Code cells that were never executed, not in order, or that ended in an error."""
+    counts = [cell.execution_count for cell in code]
+    failed = [k for k, cell in enumerate(code) if any(output.output_type == "error" for output in cell.outputs)]
+    return failed or [k for k, count in enumerate(counts) if count != k + 1]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_outputs_are_stored(path):
+    code = cells(path)
+    assert unfinished(code) == []
+    shown = [output for cell in code for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert "assert " in code[-1].source
+    assert code[-1].outputs
+
+
+def test_a_notebook_that_was_not_executed_is_seen():
+    cell = nbformat.v4.new_code_cell("1 + 1")
+    assert unfinished([cell]) == [0]
+    cell.execution_count = 1
+    assert unfinished([cell]) == []
+    cell.outputs = [nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
+    assert unfinished([cell]) == [0]
+
+
+@pytest.mark.notebooks
+@pytest.mark.filterwarnings("ignore")  # of the messages between two processes, none of ours
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_it_runs_from_the_first_cell_to_the_last(path):
+    """In a kernel of its own; a cell that fails is shown with its error."""
+    notebook = nbformat.read(path, 4)
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
