@@ -242,6 +242,19 @@ def relaxation(rate: Array) -> Array:
     return np.where(value > 0, 1 / np.where(value > 0, value, 1.0), np.nan)
 
 
+def stationary(rate: Array) -> Array:
+    """π `(state,)` with Σ_k π_k (k_kl − δ_kl Σ_m k_km) = 0: the shares of time in which as many go as come.
+
+    Parameters
+    ----------
+    rate: `(state, to)` of a chain that comes back to every state, NaN where unknown; its diagonal does not matter.
+    """
+    hops = np.nan_to_num(_off_diagonal(rate))
+    flow = hops.T - np.diag(hops.sum(-1))
+    flow[-1] = 1.0  # one equation follows from the others; in its place, shares sum to 1
+    return np.linalg.solve(flow, np.eye(len(flow))[-1])
+
+
 def transition_matrix(labels: States, states: int, lag: int = 1) -> Array:
     """P(state at t + lag | state at t) `(state, to)` by counting labels, −1 skipped; NaN rows were never seen.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import landscape, samplers
@@ -30,11 +30,7 @@ def sampled(
     ----------
     Koop et al., NLDL 2024, section 6 (their first route).
     """
-    minima = torch.as_tensor(wells["dent_position"].values)
-    wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
-    jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
-    drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)
-    labels = landscape.basins(potential, wells, torch.as_tensor(drawn["position"].values).to(starts))
+    _, labels = equilibrium(potential, wells, starts, temperature, seed)
     inside = (labels.unsqueeze(-1) == torch.arange(wells.sizes["state"])).double().numpy()
     mixing = convergence(xr.DataArray(inside, dims=("chain", "draw", "state")))
     shares = inside.mean((0, 1))
@@ -45,3 +41,15 @@ def sampled(
             "occupancy_ess": ("state", mixing["ess"].values),
         }
     )
+
+
+def equilibrium(
+    potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
+) -> tuple[Float[Tensor, "chain draw latent"], Int[Tensor, "chain draw"]]:
+    """Draws of exp(−U/T), and the basin that each is in; arguments as for `sampled`."""
+    minima = torch.as_tensor(wells["dent_position"].values)
+    wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
+    jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
+    drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)
+    points = torch.as_tensor(drawn["position"].values).to(starts)
+    return points, landscape.basins(potential, wells, points)

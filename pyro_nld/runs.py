@@ -33,8 +33,8 @@ from .segmentation import tabulated
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=800),
-    "full": Schedule(steps=3000, batch_size=64, polish=2),
+    "default": Schedule(steps=800, balance=True),
+    "full": Schedule(steps=3000, batch_size=64, polish=2, balance=True),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
 

@@ -29,6 +29,8 @@ class Schedule:
     refine: share of the steps, the last ones, in which the model learns from particles.
     polish: M-steps in the end, each of which solves for the potential's last layer on particles of all data, see
         `em.solve_coefficients`; 0 for none. One costs up to a whole fit, and is worth it for numbers.
+    balance: in the very end, set the depths of the wells by the transitions that the data make, see `depths.balance`.
+        Half a minute for 200 000 observations; of all that ends a fit, occupancies gain most by it.
     """
 
     steps: int = 1000
@@ -43,6 +45,7 @@ class Schedule:
     particles: int = 0
     refine: float = 0.4
     polish: int = 0
+    balance: bool = False
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`."""

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from ._checks import CheckpointError, DoubtfulFitWarning, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
+from .depths import balance
 from .em import solve_coefficients
 from .guide import AmortizedGuide
 from .model import LatentLangevin
@@ -302,17 +303,25 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Solve for the potential's last layer, as often as the schedule says; False when stopped by hand, as `_train`."""
+    """Solve for the potential's last layer, if the schedule says so; False when stopped by hand, as `_train`."""
     particles, data = max(trainer.schedule.particles, PARTICLES), (trainer.times, trainer.x)
     try:
         for _ in range(trainer.schedule.polish):
             solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, progress=progress)
+        if trainer.schedule.balance:
+            _balance(Fit(trainer.model, trainer.guide, *data))
     except KeyboardInterrupt:
         if path is not None:
             raise
         warnings.warn("stopped by hand before the last layer was solved for", stacklevel=3)
         return False
     return True
+
+
+def _balance(fit: Fit) -> None:
+    """A fit without states ends all the same; that is the reader's to judge."""
+    with contextlib.suppress(FitError):
+        balance(fit)
 
 
 def _keep(state: dict, path: Path | None) -> None:

@@ -1,7 +1,7 @@
 """The paper's benchmark over seeds, several at a time and with any schedule: one row per seed, none left out.
 
     python tests/benchmarks/switching.py --seeds 5 --steps 1000
-    python tests/benchmarks/switching.py --seeds 5 --steps 1000 --polish 1 --chain asymmetric
+    python tests/benchmarks/switching.py --seeds 5 --steps 1000 --chain asymmetric
     python tests/benchmarks/switching.py --seeds 5 --equation underdamped --latent 10
 
 For the whole table, kept on disk, see inference/reproduce_paper.py; both measure with `pyro_nld.reproduction`.
@@ -42,9 +42,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="sequences per step, if not the budget's")
     parser.add_argument("--steps", type=int, help="gradient steps, if not the budget's")
     parser.add_argument("--polish", type=int, help="runs of particles that end a fit, if not the budget's")
+    parser.add_argument("--no-balance", action="store_true", help="leave depths as paths tell them")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one thread each")
     args = parser.parse_args()
     asked = {"batch_size": args.batch, "steps": args.steps, "polish": args.polish}
+    asked |= {"balance": False if args.no_balance else None}
     schedule = replace(BUDGETS[args.budget], **{name: value for name, value in asked.items() if value is not None})
     cell = reproduction.Cell(args.equation, args.chain, args.latent, args.settings)
     chosen = partial(row, cell=cell, schedule=schedule, first_state=None if args.stationary else 0)
