@@ -5,9 +5,10 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 VENV := .venv/.installed
+MANUAL := .venv/.manual
 SUMMARY := $(RUN)/summary.json
 
-.PHONY: help venv test demo science browser lint types clean
+.PHONY: help venv test demo science browser docs lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -37,6 +38,14 @@ science: $(VENV)  ## the slow evidence, up to an hour
 
 browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser
+
+docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, and any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@echo "Wrote build/manual. Open build/manual/index.html in a browser."
+
+$(MANUAL): $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[manual]'
+	touch $@
 
 lint: $(VENV)  ## ruff
 	$(BIN)/ruff check .
