@@ -1,4 +1,4 @@
-"""Equations as MathML, written when the manual is built: `$…$` within a line, `$$…$$` on their own; no script, no net."""
+"""Equations as MathML, written when the manual is built, so that none needs a script: `$…$` in a line, `$$…$$` alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Equation(InlineProcessor):
         super().__init__(pattern, md)
         self.display = display
 
-    def handleMatch(self, m: re.Match, data: str) -> tuple[Element | str, int, int]:  # noqa: N802
+    def handleMatch(self, m: re.Match, data: str) -> tuple[Element | str, int, int]:
         """Keep the finished markup away from Markdown."""
         return self.md.htmlStash.store(convert(m.group(1).strip(), display=self.display)), m.start(0), m.end(0)
 
@@ -29,7 +29,7 @@ class Equation(InlineProcessor):
 class Equations(Extension):
     """The two kinds of equations."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
+    def extendMarkdown(self, md: Markdown) -> None:
         """Read them after code and before backslashes."""
         md.inlinePatterns.register(Equation(r"\$\$(.+?)\$\$", md, "block"), "displayed", BEFORE_ESCAPES)
         md.inlinePatterns.register(Equation(r"\$(?!\s)([^$\n]+?)(?<!\s)\$", md, "inline"), "equation", AFTER_CODE)

@@ -33,28 +33,35 @@ def markdown(docstring: str, arguments: list[str]) -> str:
     Parameters
     ----------
     docstring: as `inspect.cleandoc` leaves it.
-    arguments: names that an entry of Parameters may begin with.
+    arguments: names that an entry of Parameters may begin with; others may, too, at the beginning of a line.
     """
     opening, *rest = UNDERLINED.split(docstring)
-    parts = [opening.strip()]
+    parts = [_listed(part, arguments) for part in opening.strip().split("\n\n")]
     for title, body in zip(rest[::2], rest[1::2], strict=True):
-        names = "|".join(map(re.escape, arguments)) if title == "Parameters" else ERROR
-        entries = _entries(body, names) if title in NAMED and names else []
-        parts += [f"**{title}**", "\n".join(entries) if entries else body.strip()]
+        known = arguments if title == "Parameters" else [ERROR]
+        first, *others = body.strip().split("\n\n")
+        entries = _entries(first, known) if title in NAMED else []
+        parts += [f"**{title}**", "\n".join(entries) or first, *others]
     return ONE_LINE.sub(r"\n**\1**: ", "\n\n".join(parts))
 
 
-def _entries(body: str, names: str) -> list[str]:
-    """`- **name**: text` for each of `name: text`, which begins a line or follows a full stop."""
+def _listed(paragraph: str, arguments: list[str]) -> str:
+    """A list where a paragraph is one of arguments without a title, as in a dataclass."""
+    entries = _entries(paragraph, arguments) if paragraph.split(":")[0] in arguments else []
+    return "\n".join(entries) or paragraph
+
+
+def _entries(body: str, known: list[str]) -> list[str]:
+    """`- **name**: text` for each `name: text`: any name at the beginning of a line, a known one after a full stop."""
     text = re.sub(r"\s*\n\s+", " ", body.strip())
-    one = rf"\*{{0,2}}(?:{names})"
-    begin = re.compile(rf"(?:^|(?<=[.)\]] )|(?<=\n))({one}(?:, (?:{one}|…))*): ", re.MULTILINE)
+    inner = rf"(?<=[.)\]] )\*{{0,2}}(?:{'|'.join(known)})(?:, (?:{'|'.join(known)}))*: " if known else r"(?!)"
+    begin = re.compile(rf"^[\w*.]+(?:, (?:[\w*.]+|…))*: |{inner}", re.MULTILINE)
     marks = list(begin.finditer(text))
     if not marks or marks[0].start():
         return []
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return [
-        f"- **{mark[1].replace('*', chr(92) + '*')}**: {' '.join(text[mark.end() : end].split())}"
+        f"- **{mark[0][:-2].replace('*', chr(92) + '*')}**: {' '.join(text[mark.end() : end].split())}"
         for mark, end in zip(marks, ends, strict=True)
     ]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import runpy
+import sys
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyro
 import pytest
@@ -53,9 +56,7 @@ def lost_links(page: Path) -> Iterator[str]:
             continue
         path, _, place = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if not target.is_file():
-            yield link
-        elif place and place not in map(anchor, HEADING.findall(prose(target))):
+        if not target.is_file() or (place and place not in map(anchor, HEADING.findall(prose(target)))):
             yield link
 
 
@@ -132,6 +133,64 @@ def test_what_does_not_exist_is_seen():
     assert exists("pyro_nld.fit")
     assert not exists("pyro_nld.training.nothing")
     assert not exists("pyro_nld.nothing")
+
+
+# Docstrings
+
+
+@pytest.fixture
+def rewritten(monkeypatch):
+    """`docs/sections.py` without the tool that it extends."""
+    monkeypatch.setitem(sys.modules, "griffe", SimpleNamespace(Extension=object))
+    return runpy.run_path(str(ROOT / "docs" / "sections.py"))["markdown"]
+
+
+def test_a_docstring_becomes_markdown(rewritten):
+    docstring = inspect.cleandoc("""z' = f(z).
+
+    Parameters
+    ----------
+    potential: U, any: a
+        function. wells: from `minima`.
+    *args, …: passed on.
+
+    Returns
+    -------
+    A number.
+
+    Raises
+    ------
+    FitError: nothing was found. DataError: no data.
+
+    Not checked: the rest.
+    """)
+    assert rewritten(docstring, ["potential", "wells", "args"]).split("\n") == [
+        "z' = f(z).",
+        "",
+        "**Parameters**",
+        "",
+        "- **potential**: U, any: a function.",
+        "- **wells**: from `minima`.",
+        "- **\\*args, …**: passed on.",
+        "",
+        "**Returns**",
+        "",
+        "A number.",
+        "",
+        "**Raises**",
+        "",
+        "- **FitError**: nothing was found.",
+        "- **DataError**: no data.",
+        "",
+        "",
+        "**Not checked**: the rest.",
+    ]
+
+
+def test_fields_without_a_title_become_a_list(rewritten):
+    assert rewritten("Steps.\n\nsteps: many.\nclip: of\n    a norm.", ["steps", "clip"]) == (
+        "Steps.\n\n- **steps**: many.\n- **clip**: of a norm."
+    )
 
 
 # The whole of the library, and of the manual
