@@ -1,4 +1,4 @@
-"""Equations as MathML, written when the manual is built, so that none needs a script: `$…$` in a line, `$$…$$` alone."""
+"""Equations as MathML, written when the manual is built, so that none needs a script: `$…$` in a line, or `$$…$$`."""
 
 from __future__ import annotations
 
