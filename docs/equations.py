@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
+from mkdocs.exceptions import PluginError
 
 BEFORE_ESCAPES, AFTER_CODE = 186, 185  # backticks are read at 190, backslashes at 180
 
@@ -23,7 +24,10 @@ class Equation(InlineProcessor):
 
     def handleMatch(self, m: re.Match, data: str) -> tuple[Element | str, int, int]:
         """Keep the finished markup away from Markdown."""
-        return self.md.htmlStash.store(convert(m.group(1).strip(), display=self.display)), m.start(0), m.end(0)
+        written = convert(m.group(1).strip(), display=self.display)
+        if "\\" in written:  # a command that the converter does not know
+            raise PluginError(f"this equation is not understood: {m.group(1)}")
+        return self.md.htmlStash.store(written), m.start(0), m.end(0)
 
 
 class Equations(Extension):
