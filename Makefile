@@ -5,9 +5,10 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 VENV := .venv/.installed
+MANUAL := .venv/.manual
 SUMMARY := $(RUN)/summary.json
 
-.PHONY: help venv test demo science browser notebooks lint types clean
+.PHONY: help venv test demo science browser notebooks docs lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -19,7 +20,7 @@ venv: $(VENV)  ## the environment alone, every part at the version in constraint
 $(VENV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "pyro_nld needs Python 3.10 or newer: got %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,report,tables]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,notebooks,report,tables]'
 	touch $@
 
 test: lint types  ## style, types, tests
@@ -40,6 +41,14 @@ browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium c
 
 notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
 	$(BIN)/python -m pytest -m notebooks
+
+docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, and any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@echo "Wrote build/manual. Open build/manual/index.html in a browser."
+
+$(MANUAL): $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[manual]'
+	touch $@
 
 lint: $(VENV)  ## ruff
 	$(BIN)/ruff check .
