@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._modules import holding
 from .model import LatentLangevin
 from .objective import paired_traces
+from .paths import PathDistribution
 
-TURNS = (0.0, 0.25, 1.0)  # shares of an interval after which particles turn from the prior to the guide
 SPENT = 0.5  # effective share of the particles below which a sequence is resampled
 
 
@@ -168,38 +168,12 @@ class _Swarm:
         substeps = self.model.substeps
         index = torch.arange((step - 1) * substeps, step * substeps, device=self.x.device)
         origin = self.state
-        path, ratio = self._propose(index)
+        proposal: PathDistribution = self.posterior.piece(index, self.state)
+        path = proposal.sample()
+        ratio = self.prior.piece(index, self.state).log_prob(path) - proposal.log_prob(path)
         self.state = path[..., -1, :]
         self.log_weight = self.log_weight + ratio + self._told(step)
         self.pieces.append(_Piece(path, parent, origin, self.log_weight))
-
-    def _propose(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Paths of the steps at `index` out of the states, and log p − log q, with q the mixture they are drawn from.
-
-        A share of the particles follows the prior first and the guide from some step on. The guide is Gaussian, the
-        prior is not: near a pass its wells are softer, and only paths that nobody steers go there as often as it says.
-        A weight is then never more than the number of ways, whatever the guide does.
-        """
-        prior, guide = self.prior.piece(index, self.state), self.posterior.piece(index, self.state)
-        turns = dict.fromkeys(round(share * len(index)) for share in TURNS[: self.count])
-        path = torch.empty(*self.state.shape[:-1], len(index), self.state.shape[-1], dtype=self.state.dtype)
-        path = path.to(self.state.device)
-        for place, turn in enumerate(turns):
-            mine = slice(place, None, len(turns))
-            path[mine] = self._turning(index, self.state[mine], turn)
-        lead = (guide.log_steps(path) - prior.log_steps(path)).flip(-1).cumsum(-1).flip(-1)
-        lead = nn.functional.pad(lead, (0, 1))[..., list(turns)]
-        share = torch.tensor([len(range(place, self.count, len(turns))) / self.count for place in range(len(turns))])
-        return path, -(lead + share.log().to(lead)).logsumexp(-1)
-
-    def _turning(self, index: Tensor, state: Tensor, turn: int) -> Tensor:
-        """Paths that follow the prior for `turn` steps, then the guide."""
-        parts = []
-        for law, part in ((self.prior, index[:turn]), (self.posterior, index[turn:])):
-            if len(part):
-                parts.append(law.piece(part, state).sample())
-                state = parts[-1][..., -1, :]
-        return torch.cat(parts, -2)
 
     def _told(self, step: int) -> Tensor:
         """log p(x_i | z_i), `(particle, sequence)`."""

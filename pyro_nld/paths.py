@@ -145,13 +145,9 @@ class PathDistribution(TorchDistribution, ABC):
 
         NOT checked: that the positions of an underdamped path are those that its momenta imply.
         """
-        return self.log_steps(value).sum(-1)
-
-    def log_steps(self, value: Path) -> Float[Tensor, "*batch time"]:
-        """The terms of `log_prob`, one per step; zero where there is none."""
         with holding(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
-        return torch.where(self.grid.valid, self._density(step, self.integrator.noisy(value)).sum(-1), 0.0)
+        return self._total(self._density(step, self.integrator.noisy(value)))
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """`log_prob` from one random step of every `stride`, which counts for all of them: unbiased, and cheaper."""
