@@ -35,7 +35,7 @@ def simulate(seed):
 if __name__ == "__main__":
     data = simulate(0)
     model, guide = build(data)
-    fit = nld.fit(model, guide, data, nld.Schedule(steps=400))
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=400, balance=True))
     wells = fit.wells()
     assert wells.sizes["state"] == data.attrs["states"], f"expected 3 wells, found {wells.sizes['state']}"
     error = float(abs(wells["occupancy_harmonic"] - 1 / 3).sum())

@@ -41,7 +41,7 @@ def simulate(seed):
 
 if __name__ == "__main__":
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=400))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=400, balance=True))
     story = fit.landscape()
     truth = nld.tables.score(nld.segment(fit, wells=story, draws=5), data)
     order = truth["partner"].values

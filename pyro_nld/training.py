@@ -309,19 +309,14 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
         for _ in range(trainer.schedule.polish):
             solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, progress=progress)
         if trainer.schedule.balance:
-            _balance(Fit(trainer.model, trainer.guide, *data))
+            with contextlib.suppress(FitError):  # no states, or none to sample: the reader's to judge
+                balance(Fit(trainer.model, trainer.guide, *data))
     except KeyboardInterrupt:
         if path is not None:
             raise
-        warnings.warn("stopped by hand before the last layer was solved for", stacklevel=3)
+        warnings.warn("stopped by hand before the last layer or the depths were solved for", stacklevel=3)
         return False
     return True
-
-
-def _balance(fit: Fit) -> None:
-    """A fit without states ends all the same; that is the reader's to judge."""
-    with contextlib.suppress(FitError):
-        balance(fit)
 
 
 def _keep(state: dict, path: Path | None) -> None:

@@ -154,6 +154,15 @@ def test_whoever_may_get_lost_has_no_passage_time():
 # Matrices
 
 
+def test_the_stationary_shares_balance_the_flows():
+    rate = np.array([[np.nan, 0.2, 0.1], [0.3, np.nan, 0.4], [0.5, 0.0, np.nan]])
+    share = counting.stationary(rate)
+    hops = np.nan_to_num(rate)
+    assert share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(share @ hops, share * hops.sum(-1))
+    np.testing.assert_allclose(counting.stationary(np.array([[9.0, 1.0], [3.0, 9.0]])), [0.75, 0.25])
+
+
 def test_a_transition_matrix_and_its_timescales():
     matrix = np.array([[0.97, 0.02, 0.01], [0.04, 0.95, 0.01], [0.02, 0.02, 0.96]])
     states = chain(matrix, 400, 500, 5)

@@ -141,6 +141,6 @@ def test_ctrl_c_during_it_ends_a_fit_without_it(scene, monkeypatch):
     prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(4,)))
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 1, time_unit=1.0)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
-    with pytest.warns(UserWarning, match="before the last layer was solved for"):
+    with pytest.warns(UserWarning, match="before the last layer or the depths were solved for"):
         fitted = nld.fit(model, guide, (times[:4], x[:4]), nld.Schedule(steps=3, polish=1), progress=False)
     assert len(fitted.history["step"]) == 3

@@ -1,0 +1,155 @@
+"""Depths from transitions: a double well that a fit has tilted stands upright again, and little else changes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pyro_nld as nld
+from pyro_nld import depths
+from pyro_nld.depths import balance
+from pyro_nld.em import PRIOR
+from pyro_nld.potentials import Potential
+
+INTERVAL, NOISE, TRUE = 0.05, 0.02, [0.0, -2.0, 0.5]
+TILT = 0.3
+
+
+class Quartic(Potential):
+    """U(z) = a z + b z² + c z⁴."""
+
+    def __init__(self, coefficients):
+        super().__init__()
+        self.latent, self.weight = 1, nn.Parameter(torch.tensor(coefficients))
+
+    def forward(self, z):
+        return self.features(z) @ self.weight
+
+    @property
+    def coefficients(self):
+        return self.weight
+
+    def features(self, z):
+        return torch.cat([z, z**2, z**4], -1)
+
+
+def shares(weight):
+    """Of exp(−U) left and right of the ridge, by quadrature; the left first."""
+    line = torch.linspace(-4, 4, 8001, dtype=torch.float64).unsqueeze(-1)
+    energy = Quartic(weight).features(line) @ torch.as_tensor(weight, dtype=torch.float64)
+    ridge = line[3000:5000][energy[3000:5000].argmax()]
+    density = torch.exp(-energy)
+    left = float(density[line[:, 0] < ridge].sum() / density.sum())
+    return np.array([left, 1 - left])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Long paths between two equal wells, seen almost without noise, and a guide that follows them."""
+    torch.manual_seed(0)
+    path = [torch.randn(64, 1)]
+    for _ in range(299):
+        slope = nld.potentials.gradient(Quartic(TRUE), path[-1]).detach()
+        path.append(path[-1] - INTERVAL * slope + (2 * INTERVAL) ** 0.5 * torch.randn(64, 1))
+    z = torch.stack(path, 1)
+    x = z + NOISE * torch.randn(z.shape)
+    times = (INTERVAL * torch.arange(300.0)).expand(64, -1)
+    prior = nld.OverdampedLangevin(Quartic([TILT, *TRUE[1:]]))
+    prior.potential.weight.requires_grad_(False)  # held while the guide learns
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), substeps=1, time_unit=1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    with pytest.warns(nld.DoubtfulFitWarning, match="curvature"):
+        fit = nld.fit(model, guide, (times, x), nld.Schedule(steps=200, batch_size=16), progress=False)
+    return fit, z
+
+
+@pytest.fixture
+def tilted(trained):
+    fit, z = trained
+    with torch.no_grad():
+        fit.model.dynamics.potential.weight.copy_(torch.tensor([TILT, *TRUE[1:]]))
+    return fit, z
+
+
+def left_first(fit, values):
+    wells = nld.landscape.minima(fit.potential, fit.encoded())
+    return values[np.argsort(wells["position"].values[:, 0])]
+
+
+def test_transitions_that_balance_are_the_shares_afterwards(tilted):
+    fit, z = tilted
+    before = shares([TILT, *TRUE[1:]])
+    assert before[0] > 0.6
+    found = balance(fit)
+    np.testing.assert_allclose(left_first(fit, found["before"].values), before, atol=0.01)
+    np.testing.assert_allclose(found["after"], found["counted"], atol=2e-3)
+    after = shares(fit.model.dynamics.potential.weight.detach().double().numpy())
+    # The ridge moves with the tilt; draws stay where they were counted.
+    np.testing.assert_allclose(after, left_first(fit, found["counted"].values), atol=0.02)
+    spent = float((z < 0).double().mean())  # a well-mixed path: the share of time is the same, up to noise
+    np.testing.assert_allclose(after[0], spent, atol=0.04)
+    np.testing.assert_allclose(after[0], 0.5, atol=0.06)
+
+
+def test_the_change_is_the_one_that_paths_notice_least(tilted):
+    """Nothing but the tilt could be changed as well; it costs no less, for the same shares."""
+    fit, _ = tilted
+    weight = fit.model.dynamics.potential.weight
+    before = weight.detach().clone()
+    noticed = depths._information(fit, fit.encoded())
+    found = balance(fit)
+    change = (weight.detach() - before).double()
+    assert found.attrs["path_kl"] == pytest.approx(float(change @ noticed @ change) / 2, rel=0.05)
+    wanted = shares(weight.detach().double().numpy())
+    slopes = np.linspace(-1, 1, 2001)
+    tilt = slopes[np.argmin([abs(shares([slope, *TRUE[1:]])[0] - wanted[0]) for slope in slopes])] - TILT
+    assert 0 < found.attrs["path_kl"] < 1.05 * float(tilt**2 * noticed[0, 0]) / 2
+
+
+def test_the_information_is_that_of_an_euler_path(tilted):
+    """Σ h φ'²/(2 γ T), over all steps."""
+    fit, _ = tilted
+    points = fit.encoded()
+    slope = torch.cat([torch.ones_like(points), 2 * points, 4 * points**3], -1).double()
+    steps = 64 * 299
+    expected = steps * (slope.T @ slope) / len(points) * INTERVAL / 2 + PRIOR * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(depths._information(fit, points), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_too_few_transitions_change_nothing(tilted, monkeypatch):
+    fit, _ = tilted
+    before = fit.model.dynamics.potential.weight.clone()
+    monkeypatch.setattr(depths, "ENOUGH", 1_000_000)
+    with pytest.warns(nld.DoubtfulFitWarning, match=r"state \d was entered or left \d+ times, not 1000000"):
+        assert balance(fit) is None
+    assert torch.equal(fit.model.dynamics.potential.weight, before)
+
+
+def test_one_well_or_no_coefficients_change_nothing(tilted, monkeypatch):
+    fit, _ = tilted
+    with torch.no_grad():
+        fit.model.dynamics.potential.weight.copy_(torch.tensor([0.0, 1.0, 0.1]))
+    assert balance(fit) is None
+    monkeypatch.setattr(Quartic, "coefficients", property(lambda self: None))
+    assert balance(fit) is None
+
+
+def test_a_fit_can_end_with_it(tilted, monkeypatch):
+    """Once per run, after everything else; a run without wells ends all the same."""
+    fit, z = tilted
+    seen = []
+
+    def fake(fit):
+        seen.append(fit.model.dynamics.potential.output.weight.detach().clone())
+        raise nld.FitError("no minimum was found")
+
+    monkeypatch.setattr("pyro_nld.training.balance", fake)
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,))), nld.Gaussian(nld.IdentityDecoder(1), NOISE)
+    )
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    data = (fit.times[:8, :20], z[:8, :20])
+    schedule = nld.Schedule(steps=3, polish=1, balance=True)
+    nld.fit(model, guide, data, schedule, restarts=2, progress=False)
+    assert len(seen) == 2
+    assert any(torch.equal(weight, model.dynamics.potential.output.weight) for weight in seen)
