@@ -40,7 +40,7 @@ browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium c
 	$(BIN)/python -m pytest -m browser
 
 notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
-	$(BIN)/python -m pytest -m notebooks
+	$(BIN)/python -m pytest -m notebooks --numprocesses $(WORKERS)
 
 docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, and any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml

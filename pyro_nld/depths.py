@@ -51,7 +51,7 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
 
     Warns
     -----
-    DoubtfulFitWarning: a state has too few entries or exits; nothing is changed.
+    DoubtfulFitWarning: a state has too few entries or exits, or no draws; nothing is changed.
     """
     potential = getattr(fit.model.dynamics, "potential", None)
     coefficients = potential.coefficients if isinstance(potential, Potential) else None
@@ -66,11 +66,23 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
     chosen = torch.randperm(basins.numel(), generator=torch.Generator().manual_seed(seed))[:DRAWS]
     features = fit.dynamics.potential.features(drawn.flatten(0, 1)[chosen]).double().cpu()
     inside = (basins.flatten()[chosen].cpu().unsqueeze(-1) == torch.arange(len(share))).double()
-    change, seen = _smallest(features / fit.temperature, inside, _information(fit, points), share)
+    noticed = _information(fit, points)
+    change, seen = _smallest(features / fit.temperature, inside, noticed, share)
+    if not (share / seen[-1]).log().abs().max() < CLOSE:  # also where a state holds none of the draws
+        _left_alone(f"draws of exp(−U/T) do not reach the shares {share.numpy().round(3)}")
+        return None
     coefficients.add_(change.to(coefficients).view_as(coefficients))
     variables = {"before": seen[0], "counted": share, "after": seen[-1]}
-    price = float(change @ _information(fit, points) @ change) / 2
+    price = float(change @ noticed @ change) / 2
     return xr.Dataset({name: ("state", values.numpy()) for name, values in variables.items()}, attrs={"path_kl": price})
+
+
+def _left_alone(reason: str) -> None:
+    warnings.warn(
+        f"depths were not balanced: {reason}. Read occupancies as approximate, or bring more data.",
+        DoubtfulFitWarning,
+        stacklevel=4,
+    )
 
 
 def _counted(fit: Fit, wells: xr.Dataset, seed: int) -> Tensor | None:
@@ -83,12 +95,7 @@ def _counted(fit: Fit, wells: xr.Dataset, seed: int) -> Tensor | None:
     exits = counts["exits"].values
     fewest = np.minimum(exits.sum(0), exits.sum(1))
     if (fewest < ENOUGH).any():
-        warnings.warn(
-            f"depths were not balanced: state {fewest.argmin()} was entered or left {fewest.min():.0f} times, not "
-            f"{ENOUGH}. Read occupancies as approximate, or bring more data.",
-            DoubtfulFitWarning,
-            stacklevel=3,
-        )
+        _left_alone(f"state {fewest.argmin()} was entered or left {fewest.min():.0f} times, not {ENOUGH}")
         return None
     return torch.as_tensor(counting.stationary(exits / counts["time"].values[:, None]))
 
@@ -105,7 +112,7 @@ def _smallest(features: Tensor, inside: Tensor, noticed: Tensor, share: Tensor) 
         weight = torch.softmax(-features @ change, 0).unsqueeze(-1)
         seen.append((weight * inside).sum(0))
         missing = (share / seen[-1]).log()
-        if missing.abs().max() < CLOSE:
+        if not CLOSE <= missing.abs().max() < torch.inf:
             break
         means = (weight * inside).T @ features / seen[-1].unsqueeze(-1)
         pull = (weight * features).sum(0) - means  # d log p_k/dw

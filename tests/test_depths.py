@@ -125,6 +125,21 @@ def test_too_few_transitions_change_nothing(tilted, monkeypatch):
     assert torch.equal(fit.model.dynamics.potential.weight, before)
 
 
+def test_a_state_without_draws_changes_nothing(tilted, monkeypatch):
+    fit, _ = tilted
+    before = fit.model.dynamics.potential.weight.clone()
+    drawn = depths.occupancies.equilibrium
+
+    def one_sided(*given):
+        points, basins = drawn(*given)
+        return points, torch.zeros_like(basins)
+
+    monkeypatch.setattr(depths.occupancies, "equilibrium", one_sided)
+    with pytest.warns(nld.DoubtfulFitWarning, match=r"not balanced: draws of exp\(−U/T\) do not reach the shares"):
+        assert balance(fit) is None
+    assert torch.equal(fit.model.dynamics.potential.weight, before)
+
+
 def test_one_well_or_no_coefficients_change_nothing(tilted, monkeypatch):
     fit, _ = tilted
     with torch.no_grad():
