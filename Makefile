@@ -7,6 +7,7 @@ BIN := .venv/bin
 VENV := .venv/.installed
 MANUAL := .venv/.manual
 SUMMARY := $(RUN)/summary.json
+TABLE := $(RUN)/landscape.txt
 
 .PHONY: help venv test demo science browser notebooks docs lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
@@ -26,8 +27,12 @@ $(VENV): pyproject.toml constraints.txt
 test: lint types  ## style, types, tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-demo: $(SUMMARY)  ## fit the paper's three-state data and read the landscape (another place: make demo RUN=runs/mine)
-	$(BIN)/python inference/landscape.py $(RUN)
+demo: $(TABLE)  ## fit the paper's three-state data and read the landscape (another place: make demo RUN=runs/mine)
+	@cat $(TABLE)
+
+$(TABLE): $(SUMMARY)
+	$(BIN)/python inference/landscape.py $(RUN) > $(TABLE).part
+	mv $(TABLE).part $(TABLE)
 
 # The environment is no reason to fit again, only something a fit needs; a fit that was cut off goes on.
 $(SUMMARY): | $(VENV)
