@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import counting, kinetics, landscape, occupancies
 from ._checks import DoubtfulFitWarning
-from .em import PRIOR, feature_slope
+from .em import PRIOR, information
 from .potentials import Potential
 from .results import CHAINS, PATHS, Fit
 
@@ -34,6 +34,7 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
 
     Q are the rates between cores, counted on posterior paths. The path KL of a change Δw is ½ Δwᵀ N Δw, with N the
     information of all steps; shares p of exp(−U/T) follow d log p_k = −(E_k φ − E φ) · dw/T, E_k being over basin k.
+    Occupancies that are read from a balanced U are then those of the counts, and no second witness for them.
 
     Parameters
     ----------
@@ -117,20 +118,19 @@ def _smallest(features: Tensor, inside: Tensor, noticed: Tensor, share: Tensor) 
         means = (weight * inside).T @ features / seen[-1].unsqueeze(-1)
         pull = (weight * features).sum(0) - means  # d log p_k/dw
         lever = torch.linalg.solve(noticed, pull.T)
+        # Shares sum to one: as many equations as states less one.
         change = change + lever @ torch.linalg.pinv(pull @ lever, rtol=1e-6) @ missing
     return change, seen
 
 
 def _information(fit: Fit, points: Tensor) -> Tensor:
-    """Rᵀ R of all steps, R how far the means of steps move with w, in the unit of their noise."""
-    dynamics, integrator = fit.dynamics, fit.model.integrator
-    origin, h = points.new_zeros(1, 1, dynamics.state), points.new_full((1, 1, 1), fit.step)
+    """What all steps tell of w, and the prior of the M-step: Σ Rᵀ R + 1, with all steps as long as the mean one."""
+    dynamics, integrator, gaps = fit.dynamics, fit.model.integrator, fit.times.diff()
+    gaps = gaps[gaps.isfinite()]
+    h = points.new_full((1, 1, 1), float(gaps.mean()) / fit.time_unit / fit.model.substeps)
+    origin = points.new_zeros(1, 1, dynamics.state)
     forces = (points.new_full((1, 1, dynamics.latent), force) for force in (0.0, 1.0))
     step, pushed = (integrator.step(dynamics, origin, force, h) for force in forces)
-    lever = ((pushed.loc - step.loc) / step.scale).flatten()
-    told = torch.zeros((), dtype=torch.float64)
-    for axis in range(dynamics.latent):
-        response = lever[axis] * feature_slope(dynamics.potential, points, axis)
-        told = told + (response.T @ response).double().cpu()
-    steps = float(fit.times.diff().isfinite().sum()) * fit.model.substeps
-    return told * steps / len(points) + PRIOR * torch.eye(len(told), dtype=torch.float64)
+    told = information(dynamics.potential, points, ((pushed.loc - step.loc) / step.scale)[0]).cpu()
+    told *= len(gaps) * fit.model.substeps / len(points)
+    return told + PRIOR * torch.eye(len(told), dtype=torch.float64)

@@ -118,13 +118,24 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
     there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)
     points = model.dynamics.position(origins[..., strata.chosen, :])
     weight = (there * strata.weight.unsqueeze(-1)).sqrt() * lever.detach()[..., strata.chosen, :]
-    normal = torch.zeros(coefficients.numel(), coefficients.numel(), dtype=torch.float64, device=origins.device)
-    for axis in range(model.dynamics.latent):
-        response = weight[..., [axis]].flatten(0, -2) * feature_slope(
-            model.dynamics.potential, points.flatten(0, -2), axis
-        )
-        normal += (response.T @ response).double()
+    normal = information(model.dynamics.potential, points.flatten(0, -2), weight.flatten(0, -2))
     return _Part(normal, -slope.flatten().double())
+
+
+def information(
+    potential: Potential, points: Float[Tensor, "point latent"], weight: Float[Tensor, "#point latent"]
+) -> Float[Tensor, "coefficient coefficient"]:
+    """Rᵀ R of steps out of `points`, with R = weight · ∂φ/∂q how far their means move with w, in float64.
+
+    Parameters
+    ----------
+    weight: how far a step's mean moves with the force, in the unit of its noise.
+    """
+    told = torch.zeros((), dtype=torch.float64, device=points.device)
+    for axis in range(points.shape[-1]):
+        response = weight[:, [axis]] * feature_slope(potential, points, axis)
+        told = told + (response.T @ response).double()
+    return told
 
 
 def feature_slope(potential: Potential, q: Tensor, axis: int) -> Float[Tensor, "point coefficient"]:

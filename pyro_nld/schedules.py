@@ -30,7 +30,7 @@ class Schedule:
     polish: M-steps in the end, each of which solves for the potential's last layer on particles of all data, see
         `em.solve_coefficients`; 0 for none. One costs up to a whole fit, and is worth it for numbers.
     balance: in the very end, set the depths of the wells by the transitions that the data make, see `depths.balance`.
-        Half a minute for 200 000 observations; of all that ends a fit, occupancies gain most by it.
+        Half a minute for 200 000 observations. Occupancies are then those of the counts.
     """
 
     steps: int = 1000

@@ -303,7 +303,7 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Solve for the potential's last layer, if the schedule says so; False when stopped by hand, as `_train`."""
+    """Solve for the last layer and balance depths, if the schedule says so; False when stopped by hand, as `_train`."""
     particles, data = max(trainer.schedule.particles, PARTICLES), (trainer.times, trainer.x)
     try:
         for _ in range(trainer.schedule.polish):

@@ -3,51 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from polynomials import INTERVAL, NOISE, Polynomial, follower, recording
 
 import pyro_nld as nld
 from pyro_nld import em, training
 from pyro_nld.em import feature_slope, solve_coefficients
-from pyro_nld.potentials import Potential
 
-INTERVAL, NOISE = 0.05, 0.02
 TRUE = [-1.0, 0.25]
 
 
-class Quartic(Potential):
+def quartic(coefficients):
     """U(z) = a z² + b z⁴."""
-
-    def __init__(self, coefficients):
-        super().__init__()
-        self.latent, self.weight = 1, nn.Parameter(torch.tensor(coefficients))
-
-    def forward(self, z):
-        return self.features(z) @ self.weight
-
-    @property
-    def coefficients(self):
-        return self.weight
-
-    def features(self, z):
-        return torch.cat([z**2, z**4], -1)
+    return Polynomial((2, 4), coefficients)
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """Long double-well paths seen almost without noise, and a guide that follows them."""
-    torch.manual_seed(0)
-    z = torch.randn(64, 1)
-    path = [z]
-    for _ in range(299):
-        slope = nld.potentials.gradient(Quartic(TRUE), path[-1]).detach()
-        path.append(path[-1] - INTERVAL * slope + (2 * INTERVAL) ** 0.5 * torch.randn(64, 1))
-    z = torch.stack(path, 1)
-    x = z + NOISE * torch.randn(z.shape)
-    times = (INTERVAL * torch.arange(300.0)).expand(64, -1)
-    prior = nld.OverdampedLangevin(Quartic([0.3, 0.05]))
-    likelihood = nld.Gaussian(nld.IdentityDecoder(1), noise_scale=NOISE)
-    model = nld.LatentLangevin(prior, likelihood, substeps=1, time_unit=1.0)
-    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    """Long double-well paths, and a guide that follows them."""
+    times, _, x = recording(quartic(TRUE))
+    model, guide = follower(quartic([0.3, 0.05]))
     nld.fit(model, guide, (times, x), nld.Schedule(steps=300, batch_size=16), progress=False)
     return model, guide, times, x
 
@@ -116,7 +90,7 @@ def test_what_is_not_learned_is_left_alone(scene, monkeypatch):
     held = nld.NeuralPotential(1)
     held.output.weight.requires_grad_(False)
     assert held.coefficients is None
-    monkeypatch.setattr(Quartic, "coefficients", property(lambda self: None))
+    monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: None))
     assert solve_coefficients(model, guide, times, x) == 0.0
 
 
@@ -124,7 +98,7 @@ def test_paths_that_are_not_finite_change_nothing(scene, monkeypatch):
     model, guide, times, x = scene
     broken = em.Steps({}, *torch.full((2, 1, 50, 299, 1), torch.nan))
     monkeypatch.setattr(em, "particle_steps", lambda *given: broken)
-    monkeypatch.setattr(Quartic, "coefficients", property(lambda self: self.weight))
+    monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: self.weight))
     before = model.dynamics.potential.weight.clone()
     with pytest.warns(nld.DoubtfulFitWarning, match="the last layer was not solved for"):
         solve_coefficients(model, guide, times[:50], x[:50])

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one thread each")
     args = parser.parse_args()
     asked = {"batch_size": args.batch, "steps": args.steps, "polish": args.polish}
-    asked |= {"balance": False if args.no_balance else None}
+    asked["balance"] = False if args.no_balance else None
     schedule = replace(BUDGETS[args.budget], **{name: value for name, value in asked.items() if value is not None})
     cell = reproduction.Cell(args.equation, args.chain, args.latent, args.settings)
     chosen = partial(row, cell=cell, schedule=schedule, first_state=None if args.stationary else 0)
