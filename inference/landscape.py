@@ -35,7 +35,9 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
 
 def _told(story: xr.Dataset, truth: xr.Dataset | None) -> str:
     found = [tables.states(story, truth), tables.findings(story, truth), ""]
-    return "\n".join([*found, tables.transitions(story), tables.verdict(story)])
+    if story.sizes["state"] > 1:
+        found += [tables.transitions(story), "", tables.relaxations(story), ""]
+    return "\n".join([*found, tables.verdict(story)])
 
 
 def _of_landscape(fit: Fit, story: xr.Dataset) -> dict[str, Figure]:

@@ -19,6 +19,7 @@ Array = NDArray[np.floating]
 States = NDArray[np.integer]
 
 INTERVAL = 0.90  # of the intervals given
+DRAWS = 1000  # of rate matrices that are as probable as the counted one, for intervals of what follows from them
 LAGS = 8  # lags of the timescales: 1, 2, 4, … observations, up to a quarter of the longest sequence
 REGULAR = 0.01  # largest departure of an observation interval from the median at which lags have a length
 
@@ -159,9 +160,10 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    As `of_rates`; `dwell` is infinite where a state was never left; `dwell_low`, `dwell_high`, `rate_low` and
-    `rate_high` are 90 % intervals, from rates with Gamma(exits + ½, time) posteriors (Jeffreys' prior); `implied (lag,
-    mode)` are the timescales of the transition matrices.
+    As `of_rates`; `dwell` is infinite where a state was never left; `implied (lag, mode)` are the timescales of the
+    transition matrices. 90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with
+    Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `share`, `passage` and `relaxation` come from draws of
+    all rates at once, where the ½ of a state's exits is spread over the states it may go to.
     """
     exits, time = counts["exits"].values, counts["time"].values[:, None]
     total = exits.sum(-1, keepdims=True)
@@ -182,7 +184,23 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
         "rate_high": (("state", "to"), _off_diagonal(fast)),
         "implied": (("lag", "mode"), np.reshape(implied, (len(lengths), len(dwell) - 1))),
     }
-    return of_rates(rate, dwell).drop_dims("lag").assign(known).assign_coords(lag=counts["lag"])
+    route = of_rates(rate, dwell).drop_dims("lag").assign(known).assign_coords(lag=counts["lag"])
+    return route.assign(_intervals(exits, time)) if len(exits) > 1 and (time > 0).all() else route
+
+
+def _intervals(exits: Array, time: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
+    """90 % intervals of what follows from all rates together."""
+    draw, apart = np.random.default_rng(0), ~np.eye(len(exits), dtype=bool)
+    prior = 0.5 / (len(exits) - 1)
+    drawn = draw.gamma(np.where(apart, exits + prior, 1.0), 1 / time, (DRAWS, *exits.shape))
+    dims = {"share": ("state",), "passage": ("state", "to"), "relaxation": ("mode",)}
+    found = {name: np.stack([follows(rate) for rate in drawn]) for name, follows in FOLLOWS.items()}
+    tail = (1 - INTERVAL) / 2
+    return {
+        f"{name}_{end}": (dims[name], np.quantile(values, level, axis=0))
+        for name, values in found.items()
+        for end, level in (("low", tail), ("high", 1 - tail))
+    }
 
 
 def of_rates(rate: Array, dwell: Array | None = None) -> xr.Dataset:
@@ -194,16 +212,20 @@ def of_rates(rate: Array, dwell: Array | None = None) -> xr.Dataset:
 
     Returns
     -------
-    `rate`, NaN on the diagonal; `dwell (state)`; `passage (state, to)`, mean first passage times; and the variables of
+    `rate`, NaN on the diagonal; `dwell (state)`; `passage (state, to)`, mean first passage times; `relaxation (mode)`,
+    the chain's relaxation times; `share (state)`, its stationary law, NaN where it is not unique; and the variables of
     `by_counting` that only counts can fill, NaN or empty.
     """
     total = np.nansum(_off_diagonal(rate), -1)
     dwell = 1 / np.where(total > 0, total, np.nan) if dwell is None else dwell
-    square = {"rate": rate, "rate_low": np.nan * rate, "rate_high": np.nan * rate}
-    single = {"dwell": dwell} | dict.fromkeys(("dwell_low", "dwell_high", "exits"), np.full(len(rate), np.nan))
-    variables = {name: (("state", "to"), _off_diagonal(values)) for name, values in square.items()}
-    variables |= {name: ("state", values) for name, values in single.items()}
-    variables |= {"passage": (("state", "to"), passage_times(rate))}
+    square = {"rate": _off_diagonal(rate), "passage": passage_times(rate)}
+    single = {"dwell": dwell, "share": stationary(rate)}
+    modes = {"relaxation": relaxation(rate)}
+    variables: dict[str, tuple] = {"exits": ("state", np.full(len(rate), np.nan))}
+    for dims, values in ((("state", "to"), square), (("state",), single), (("mode",), modes)):
+        for name, value in values.items():
+            variables[name] = (dims, value)
+            variables |= dict.fromkeys((f"{name}_low", f"{name}_high"), (dims, np.full(value.shape, np.nan)))
     variables |= {"implied": (("lag", "mode"), np.empty((0, len(rate) - 1)))}
     return xr.Dataset(variables, coords={"lag": np.empty(0, int)})
 
@@ -247,12 +269,23 @@ def stationary(rate: Array) -> Array:
 
     Parameters
     ----------
-    rate: `(state, to)` of a chain that comes back to every state, NaN where unknown; its diagonal does not matter.
+    rate: `(state, to)`, NaN where unknown; its diagonal does not matter.
+
+    Returns
+    -------
+    π; NaN where more than one law is stationary.
     """
     hops = np.nan_to_num(_off_diagonal(rate))
     flow = hops.T - np.diag(hops.sum(-1))
+    # Only where the other flows have full rank is there one law.
+    if np.linalg.matrix_rank(flow) < len(flow) - 1:
+        return np.full(len(flow), np.nan)
     flow[-1] = 1.0  # one equation follows from the others; in its place, shares sum to 1
     return np.linalg.solve(flow, np.eye(len(flow))[-1])
+
+
+FOLLOWS = {"share": stationary, "passage": passage_times, "relaxation": relaxation}
+"""What rates together say, beside themselves and the dwell times."""
 
 
 def transition_matrix(labels: States, states: int, lag: int = 1) -> Array:

@@ -60,7 +60,7 @@ __all__ = [
 Array = NDArray[np.floating]
 
 HALF = 0.5  # share of a harmonic well's mass inside its core
-TIMES = ("dwell", "dwell_low", "dwell_high", "passage", "implied")
+TIMES = ("implied", *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")))
 RATES = ("rate", "rate_low", "rate_high")
 MARGIN = 6.0  # thermal widths between the outermost minimum and the edge of a grid
 LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
@@ -301,15 +301,13 @@ def in_unit(route: xr.Dataset, unit: float) -> xr.Dataset:
 
 
 def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
-    """Routes side by side over `route`, with `relaxation (route, mode)` from the rates of each.
+    """Routes side by side over `route`.
 
     Parameters
     ----------
     routes: from `by_counting`, `eyring_kramers`, `exact`, all in one unit of time.
     """
-    table = xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
-    modes = np.stack([relaxation(rate) for rate in table["rate"].values])
-    return table.assign(relaxation=(("route", "mode"), modes))
+    return xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
 
 
 def _growth(dynamics: Dynamics, matrix: Tensor) -> float:

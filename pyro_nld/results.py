@@ -149,8 +149,9 @@ class Fit:
         The variables of `wells`; `occupancy_sampled (state)`, the share of draws of exp(−U/T) in each basin, with
         `occupancy_rhat` and `occupancy_ess (state)` of its chains; the variables of `saddles.saddles`, and
         `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
-        bottleneck; rates, dwell, passage and relaxation times by `route`, see `kinetics`, in the user's unit of time,
-        with the visits counted, and timescales `implied (route, lag, mode)`, lags in observations;
+        bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
+        `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
+        `implied (route, lag, mode)`, lags in observations;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Raises

@@ -76,7 +76,7 @@ def score(segments: xr.Dataset, data: xr.Dataset) -> xr.Dataset | None:
 
 
 def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """One row per state: depth, occupancies by every route (and the truth), curvatures.
+    """One row per state: depth, occupancies by every route (and the truth), the interval of the counts, curvatures.
 
     Parameters
     ----------
@@ -91,6 +91,7 @@ def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     columns |= {title: _numbers(story[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
+    columns["90 % of counts"] = _interval(story.sel(route="counted"), "share")
     curvature = story["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
     return _aligned(columns)
@@ -128,13 +129,24 @@ def transitions(story: xr.Dataset) -> str:
     for route, title in ROUTES.items():
         if route in story["route"]:
             columns[f"dwell {title}"] = [_digits(dwell) for dwell in story["dwell"].sel(route=route).values]
-    counted = story.sel(route="counted")
-    columns["90 % of counts"] = [
-        f"{_digits(low)} … {_digits(high)}"
-        for low, high in zip(counted["dwell_low"].values, counted["dwell_high"].values, strict=True)
-    ]
+    columns["90 % of counts"] = _interval(story.sel(route="counted"), "dwell")
     for to in range(story.sizes["state"]):
         columns[f"kT to {to}"] = [_digits(height) for height in story["barrier"].values[:, to]]
+    return _aligned(columns)
+
+
+def relaxations(story: xr.Dataset) -> str:
+    """One row per process by which what was known of the state is forgotten, slowest first: its time by every route.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`.
+    """
+    columns = {"process": [str(mode + 1) for mode in range(story.sizes["mode"])]}
+    for route, title in ROUTES.items():
+        if route in story["route"]:
+            columns[f"relaxation {title}"] = [_digits(time) for time in story["relaxation"].sel(route=route).values]
+    columns["90 % of counts"] = _interval(story.sel(route="counted"), "relaxation")
     return _aligned(columns)
 
 
@@ -286,6 +298,11 @@ def _best(data: xr.Dataset, truth: Labels, online: bool) -> float | None:
 def _digits(value: float) -> str:
     """Three significant digits; a dash where there is no number."""
     return f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "–"
+
+
+def _interval(route: xr.Dataset, name: str) -> list[str]:
+    ends = zip(route[f"{name}_low"].values, route[f"{name}_high"].values, strict=True)
+    return [f"{_digits(low)} … {_digits(high)}" for low, high in ends]
 
 
 def _percent(share: xr.DataArray) -> str:

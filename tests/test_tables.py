@@ -39,6 +39,11 @@ STORY = xr.Dataset(
         "dwell": (("route", "state"), [[12.34, np.inf], [10.0, 1234.0]]),
         "dwell_low": (("route", "state"), [[11.0, 30.0], [9.0, np.nan]]),
         "dwell_high": (("route", "state"), [[13.0, np.nan], [11.0, np.nan]]),
+        "share_low": (("route", "state"), [[0.66, 0.26], [np.nan, np.nan]]),
+        "share_high": (("route", "state"), [[0.74, 0.34], [np.nan, np.nan]]),
+        "relaxation": (("route", "mode"), [[6.31], [8.0]]),
+        "relaxation_low": (("route", "mode"), [[5.0], [np.nan]]),
+        "relaxation_high": (("route", "mode"), [[7.0], [np.nan]]),
         "barrier": (("state", "to"), [[np.nan, 4.5], [2.5, np.nan]]),
         "route": ["counted", "simulated"],
     },
@@ -92,9 +97,22 @@ def test_the_best_possible_is_the_exact_posterior(online):
 
 def test_a_table_of_states_has_a_row_each():
     head, first, second = tables.states(STORY).splitlines()
-    assert " ".join(head.split()) == "state U/T in the data sampled by energy harmonic curvature/T"
-    assert first.split() == ["0", "0.00", "0.700", "0.740", "0.750", "0.720", "2.0", "…", "8.0"]
-    assert second.split() == ["1", "2.00", "0.300", "0.260", "0.250", "0.280", "4.0", "…", "12.0"]
+    assert " ".join(head.split()) == "state U/T in the data sampled by energy harmonic 90 % of counts curvature/T"
+    assert first.split() == ["0", "0.00", "0.700", "0.740", "0.750", "0.720", "0.660", "…", "0.740", "2.0", "…", "8.0"]
+    assert second.split() == [
+        "1",
+        "2.00",
+        "0.300",
+        "0.260",
+        "0.250",
+        "0.280",
+        "0.260",
+        "…",
+        "0.340",
+        "4.0",
+        "…",
+        "12.0",
+    ]
     assert len(head) == len(first) == len(second)
 
 
@@ -115,6 +133,12 @@ def test_a_table_of_transitions_has_a_dash_where_nothing_is_known():
     assert " ".join(head.split()) == "state dwell counted dwell simulated 90 % of counts kT to 0 kT to 1"
     assert first.split() == ["0", "12.3", "10.0", "11.0", "…", "13.0", "–", "4.50"]
     assert second.split() == ["1", "–", "1.23e+03", "30.0", "…", "–", "2.50", "–"]
+
+
+def test_a_table_of_relaxations_has_a_row_per_process():
+    head, row = tables.relaxations(STORY).splitlines()
+    assert " ".join(head.split()) == "process relaxation counted relaxation simulated 90 % of counts"
+    assert row.split() == ["1", "6.31", "8.00", "5.00", "…", "7.00"]
 
 
 def test_a_verdict_is_read_out():

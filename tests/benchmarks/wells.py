@@ -6,7 +6,8 @@
 
 One row per seed, each with its own data and its own fit; no seed is left out. With --ablate one row per way to do less:
 one step per observation, axes that do not pull at each other, a causal guide, friction held, a third of the steps, no
-solving for the last layer in the end; and one where gradients learn from particles instead. Columns:
+solving for the last layer in the end, depths not balanced; and one where gradients learn from particles instead.
+Columns:
 
 * occupancy: ℓ1 error of the sampled occupancy; barriers: largest error between connected states, kT;
 * counted: dwell times counted in the data's posterior paths, largest error against those of the true paths;
@@ -35,7 +36,7 @@ from pyro_nld.model_files import load_model_file
 WELLS = load_model_file(Path(__file__).parents[2] / "models" / "three_wells.py")
 MASS, FRICTION = 0.2, 2.0  # momenta are forgotten within an observation interval, a well is crossed in less
 INTERVAL, FINE = 0.1, 40
-SCHEDULE = nld.Schedule(steps=1200, batch_size=32, polish=2)
+SCHEDULE = nld.Schedule(steps=1200, batch_size=32, polish=2, balance=True)
 
 ABLATIONS = {
     "as it is": {},
@@ -45,6 +46,7 @@ ABLATIONS = {
     "friction held": {"friction": 1.0},
     "a third of the steps": {"steps": 400},
     "last layer not solved for": {"polish": 0},
+    "depths not balanced": {"balance": False},
     "particles for the last 40 %": {"particles": 8, "polish": 0},
 }
 
@@ -98,7 +100,7 @@ def row(seed: int, underdamped: bool, schedule: nld.Schedule, name: str = "", **
     warnings.simplefilter("ignore")  # the curvature × step stands in the table
     mass = MASS if underdamped else None
     data = simulate(seed, mass)
-    of_schedule = options.keys() & {"steps", "particles", "polish"}
+    of_schedule = options.keys() & {"steps", "particles", "polish", "balance"}
     schedule = replace(schedule, **{key: options.pop(key) for key in of_schedule})
     torch.manual_seed(seed)
     started = time.perf_counter()
