@@ -194,7 +194,8 @@ def _intervals(exits: Array, time: Array) -> dict[str, tuple[tuple[str, ...], Ar
     prior = 0.5 / (len(exits) - 1)
     drawn = draw.gamma(np.where(apart, exits + prior, 1.0), 1 / time, (DRAWS, *exits.shape))
     dims = {"share": ("state",), "passage": ("state", "to"), "relaxation": ("mode",)}
-    found = {name: np.stack([follows(rate) for rate in drawn]) for name, follows in FOLLOWS.items()}
+    share = stationary(drawn)
+    found = {"share": share, "relaxation": relaxation(drawn), "passage": _passages(drawn, share)}
     tail = (1 - INTERVAL) / 2
     return {
         f"{name}_{end}": (dims[name], np.quantile(values, level, axis=0))
@@ -255,37 +256,41 @@ def passage_times(rate: Array) -> Array:
     return passage
 
 
+def _passages(rate: Array, share: Array) -> Array:
+    """`passage_times (*batch, state, to)` of chains that go everywhere: τ_kl = (Z_ll − Z_kl)/π_l, Z = (1πᵀ − Q)⁻¹."""
+    inverse = np.linalg.inv(share[..., None, :] - _generator(rate))
+    return (np.diagonal(inverse, axis1=-2, axis2=-1)[..., None, :] - inverse) / share[..., None, :]
+
+
 def relaxation(rate: Array) -> Array:
-    """−1/λ of a rate matrix `(state, to)`, longest first, `(state − 1,)`; NaN where states are not connected."""
-    full = np.nan_to_num(rate)
-    np.fill_diagonal(full, 0.0)
-    np.fill_diagonal(full, -full.sum(-1))
-    value = np.sort(-np.linalg.eigvals(full).real)[1:]
+    """−1/λ of rate matrices `(*batch, state, to)`, longest first, `(*batch, state − 1)`; NaN where not connected."""
+    value = np.sort(-np.linalg.eigvals(_generator(rate)).real, -1)[..., 1:]
     return np.where(value > 0, 1 / np.where(value > 0, value, 1.0), np.nan)
 
 
 def stationary(rate: Array) -> Array:
-    """π `(state,)` with Σ_k π_k (k_kl − δ_kl Σ_m k_km) = 0: the shares of time in which as many go as come.
+    """π with Σ_k π_k (k_kl − δ_kl Σ_m k_km) = 0: the shares of time in which as many go as come.
 
     Parameters
     ----------
-    rate: `(state, to)`, NaN where unknown; its diagonal does not matter.
+    rate: `(*batch, state, to)`, NaN where unknown; its diagonal does not matter.
 
     Returns
     -------
-    π; NaN where more than one law is stationary.
+    π `(*batch, state)`; NaN where more than one law is stationary.
     """
+    flow = np.swapaxes(_generator(rate), -1, -2)
+    states = flow.shape[-1]
+    several = np.linalg.matrix_rank(flow)[..., None] < states - 1
+    flow[..., -1, :] = 1.0  # one equation follows from the others; in its place, shares sum to 1
+    flow = np.where(several[..., None], np.eye(states), flow)
+    return np.where(several, np.nan, np.linalg.solve(flow, np.eye(states)[:, -1:])[..., 0])
+
+
+def _generator(rate: Array) -> Array:
+    """Q: rates, unknown ones zero, and minus their sums on the diagonal."""
     hops = np.nan_to_num(_off_diagonal(rate))
-    flow = hops.T - np.diag(hops.sum(-1))
-    # Only where the other flows have full rank is there one law.
-    if np.linalg.matrix_rank(flow) < len(flow) - 1:
-        return np.full(len(flow), np.nan)
-    flow[-1] = 1.0  # one equation follows from the others; in its place, shares sum to 1
-    return np.linalg.solve(flow, np.eye(len(flow))[-1])
-
-
-FOLLOWS = {"share": stationary, "passage": passage_times, "relaxation": relaxation}
-"""What rates together say, beside themselves and the dwell times."""
+    return hops - hops.sum(-1)[..., None] * np.eye(hops.shape[-1])
 
 
 def transition_matrix(labels: States, states: int, lag: int = 1) -> Array:
@@ -318,4 +323,4 @@ def _shares(pairs: Array) -> Array:
 
 
 def _off_diagonal(matrix: Array) -> Array:
-    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
+    return np.where(np.eye(matrix.shape[-1], dtype=bool), np.nan, matrix)

@@ -183,6 +183,12 @@ def test_intervals_of_what_follows_from_all_rates_hold_the_truth_as_often_as_the
     assert 0.81 < np.mean([found[1] for found in inside]) < 0.99
 
 
+def test_passages_of_many_chains_are_those_of_each():
+    rate = np.random.default_rng(9).exponential(1.0, (4, 5, 5))
+    each = np.stack([counting.passage_times(one) for one in rate])
+    np.testing.assert_allclose(counting._passages(rate, counting.stationary(rate)), each, atol=1e-12)
+
+
 def _holds(route, name, value):
     return (route[f"{name}_low"].values <= value) & (value <= route[f"{name}_high"].values)
 
