@@ -32,7 +32,8 @@ TURNS = 20  # of Newton's method; three are usual
 def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … by the smallest path KL that gives every basin its share π, where πQ = 0.
 
-    Q are the rates between cores, counted on posterior paths. The path KL of a change Δw is ½ Δwᵀ N Δw, with N the
+    Q are the rates between cores, counted on posterior paths. Where sequences start in equilibrium, they say of π by
+    where they start, too: see `counting.reversible`. The path KL of a change Δw is ½ Δwᵀ N Δw, with N the
     information of all steps; shares p of exp(−U/T) follow d log p_k = −(E_k φ − E φ) · dw/T, E_k being over basin k.
     Occupancies that are read from a balanced U are then those of the counts, and no second witness for them.
 
@@ -91,14 +92,20 @@ def _counted(fit: Fit, wells: xr.Dataset, seed: int) -> Tensor | None:
     states = wells.sizes["state"]
     if states < 2:
         return None
-    labels = kinetics.cores(fit.potential, wells, fit.positions(draws=PATHS, seed=seed), fit.temperature)
+    paths = fit.positions(draws=PATHS, seed=seed)
+    labels = kinetics.cores(fit.potential, wells, paths, fit.temperature)
     counts = counting.count(labels.numpy(), fit.times.numpy(), states)
     exits = counts["exits"].values
     fewest = np.minimum(exits.sum(0), exits.sum(1))
     if (fewest < ENOUGH).any():
         _left_alone(f"state {fewest.argmin()} was entered or left {fewest.min():.0f} times, not {ENOUGH}")
         return None
-    return torch.as_tensor(counting.stationary(exits / counts["time"].values[:, None]))
+    time = counts["time"].values
+    if fit.model.equilibrium is None:
+        return torch.as_tensor(counting.stationary(exits / time[:, None]))
+    begun = fit.basins(wells, paths[:, :, 0])
+    starts = np.bincount(begun[begun >= 0].numpy(), minlength=states) / PATHS
+    return torch.as_tensor(counting.reversible(exits, time, starts))
 
 
 def _smallest(features: Tensor, inside: Tensor, noticed: Tensor, share: Tensor) -> tuple[Tensor, list[Tensor]]:

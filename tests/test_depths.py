@@ -9,6 +9,7 @@ import pyro_nld as nld
 from pyro_nld import depths
 from pyro_nld.depths import balance
 from pyro_nld.em import PRIOR
+from pyro_nld.equilibrium import Equilibrium
 
 TRUE, TILT = [0.0, -2.0, 0.5], 0.3
 TILTED = [TILT, *TRUE[1:]]
@@ -66,6 +67,27 @@ def test_transitions_that_balance_are_the_shares_afterwards(tilted):
     spent = float((z < 0).double().mean())  # a well-mixed path: the share of time is the same, up to noise
     np.testing.assert_allclose(after[0], spent, atol=0.04)
     np.testing.assert_allclose(after[0], 0.5, atol=0.06)
+
+
+def test_sequences_that_start_in_equilibrium_say_more(tilted):
+    """Their starts are counted beside transitions, and balanced depths follow both."""
+    fit, _ = tilted
+    asked = {}
+
+    def law(exits, time, starts):
+        asked.update(exits=exits, starts=starts)
+        return np.array([0.45, 0.55])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.model, "equilibrium", Equilibrium(1))
+        patch.setattr(depths.counting, "reversible", law)
+        found = balance(fit)
+    first = fit.positions(draws=depths.PATHS)[:, :, 0, 0]
+    np.testing.assert_allclose(
+        left_first(fit, asked["starts"]), [(first < 0).sum() / 4, (first >= 0).sum() / 4], atol=1
+    )
+    assert asked["starts"].sum() == SEQUENCES
+    np.testing.assert_allclose(found["after"], [0.45, 0.55], atol=2e-3)
 
 
 def test_the_change_is_the_one_that_paths_notice_least(tilted):

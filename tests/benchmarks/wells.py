@@ -5,9 +5,9 @@
     python tests/benchmarks/wells.py --seeds 1 --ablate
 
 One row per seed, each with its own data and its own fit; no seed is left out. With --ablate one row per way to do less:
-one step per observation, axes that do not pull at each other, a causal guide, friction held, a third of the steps, no
-solving for the last layer in the end, depths not balanced; and one where gradients learn from particles instead.
-Columns:
+one step per observation, axes that do not pull at each other, a causal guide, friction held, the law of the start
+learned apart from U, a third of the steps, no solving for the last layer in the end, depths not balanced; and one where
+gradients learn from particles instead. Columns:
 
 * occupancy: ℓ1 error of the sampled occupancy; barriers: largest error between connected states, kT;
 * counted: dwell times counted in the data's posterior paths, largest error against those of the true paths;
@@ -44,6 +44,7 @@ ABLATIONS = {
     "axes uncoupled": {"coupled": False},
     "causal guide": {"causal": True},
     "friction held": {"friction": 1.0},
+    "start learned apart": {"start": "normal"},
     "a third of the steps": {"steps": 400},
     "last layer not solved for": {"polish": 0},
     "depths not balanced": {"balance": False},
@@ -59,15 +60,18 @@ def simulate(seed: int, mass: float | None) -> xr.Dataset:
     )
 
 
-def build(mass: float | None, substeps: int = 8, coupled: bool = True, causal: bool = False, friction=None):
-    """The model of models/three_wells.py, with momenta if the data have them."""
+def build(
+    mass: float | None, substeps: int = 8, coupled: bool = True, causal: bool = False, friction=None,
+    start: str = "equilibrium",
+):  # fmt: skip
+    """That of models/three_wells.py, for sequences that start in equilibrium; with momenta if the data have them."""
     potential = nld.NeuralPotential(latent=2)
     prior = (
         nld.OverdampedLangevin(potential, friction=friction)
         if mass is None
         else nld.UnderdampedLangevin(potential, friction=friction, mass=None)
     )
-    model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(2, 15)), substeps=substeps)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(2, 15)), substeps=substeps, start=start)
     control = nld.AffineControl(coupled=coupled)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(15, causal=causal), control=control)
 
