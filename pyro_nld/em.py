@@ -45,6 +45,8 @@ def solve_coefficients(
 ) -> float:
     """Set w in U = w · φ(z) + … to argmax Σ log N(z_{k+1}; step(z_k, −∇U), scale) − ½ ‖w − w_before‖², over all data.
 
+    Where sequences start in equilibrium, with Σ log p(z₀), too, to second order in the change of w.
+
     Parameters
     ----------
     model, guide: fitted; the model's potential is changed in place, if it has `coefficients`.
@@ -71,7 +73,7 @@ def solve_coefficients(
     chunks = list(torch.arange(len(x)).split(CHUNK)) * draws
     for chosen in tqdm(chunks, desc="last layer", disable=not progress, mininterval=1.0):
         steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS)
-        for part in _parts(model, coefficients, times[chosen], steps):
+        for part in (*_parts(model, coefficients, times[chosen], steps), *_start(model, steps)):
             normal += part.normal / (PICKS * draws)
             moment += part.moment / (PICKS * draws)
     change = torch.linalg.solve(normal, moment)
@@ -98,6 +100,23 @@ def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: St
     for chosen in torch.arange(sequences).split(max(ROWS // (picks * length), 1)):
         few = Steps(steps.latents, steps.origins[:, chosen], steps.ends[:, chosen])
         yield _part(model, coefficients, times[chosen], few)
+
+
+def _start(model: LatentLangevin, steps: Steps) -> list[_Part]:
+    """Slope and bend of Σ log p(z₀) = −Σ w · φ(z₀)/T − log Z, where that is the law of the start."""
+    if model.equilibrium is None:
+        return []
+    with holding(model.dynamics, steps.latents):
+        dynamics = model.dynamics
+        law, temperature = model.equilibrium.distribution(dynamics), dynamics.temperature
+        features, first = (
+            dynamics.potential.features(q) for q in (law.points, dynamics.position(steps.origins[..., 0, :]))
+        )
+    weight = law.log_weight.softmax(-1).unsqueeze(-1)
+    mean = (weight * features).sum(0)
+    spread = weight.sqrt() * (features - mean) / temperature
+    slope = (mean - first).flatten(0, -2).sum(0) / temperature
+    return [_Part(first[..., 0].numel() * (spread.mT @ spread).double(), slope.double())]
 
 
 def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> _Part:

@@ -8,6 +8,7 @@ from polynomials import INTERVAL, NOISE, Polynomial, follower, recording
 import pyro_nld as nld
 from pyro_nld import em, training
 from pyro_nld.em import feature_slope, solve_coefficients
+from pyro_nld.equilibrium import Equilibrium
 
 TRUE = [-1.0, 0.25]
 
@@ -44,6 +45,32 @@ def test_paths_that_data_show_give_ordinary_least_squares(scene):
     assert gain > 0.1
     again = solve_coefficients(model, guide, times, x, draws=4)
     assert abs(again) < 0.02 * gain
+
+
+def test_sequences_that_start_in_equilibrium_pull_by_where_they_start(scene, monkeypatch):
+    """Slope and bend of Σ log p(z₀), with its norm by quadrature."""
+    model, _, _, x = scene
+    law, potential = Equilibrium(1), model.dynamics.potential
+    monkeypatch.setattr(model, "equilibrium", law)
+    for _ in range(100):
+        law.distribution(model.dynamics)  # settles
+    origins = x[:40].expand(2, 40, *x.shape[1:])
+    (part,) = em._start(model, em.Steps({}, origins, origins))
+    line = potential.features(torch.linspace(-6, 6, 4001).unsqueeze(-1)).double()
+    first = potential.features(origins[:, :, 0]).double()
+
+    def told(weight):
+        norm = (-line @ weight).logsumexp(0)
+        return (-first @ weight - norm).sum()
+
+    weight = potential.weight.detach().double()
+    bend = -torch.autograd.functional.hessian(told, weight)
+    slope = torch.autograd.functional.jacobian(told, weight)
+    error = (
+        4 * bend.diagonal().sqrt()
+    )  # of 4096 points for 80 starts: a small part of what starts themselves scatter by
+    assert ((part.moment - slope).abs() < 0.2 * error).all()
+    torch.testing.assert_close(part.normal, bend, rtol=0.15, atol=0.0)
 
 
 def test_a_fit_can_end_with_it(scene):
