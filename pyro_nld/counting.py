@@ -164,8 +164,8 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     -------
     As `of_rates`; `dwell` is infinite where a state was never left; `implied (lag, mode)` are the timescales of the
     transition matrices. 90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with
-    Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `share`, `passage` and `relaxation` come from draws of
-    all rates at once, where the ½ of a state's exits is spread over the states it may go to.
+    Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from
+    draws of all rates at once, where the ½ of a state's exits is spread over the states it may go to.
     """
     exits, time = counts["exits"].values, counts["time"].values[:, None]
     total = exits.sum(-1, keepdims=True)
@@ -195,9 +195,9 @@ def _intervals(exits: Array, time: Array) -> dict[str, tuple[tuple[str, ...], Ar
     draw, apart = np.random.default_rng(0), ~np.eye(len(exits), dtype=bool)
     prior = 0.5 / (len(exits) - 1)
     drawn = draw.gamma(np.where(apart, exits + prior, 1.0), 1 / time, (DRAWS, *exits.shape))
-    dims = {"share": ("state",), "passage": ("state", "to"), "relaxation": ("mode",)}
-    share = stationary(drawn)
-    found = {"share": share, "relaxation": relaxation(drawn), "passage": _passages(drawn, share)}
+    dims = {"stationary": ("state",), "passage": ("state", "to"), "relaxation": ("mode",)}
+    law = stationary(drawn)
+    found = {"stationary": law, "relaxation": relaxation(drawn), "passage": _passages(drawn, law)}
     tail = (1 - INTERVAL) / 2
     return {
         f"{name}_{end}": (dims[name], np.quantile(values, level, axis=0))
@@ -216,13 +216,13 @@ def of_rates(rate: Array, dwell: Array | None = None) -> xr.Dataset:
     Returns
     -------
     `rate`, NaN on the diagonal; `dwell (state)`; `passage (state, to)`, mean first passage times; `relaxation (mode)`,
-    the chain's relaxation times; `share (state)`, its stationary law, NaN where it is not unique; and the variables of
-    `by_counting` that only counts can fill, NaN or empty.
+    the chain's relaxation times; `stationary (state)`, its law in the long run, NaN where it is not unique; and the
+    variables of `by_counting` that only counts can fill, NaN or empty.
     """
     total = np.nansum(_off_diagonal(rate), -1)
     dwell = 1 / np.where(total > 0, total, np.nan) if dwell is None else dwell
     square = {"rate": _off_diagonal(rate), "passage": passage_times(rate)}
-    single = {"dwell": dwell, "share": stationary(rate)}
+    single = {"dwell": dwell, "stationary": stationary(rate)}
     modes = {"relaxation": relaxation(rate)}
     variables: dict[str, tuple] = {"exits": ("state", np.full(len(rate), np.nan))}
     for dims, values in ((("state", "to"), square), (("state",), single), (("mode",), modes)):

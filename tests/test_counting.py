@@ -195,7 +195,7 @@ def test_a_reversible_law_is_that_of_starts_and_transitions_together():
 
 def test_intervals_of_what_follows_from_all_rates_hold_the_truth_as_often_as_they_say():
     """100 recordings of two states, 20 visits each: 90 of the intervals hold the truth, give or take three errors."""
-    truth = {"share": [5 / 7, 2 / 7], "relaxation": [1 / 0.7], "passage": [[0.0, 5.0], [2.0, 0.0]]}
+    truth = {"stationary": [5 / 7, 2 / 7], "relaxation": [1 / 0.7], "passage": [[0.0, 5.0], [2.0, 0.0]]}
     draw, inside = np.random.default_rng(8), []
     empty = counting.count(np.array([[0, 1]]), np.array([[0.0, 1.0]]), 2)
     for _ in range(100):
