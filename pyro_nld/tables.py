@@ -91,7 +91,8 @@ def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     columns |= {title: _numbers(story[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
-    columns["90 % of counts"] = _interval(story.sel(route="counted"), "stationary")
+    if story.sizes["state"] > 1:
+        columns["90 % of counts"] = _interval(story.sel(route="counted"), "stationary")
     curvature = story["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
     return _aligned(columns)

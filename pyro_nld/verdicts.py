@@ -1,7 +1,8 @@
 """Whether to believe the kinetics of a fit: do independent routes agree, and if not, which to trust and why.
 
 A verdict never repairs a number. It says yes only where the fitted prior's dwell times were checked against counts that
-are many enough, sampled finely enough and steady in time; everything else is a no, with the reason and what to do.
+are sampled finely enough, steady in time, and so many that their own error leaves no more than TOLERANCE open;
+everything else is a no, with the reason and what to do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
-TOLERANCE = 0.15  # |log| of simulated over counted dwell that still agrees
+TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
+SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
 FEW = 30  # exits of a state below which its dwell time is known worse than about 30 %
 MISSED = 1.10  # growth of a dwell time without every second observation; what the others miss is then 10 to 20 %
 STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
@@ -50,8 +52,11 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     ]
     if against:
         return Verdict(False, against)
-    ratio = np.exp(np.abs(_log_ratio(routes, "simulated", "counted")).max()) - 1
-    agreement = f"The fitted prior holds its states as long as the data do, within {100 * ratio:.0f} %."
+    seen, most = (100 * np.expm1(part.max()) for part in _off(routes))
+    agreement = (
+        f"The fitted prior holds its states as long as the data do, within {seen:.0f} %; at most {most:.0f} % if the "
+        "error of the counts is added."
+    )
     return Verdict(True, [agreement, *_notes(story, counts)])
 
 
@@ -95,17 +100,24 @@ def _step(story: xr.Dataset) -> list[str]:
 
 def _prior(routes: xr.Dataset) -> list[str]:
     """The fitted chain against the data."""
-    off = _log_ratio(routes, "simulated", "counted")
+    off, most = _off(routes)
+    way = np.where(_log_ratio(routes, "simulated", "counted") > 0, "longer", "shorter")
+    exits = routes["exits"].sel(route="counted").values
     said = []
-    for state in np.flatnonzero(~(np.abs(off) <= TOLERANCE)):
+    for state in np.flatnonzero(~(most <= np.log1p(TOLERANCE))):
         if not np.isfinite(off[state]):
             said.append(f"The fitted prior never left state {state} in simulation: trust the counted dwell time.")
-        else:
-            way = "longer" if off[state] > 0 else "shorter"
+        elif off[state] > np.log1p(TOLERANCE):
             said.append(
-                f"The fitted prior holds state {state} {np.exp(abs(off[state])):.2f} times {way} than the data do: "
+                f"The fitted prior holds state {state} {np.exp(off[state]):.2f} times {way[state]} than the data do: "
                 "trust the counted dwell time. States that switch at once are not Langevin; otherwise use more "
                 "substeps, a two-sided guide, or a longer fit."
+            )
+        elif exits[state] >= FEW:  # fewer were spoken of
+            said.append(
+                f"The fitted prior holds state {state} {np.exp(off[state]):.2f} times {way[state]} than the data do, "
+                f"and after {exits[state]:.0f} exits it may as well be {np.exp(most[state]):.2f} times: trust the "
+                "counted dwell time and its interval, or record longer."
             )
     return said
 
@@ -152,6 +164,14 @@ def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
 def _lowest(story: xr.Dataset) -> float:
     heights = story["barrier"].values
     return float(np.nanmin(heights)) if np.isfinite(heights).any() else np.inf
+
+
+def _off(routes: xr.Dataset) -> tuple[Array, Array]:
+    """|log| of simulated over counted dwell times `(state,)`: as it is, and with the error of both counts added."""
+    off = np.abs(_log_ratio(routes, "simulated", "counted"))
+    with np.errstate(divide="ignore"):
+        error = np.sqrt((1 / routes["exits"].sel(route=["simulated", "counted"])).sum("route")).values
+    return off, off + SURE * error
 
 
 def _log_ratio(routes: xr.Dataset, one: str, other: str) -> Array:

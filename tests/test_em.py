@@ -66,10 +66,8 @@ def test_sequences_that_start_in_equilibrium_pull_by_where_they_start(scene, mon
     weight = potential.weight.detach().double()
     bend = -torch.autograd.functional.hessian(told, weight)
     slope = torch.autograd.functional.jacobian(told, weight)
-    error = (
-        4 * bend.diagonal().sqrt()
-    )  # of 4096 points for 80 starts: a small part of what starts themselves scatter by
-    assert ((part.moment - slope).abs() < 0.2 * error).all()
+    scatter = bend.diagonal().sqrt()  # of what 80 starts tell; the norm by 4096 points scatters by a part of it
+    assert ((part.moment - slope).abs() < 0.4 * scatter).all()
     torch.testing.assert_close(part.normal, bend, rtol=0.15, atol=0.0)
 
 
