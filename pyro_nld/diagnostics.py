@@ -214,8 +214,12 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
     slope = gain / quarter  # a trend is no noise
     trend = slope * np.arange(quarter)
     error = float(np.hypot(_error(early - trend), _error(late - trend)))
-    share = gain / max(float(late.mean() - start), np.finfo(float).tiny)
-    # what is within the noise, or falls, does not rise
+    risen = float(late.mean() - start)
+    if not risen > 0:
+        message = f"The ELBO did not rise in {len(elbo)} steps. Fit longer, restart, or use more substeps."
+        return finding({"gain": gain, "gain_error": error, "share": np.nan, "lost": lost}, "bad", message)
+    share = gain / risen
+    # what is within the noise, or falls a little, does not rise
     verdict = graded(share, DRIFT) if gain > SIGMAS * error else "good"
     message = (
         f"The ELBO gained {gain:.4f} ± {error:.4f} per observed value in its last quarter of steps. "

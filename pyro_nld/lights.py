@@ -5,19 +5,21 @@ For the page of a run (`report`). Each says what was looked at, what was found, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from . import diagnostics
 from .tables import MIXED, OCCUPANCIES
 
 Level = Literal["good", "look", "bad"]
 
-SETTLED = (0.01, 0.05)  # share of a bound's whole rise that its last tenth of steps may still add
 APART = (0.05, 0.10)  # share of time by which two routes to an occupancy may differ
 UNSURE = (0.05, 0.20)  # share of observations that may stay undecided
 LEVELS: dict[str, Level] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
+TOLD = ("optimisation", "step")  # checks of inference/check.py that every page has
 LEARNED = 0.5  # contraction below which a temperature says more of its prior than of the data
 
 
@@ -38,8 +40,8 @@ def of_run(story: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, summary
     summary: the content of `summary.json`: its temperature, checks and warnings.
     """
     return [
-        _settled(history),
-        _steps(story),
+        _found("Has the fit settled?", diagnostics.optimisation(history).attrs),
+        _found("Are the steps fine enough?", diagnostics.discretisation(story).attrs),
         _occupancies(story),
         *_sampling(story),
         _decided(segments),
@@ -48,29 +50,6 @@ def of_run(story: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, summary
         *_checked(summary["checks"]),
         *(Light("look", "Warning while computing", line) for line in summary["warnings"]),
     ]
-
-
-def _settled(history: xr.Dataset) -> Light:
-    title = "Has the fit settled?"
-    bound = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
-    tenth = len(bound) // 10
-    if tenth == 0:
-        return Light("bad", title, f"It took {len(bound)} steps, too few to tell. Fit for longer.")
-    first, before, last = bound[:tenth].mean(), bound[-2 * tenth : -tenth].mean(), bound[-tenth:].mean()
-    if not last > first:
-        return Light("bad", title, f"The bound did not rise in {len(bound)} steps. Fit for longer, or restart.")
-    added = (last - before) / (last - first)
-    level = _graded(added, SETTLED)
-    words = f"The last tenth of {len(bound)} steps added {max(0.0, 100 * added):.1f} % of all that the bound gained."
-    return Light(level, title, words if level == "good" else f"{words} Fit for longer: --budget full.")
-
-
-def _steps(story: xr.Dataset) -> Light:
-    title, found = "Are the steps fine enough?", f"Curvature × step is {story.attrs['max_curvature_step']:.2f}"
-    if story.attrs["ok"]:
-        return Light("good", title, f"{found}: the fitted chain and its landscape tell one story.")
-    cure = f"Fit with substeps={story.attrs['substeps_needed']} in the model file."
-    return Light("bad", title, f"{found}: the fitted chain and its landscape differ, so depths are off. {cure}")
 
 
 def _occupancies(story: xr.Dataset) -> Light:
@@ -125,9 +104,15 @@ def _checked(checks: dict) -> list[Light]:
     """What inference/check.py found, where it has been run."""
     verdicts, messages = checks["verdicts"] or {}, checks["messages"] or {}
     return [
-        Light(LEVELS.get(verdict, "look"), f"Check: {name.replace('_', ' ')}", messages[name])
+        _found(f"Check: {name.replace('_', ' ')}", {"verdict": verdict, "message": messages[name]})
         for name, verdict in verdicts.items()
+        if name not in TOLD
     ]
+
+
+def _found(title: str, said: Mapping[str, str]) -> Light:
+    """The light of a finding's attrs."""
+    return Light(LEVELS.get(said["verdict"], "look"), title, said["message"])
 
 
 def _graded(value: float, limits: tuple[float, float]) -> Level:

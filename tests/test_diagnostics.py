@@ -165,6 +165,12 @@ def test_an_elbo_that_still_rises_is_seen():
     assert "fit longer" in found.attrs["message"]
 
 
+def test_an_elbo_that_falls_is_bad():
+    found = diagnostics.optimisation(history(lambda k: -k))
+    assert found.attrs["verdict"] == "bad"
+    assert "did not rise" in found.attrs["message"]
+
+
 def test_noise_is_no_rise():
     said = [diagnostics.optimisation(history(lambda k: -np.exp(-k / 20), noise=0.3, seed=k)) for k in range(40)]
     assert sum(one.attrs["ok"] for one in said) >= 36

@@ -112,7 +112,7 @@ GRAPH = {
     "plots": {"landscape", "fans", "fields", "timings", "diagnostic_plots"},
     "tables": {"oracles", "attractors"},
     "table_one": set(),
-    "lights": {"tables"},
+    "lights": {"diagnostics", "tables"},
     "browsing": set(),
     "interactive": {"landscape"},
     "report": {"browsing", "interactive", "lights", "plots", "results", "tables"},
