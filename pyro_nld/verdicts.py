@@ -170,7 +170,7 @@ def _off(routes: xr.Dataset) -> tuple[Array, Array]:
     """|log| of simulated over counted dwell times `(state,)`: as it is, and with the error of both counts added."""
     off = np.abs(_log_ratio(routes, "simulated", "counted"))
     with np.errstate(divide="ignore"):
-        error = np.sqrt((1 / routes["exits"].sel(route=["simulated", "counted"])).sum("route")).values
+        error = np.sqrt((1 / routes["exits"].sel(route=["simulated", "counted"]).values).sum(0))
     return off, off + SURE * error
 
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/wells.py --seeds 5
     python tests/benchmarks/wells.py --seeds 5 --underdamped
-    python tests/benchmarks/wells.py --seeds 1 --ablate
+    python tests/benchmarks/wells.py --ablate --sequences 1000 --steps 450
 
 One row per seed, each with its own data and its own fit; no seed is left out. With --ablate one row per way to do less:
 one step per observation, axes that do not pull at each other, a causal guide, friction held, the law of the start
@@ -45,18 +45,18 @@ ABLATIONS = {
     "causal guide": {"causal": True},
     "friction held": {"friction": 1.0},
     "start learned apart": {"start": "normal"},
-    "a third of the steps": {"steps": 400},
+    "a third of the steps": {"share": 1 / 3},
     "last layer not solved for": {"polish": 0},
     "depths not balanced": {"balance": False},
     "particles for the last 40 %": {"particles": 8, "polish": 0},
 }
 
 
-def simulate(seed: int, mass: float | None) -> xr.Dataset:
-    """3000 sequences of 200 observations: with 1000, exact counts of the true paths are off by 0.03 themselves."""
+def simulate(seed: int, mass: float | None, sequences: int) -> xr.Dataset:
+    """Sequences of 200 observations: in 1000 of them, exact counts of the true paths are off by 0.03 themselves."""
     friction = 1.0 if mass is None else FRICTION
     return nld.datasets.langevin_wells(
-        WELLS.TRUTH, 3000, 200, seed, interval=INTERVAL, mass=mass, friction=friction, channels=15, noise=0.5
+        WELLS.TRUTH, sequences, 200, seed, interval=INTERVAL, mass=mass, friction=friction, channels=15, noise=0.5
     )
 
 
@@ -98,14 +98,16 @@ def truth(data: xr.Dataset, mass: float | None) -> dict[str, np.ndarray]:
     return {"barrier": barrier, "counted": dwell[0], "simulated": dwell[1], "occupancy": data["occupancy"].values}
 
 
-def row(seed: int, underdamped: bool, schedule: nld.Schedule, name: str = "", **options) -> dict:
+def row(
+    seed: int, underdamped: bool, sequences: int, schedule: nld.Schedule, name: str = "", share: float = 1.0, **options
+) -> dict:
     """Simulate, fit, read and judge one seed."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the curvature × step stands in the table
     mass = MASS if underdamped else None
-    data = simulate(seed, mass)
-    of_schedule = options.keys() & {"steps", "particles", "polish", "balance"}
-    schedule = replace(schedule, **{key: options.pop(key) for key in of_schedule})
+    data = simulate(seed, mass, sequences)
+    of_schedule = {key: options.pop(key) for key in options.keys() & {"particles", "polish", "balance"}}
+    schedule = replace(schedule, steps=round(share * schedule.steps), **of_schedule)
     torch.manual_seed(seed)
     started = time.perf_counter()
     fit = nld.fit(*build(mass, **options), data, schedule, seed=seed, progress=False)
@@ -143,10 +145,12 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--underdamped", action="store_true", help="data and prior with momenta")
     parser.add_argument("--ablate", action="store_true", help="the first seed, with one thing changed at a time")
+    parser.add_argument("--sequences", type=int, default=3000, help="of 200 observations each")
     parser.add_argument("--steps", type=int, default=SCHEDULE.steps, help="gradient steps")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     args = parser.parse_args()
-    fitted = partial(row, underdamped=args.underdamped, schedule=replace(SCHEDULE, steps=args.steps))
+    schedule = replace(SCHEDULE, steps=args.steps)
+    fitted = partial(row, underdamped=args.underdamped, sequences=args.sequences, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
         if args.ablate:
             jobs = [pool.submit(fitted, args.first, name=name, **options) for name, options in ABLATIONS.items()]
