@@ -26,6 +26,7 @@ from .particles import Steps, particle_steps
 from .paths import LangevinPath, stratify
 from .potentials import Potential
 
+PARTICLES = 8  # per sequence; more are less biased towards the guide
 CHUNK = 50  # sequences at a time: bounds the memory of their particles
 ROWS = 20_000  # points of paths at a time: their hidden layers fit the processor's cache, which is twice as fast
 PICKS = 4  # steps that one run of the particles gives for every one of the grid
@@ -39,7 +40,7 @@ def solve_coefficients(
     times: Float[Tensor, "sequence time"],
     x: Float[Tensor, "sequence time channel"],
     *,
-    particles: int = 8,
+    particles: int = PARTICLES,
     draws: int = 1,
     progress: bool = False,
 ) -> float:
@@ -51,7 +52,7 @@ def solve_coefficients(
     ----------
     model, guide: fitted; the model's potential is changed in place, if it has `coefficients`.
     times, x: checked data.
-    particles: of the filter that draws posterior paths; more are less biased towards the guide.
+    particles: of the filter that draws posterior paths.
     draws: runs of the filter, each good for four draws of every step; more are less noisy.
     progress: show a bar.
 

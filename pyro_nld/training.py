@@ -22,17 +22,17 @@ from ._checks import CheckpointError, DoubtfulFitWarning, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
-from .em import solve_coefficients
+from .em import PARTICLES, solve_coefficients
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate, stride_for
+from .pace import solve_pace
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit, best_run
 from .schedules import Schedule
 
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
-PARTICLES = 8  # of the polish, unless the schedule asks for more
 MEDIAN_OF = 50  # last steps that say how large a gradient usually is
 ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 REMEMBER = 50  # steps between good states kept in memory
@@ -303,11 +303,12 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Solve for the last layer and balance depths, if the schedule says so; False when stopped by hand, as `_train`."""
+    """Solve for last layer, pace and depths as the schedule says; False when stopped by hand, as `_train`."""
     particles, data = max(trainer.schedule.particles, PARTICLES), (trainer.times, trainer.x)
     try:
         for _ in range(trainer.schedule.polish):
             solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, progress=progress)
+            solve_pace(trainer.model, trainer.guide, *data)
         if trainer.schedule.balance:
             with contextlib.suppress(FitError):  # no states, or none to sample: the reader's to judge
                 balance(Fit(trainer.model, trainer.guide, *data))

@@ -36,7 +36,7 @@ from pyro_nld.model_files import load_model_file
 WELLS = load_model_file(Path(__file__).parents[2] / "models" / "three_wells.py")
 MASS, FRICTION = 0.2, 2.0  # momenta are forgotten within an observation interval, a well is crossed in less
 INTERVAL, FINE = 0.1, 40
-SCHEDULE = nld.Schedule(steps=900, batch_size=32, polish=3, balance=True)
+SCHEDULE = nld.Schedule(steps=800, batch_size=32, polish=2, balance=True)
 
 ABLATIONS = {
     "as it is": {},
@@ -65,7 +65,7 @@ def build(
     start: str = "equilibrium",
 ):  # fmt: skip
     """That of models/three_wells.py, for sequences that start in equilibrium; with momenta if the data have them."""
-    potential = nld.NeuralPotential(latent=2)
+    potential = nld.NeuralPotential(latent=2, hidden=(64, 64, 64))  # a rich last layer, which is solved for
     prior = (
         nld.OverdampedLangevin(potential, friction=friction)
         if mass is None

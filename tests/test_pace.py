@@ -1,0 +1,112 @@
+"""How fast the prior moves, found by particles where the exact evidence is known, and left alone where it is."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+import pyro_nld as nld
+from pyro_nld import pace
+from pyro_nld._checks import check_rows
+from pyro_nld.oracles import LinearGaussian, kalman
+from pyro_nld.pace import solve_pace
+
+STIFFNESS, FRICTION, NOISE, SUBSTEPS, INTERVAL = 1.3, 1.6, 0.3, 3, 0.3
+
+
+def built(prior):
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), SUBSTEPS, time_unit=1.0)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Sequences of a harmonic well, and a guide fitted to them while the friction is learned."""
+    torch.manual_seed(0)
+    truth = nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), friction=FRICTION)
+    times = (INTERVAL * torch.arange(40.0)).expand(120, -1)
+    grid = nld.paths.refine(times[0], SUBSTEPS)
+    start = torch.randn(120, 1) / math.sqrt(STIFFNESS)
+    path = nld.LangevinPath(truth, nld.EulerMaruyama(), start, grid).sample()[:, SUBSTEPS - 1 :: SUBSTEPS]
+    z = torch.cat([start.unsqueeze(1), path], 1)
+    x = z + NOISE * torch.randn(z.shape)
+    model, guide = built(nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), friction=None))
+    nld.fit(model, guide, (times, x), nld.Schedule(steps=150, learning_rate=2e-2), progress=False)
+    return model, guide, *check_rows(times, x)
+
+
+def exact(model, x, friction):
+    """log p(x | γ) of the Euler chain itself, on its fine grid, by Kalman's filter."""
+    h = INTERVAL / SUBSTEPS / friction
+    fine = np.full((len(x), SUBSTEPS * (x.shape[1] - 1) + 1, 1), math.nan)
+    fine[:, ::SUBSTEPS] = x
+    shape = (*fine[:, 1:].shape[:2], 1, 1)
+    oracle = LinearGaussian(
+        mean=model.initial_loc.detach().numpy(),
+        covariance=np.diag(model.initial_scale.detach().numpy() ** 2),
+        transition=np.full(shape, 1 - STIFFNESS * h),
+        noise=np.full(shape, 2 * h),
+        observation=np.eye(1),
+        observation_noise=NOISE**2 * np.eye(1),
+    )
+    return float(kalman(fine, oracle)["log_evidence"].sum())
+
+
+@pytest.mark.parametrize("wrong", [0.9, 1.25])
+def test_the_friction_becomes_the_most_probable_one(scene, wrong):
+    model, guide, times, x = scene
+    best = minimize_scalar(lambda friction: -exact(model, x.numpy(), friction), bounds=(0.5, 4), method="bounded").x
+    with torch.no_grad():
+        model.dynamics.friction_unconstrained.fill_(math.log(wrong * best))
+    for _ in range(2):
+        solve_pace(model, guide, times, x)
+    assert float(model.dynamics.friction.detach()) == pytest.approx(best, rel=0.03)
+    assert best == pytest.approx(FRICTION, rel=0.1)
+
+
+def test_what_is_given_is_left_alone(scene):
+    _, _, times, x = scene
+    model, guide = built(nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), friction=FRICTION))
+    assert solve_pace(model, guide, times, x) == {}
+    assert float(model.dynamics.friction.detach()) == pytest.approx(FRICTION)
+
+
+def test_friction_and_mass_are_both_moved():
+    """A parabola in two axes, and its prior: exactly, where heights are one."""
+    top, bend = torch.tensor([0.05, -0.09]), torch.tensor([[3000.0, 400.0], [400.0, 900.0]])
+    torch.set_default_dtype(torch.float64)
+    places = torch.cartesian_prod(*[pace.WIDTH * torch.tensor([-2.0, 0.0, 2.0])] * 2).double()
+
+    def height(place):
+        return float(7.0 - 0.5 * (place - top) @ bend.double() @ (place - top))
+
+    expected = torch.linalg.solve(bend.double() + pace.PRIOR * torch.eye(2), bend.double() @ top.double())
+    torch.testing.assert_close(pace._top(places, height), expected)
+
+
+def test_where_the_evidence_is_flat_or_not_finite_nothing_moves():
+    places = pace.WIDTH * torch.arange(-2.0, 3.0, dtype=torch.float64).unsqueeze(-1)
+    assert float(pace._top(places, lambda place: 3.0)) == pytest.approx(0.0, abs=1e-9)
+    assert float(pace._top(places, lambda place: math.nan)) == 0.0
+    assert float(pace._top(places, lambda place: 1e6 * float(place))) == pytest.approx(2 * pace.WIDTH)
+
+
+def test_the_callers_randomness_is_untouched(scene):
+    model, guide, times, x = scene
+    before = torch.get_rng_state()
+    solve_pace(model, guide, times[:4], x[:4], particles=2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_momenta_have_two():
+    torch.manual_seed(0)
+    times, x = check_rows(0.2 * torch.arange(12.0), torch.randn(6, 12, 1))
+    model, guide = built(nld.UnderdampedLangevin(nld.Quadratic([STIFFNESS]), friction=None, mass=None))
+    guide(times, x, 1)
+    before = [*map(float, (model.dynamics.friction.detach(), model.dynamics.mass.detach()))]
+    found = solve_pace(model, guide, times, x, particles=4)
+    assert list(found) == ["friction", "mass"]
+    after = [*map(float, (model.dynamics.friction.detach(), model.dynamics.mass.detach()))]
+    assert after == pytest.approx([old * factor for old, factor in zip(before, found.values(), strict=True)], rel=1e-4)
