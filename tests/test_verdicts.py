@@ -62,7 +62,7 @@ def judged(case: Case) -> verdicts.Verdict:
     labels = kinetics.cores(prior.potential, wells, case.positions, temperature).numpy()
     counts = kinetics.count(labels, case.times, wells.sizes["state"])
     simulated = kinetics.simulated(
-        prior, integrator(prior), wells, case.positions[:, 0].repeat(400, 1)[:400], interval=interval,
+        prior, integrator(prior), wells, case.positions[:, 0].repeat(1600, 1)[:1600], interval=interval,
         substeps=case.substeps, intervals=1200, seed=1,
     )  # fmt: skip
     routes = {"counted": kinetics.by_counting(counts), "simulated": kinetics.by_counting(simulated)}
