@@ -1,15 +1,12 @@
-"""How fast the prior moves: its learned frictions and masses, scaled to what the data find most probable.
+"""How fast the prior moves, and how much of what is seen is noise: scales that the bound gets wrong by some per cent.
 
 The bound pays for every step in which the guide's paths are rougher or smoother than the posterior's, and a guide that
-misses a little is cheaper under a slower prior: frictions come out some per cent too high, and states last too long by
-as much. Expectation maximisation is no cure, since paths on a fine grid repeat the very friction that they were drawn
-with. The evidence itself, by particles, is free of both.
+misses a little is cheaper under a slower prior with more noise: frictions come out too high, and states last too long
+by as much. Expectation maximisation is no cure, since paths on a fine grid repeat the very friction that they were
+drawn with. The evidence itself, by particles, is free of both.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from itertools import product
 
 import numpy as np
 import torch
@@ -20,7 +17,8 @@ from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .particles import particle_posterior
 
-QUANTITIES = ("friction", "mass")
+QUANTITIES = ("friction", "mass", "noise_scale")
+LOOKS = 4  # grids, each around the top of the last, while that is far from its centre
 WIDTH = 0.08  # between points at which the evidence is asked for, in the logarithm
 SEQUENCES, PARTICLES = 128, 16  # of which it is made; 25 000 observations tell a friction within a per cent
 PRIOR = 100.0  # precision of the logarithms around what they were: keeps what the evidence says nothing of
@@ -37,14 +35,14 @@ def solve_pace(
     particles: int = PARTICLES,
     seed: int = 0,
 ) -> dict[str, float]:
-    """γ ← f γ, M ← g M with (f, g) = argmax Σ_s log p̂(x_s | fγ, gM): the top of a parabola in log f and log g.
+    """γ ← f γ, M ← g M, σ ← s σ with (f, g, s) = argmax Σ log p̂(x | fγ, gM, sσ): the top of a parabola in logarithms.
 
-    The evidence is asked for with the same random numbers at every point of a small grid, from a few sequences. No
-    factor moves farther than the grid reaches, 17 %: a second call goes on from there.
+    The evidence is asked for with the same random numbers at every point of a small grid, from a few sequences; where
+    the top is far from its centre, there is another one around that.
 
     Parameters
     ----------
-    model, guide: fitted; the model's dynamics are changed in place, where friction or mass is learned.
+    model, guide: fitted; the model's dynamics are changed in place, where friction, mass or noise is learned.
     times, x: checked data.
     particles: paths per sequence. seed: of the sequences chosen, and of the particles.
 
@@ -53,14 +51,15 @@ def solve_pace(
     The factors by name; nothing where nothing of the kind is learned.
     """
     learned = {
-        name: getattr(model.dynamics, f"{name}_unconstrained")
+        name: getattr(part, f"{name}_unconstrained")
+        for part in (model.dynamics, model.likelihood)
         for name in QUANTITIES
-        if name in model.dynamics._pyro_params
+        if name in part._pyro_params
     }
     if not learned:
         return {}
     before = [value.detach().clone() for value in learned.values()]
-    chosen = np.random.default_rng(seed).permutation(len(x))[:SEQUENCES]
+    chosen = torch.as_tensor(np.random.default_rng(seed).permutation(len(x))[:SEQUENCES])
 
     def moved(logarithms: Tensor) -> None:
         for value, old, shift in zip(learned.values(), before, logarithms.tolist(), strict=True):
@@ -72,19 +71,28 @@ def solve_pace(
             torch.manual_seed(seed)
             parts = [
                 particle_posterior(model, guide, times[few], x[few], particles).log_evidence.double().sum()
-                for few in torch.as_tensor(chosen).split(CHUNK)
+                for few in chosen.split(CHUNK)
             ]
         return float(torch.stack(parts).sum())
 
-    ticks = WIDTH * torch.arange(-2.0, 3.0, dtype=torch.float64)[:: 1 if len(learned) == 1 else 2]
-    top = _top(torch.tensor([*product(ticks.tolist(), repeat=len(learned))], dtype=torch.float64), height)
+    top, places = torch.zeros(len(learned), dtype=torch.float64), _places(len(learned))
+    for _ in range(LOOKS):
+        step = _top(places, torch.tensor([height(top + place) for place in places], dtype=torch.float64))
+        top = top + step
+        if bool(step.abs().max() < WIDTH):  # farther out, the evidence is no parabola
+            break
     moved(top)
     return dict(zip(learned, top.exp().tolist(), strict=True))
 
 
-def _top(places: Float[Tensor, "point axis"], height: Callable[[Tensor], float]) -> Float[Tensor, "axis"]:
+def _places(axes: int) -> Float[Tensor, "point axis"]:
+    """The centre, two widths along each axis, and the corners one width away: enough for every parabola."""
+    along, corners = 2 * torch.eye(axes), torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * axes).view(-1, axes)
+    return WIDTH * torch.cat([torch.zeros(1, axes), along, -along, corners]).double()
+
+
+def _top(places: Float[Tensor, "point axis"], heights: Float[Tensor, "point"]) -> Float[Tensor, "axis"]:
     """Where the parabola through the heights, less a prior around 0, is highest; no farther than the places are."""
-    heights = torch.tensor([height(place) for place in places], dtype=torch.float64)
     known = heights.isfinite()
     axes, reach = places.shape[-1], float(places.max())
     row, column = torch.triu_indices(axes, axes)

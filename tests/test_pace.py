@@ -54,15 +54,15 @@ def exact(model, x, friction):
     return float(kalman(fine, oracle)["log_evidence"].sum())
 
 
-@pytest.mark.parametrize("wrong", [0.9, 1.25])
+@pytest.mark.parametrize("wrong", [0.9, 1.4])
 def test_the_friction_becomes_the_most_probable_one(scene, wrong):
     model, guide, times, x = scene
     best = minimize_scalar(lambda friction: -exact(model, x.numpy(), friction), bounds=(0.5, 4), method="bounded").x
     with torch.no_grad():
         model.dynamics.friction_unconstrained.fill_(math.log(wrong * best))
-    for _ in range(2):
-        solve_pace(model, guide, times, x)
-    assert float(model.dynamics.friction.detach()) == pytest.approx(best, rel=0.03)
+    solve_pace(model, guide, times, x)
+    # the data themselves tell it within 3 %; started 10 and 40 % off
+    assert float(model.dynamics.friction.detach()) == pytest.approx(best, rel=0.05)
     assert best == pytest.approx(FRICTION, rel=0.1)
 
 
@@ -73,24 +73,24 @@ def test_what_is_given_is_left_alone(scene):
     assert float(model.dynamics.friction.detach()) == pytest.approx(FRICTION)
 
 
-def test_friction_and_mass_are_both_moved():
-    """A parabola in two axes, and its prior: exactly, where heights are one."""
-    top, bend = torch.tensor([0.05, -0.09]), torch.tensor([[3000.0, 400.0], [400.0, 900.0]])
-    torch.set_default_dtype(torch.float64)
-    places = torch.cartesian_prod(*[pace.WIDTH * torch.tensor([-2.0, 0.0, 2.0])] * 2).double()
-
-    def height(place):
-        return float(7.0 - 0.5 * (place - top) @ bend.double() @ (place - top))
-
-    expected = torch.linalg.solve(bend.double() + pace.PRIOR * torch.eye(2), bend.double() @ top.double())
-    torch.testing.assert_close(pace._top(places, height), expected)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_top_of_a_parabola_is_found_exactly(axes):
+    """Less its prior: (bend + prior)⁻¹ bend · top."""
+    torch.manual_seed(axes)
+    root = torch.randn(axes, axes, dtype=torch.float64)
+    top, bend = 0.1 * torch.rand(axes, dtype=torch.float64), 900 * (root @ root.mT + torch.eye(axes))
+    places = pace._places(axes)
+    offset = places - top
+    heights = 7.0 - 0.5 * (offset @ bend * offset).sum(-1)
+    expected = torch.linalg.solve(bend + pace.PRIOR * torch.eye(axes), bend @ top)
+    torch.testing.assert_close(pace._top(places, heights), expected)
 
 
 def test_where_the_evidence_is_flat_or_not_finite_nothing_moves():
-    places = pace.WIDTH * torch.arange(-2.0, 3.0, dtype=torch.float64).unsqueeze(-1)
-    assert float(pace._top(places, lambda place: 3.0)) == pytest.approx(0.0, abs=1e-9)
-    assert float(pace._top(places, lambda place: math.nan)) == 0.0
-    assert float(pace._top(places, lambda place: 1e6 * float(place))) == pytest.approx(2 * pace.WIDTH)
+    places = pace._places(1)
+    assert float(pace._top(places, torch.full((5,), 3.0).double())) == pytest.approx(0.0, abs=1e-9)
+    assert float(pace._top(places, torch.full((5,), math.nan).double())) == 0.0
+    assert float(pace._top(places, 1e6 * places[:, 0])) == pytest.approx(2 * pace.WIDTH)
 
 
 def test_the_callers_randomness_is_untouched(scene):
@@ -100,13 +100,19 @@ def test_the_callers_randomness_is_untouched(scene):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_momenta_have_two():
+def test_noise_that_is_learned_is_scaled_with_the_rest():
     torch.manual_seed(0)
     times, x = check_rows(0.2 * torch.arange(12.0), torch.randn(6, 12, 1))
-    model, guide = built(nld.UnderdampedLangevin(nld.Quadratic([STIFFNESS]), friction=None, mass=None))
+    prior = nld.UnderdampedLangevin(nld.Quadratic([STIFFNESS]), friction=None, mass=None)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), SUBSTEPS, time_unit=1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
     guide(times, x, 1)
-    before = [*map(float, (model.dynamics.friction.detach(), model.dynamics.mass.detach()))]
+
+    def scales():
+        values = model.dynamics.friction, model.dynamics.mass, model.likelihood.noise_scale
+        return np.array([float(value.detach()) for value in values])
+
+    before = scales()
     found = solve_pace(model, guide, times, x, particles=4)
-    assert list(found) == ["friction", "mass"]
-    after = [*map(float, (model.dynamics.friction.detach(), model.dynamics.mass.detach()))]
-    assert after == pytest.approx([old * factor for old, factor in zip(before, found.values(), strict=True)], rel=1e-4)
+    assert list(found) == ["friction", "mass", "noise_scale"]
+    np.testing.assert_allclose(scales(), before * list(found.values()), rtol=1e-4)
