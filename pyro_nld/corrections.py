@@ -19,6 +19,7 @@ from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
 from ._checks import FitError, PriorError
+from ._parabola import parabola
 from .draws import reading
 from .guide import PATH_SITES
 from .particles import particle_posterior
@@ -176,20 +177,9 @@ def _cloud(count: int, axes: int) -> Tensor:
 
 def _parabola(where: Tensor, height: Tensor) -> tuple[_Top, float]:
     """The Gaussian whose log density fits heights best, near their top above all, and what it leaves."""
-    axes = where.shape[-1]
-    row, column = torch.triu_indices(axes, axes)
-    products = where[:, row] * where[:, column]
-    design = torch.cat([torch.ones_like(where[:, :1]), where, products], -1)
     # a far point tells of the density's tail, not of its top
-    weight = torch.exp(-where.square().sum(-1) / (4 * WIDE**2)).unsqueeze(-1)
-    known = height.isfinite()
-    weight, design, height = weight[known], design[known], height[known]
-    found = torch.linalg.lstsq(weight * design, weight * height.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
-    left = float((weight.squeeze(-1) * (height - design @ found)).square().mean().sqrt())
-    half = torch.zeros(axes, axes, dtype=where.dtype)
-    half[row, column] = found[1 + axes :]
-    precision = -(half + half.mT)
-    if bool((torch.linalg.eigvalsh(precision) <= 0).any()):
+    found = parabola(where, height, torch.exp(-where.square().sum(-1) / (4 * WIDE**2)))
+    if found is None or bool((torch.linalg.eigvalsh(found.bend) <= 0).any()):
         raise FitError("the evidence has no top near the guide's posterior. Fit longer, or use more particles.")
-    covariance = torch.linalg.inv(precision)
-    return _Top(covariance @ found[1 : 1 + axes], torch.linalg.cholesky(covariance)), left
+    covariance = torch.linalg.inv(found.bend)
+    return _Top(covariance @ found.slope, torch.linalg.cholesky(covariance)), float(found.left.square().mean().sqrt())

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ._parabola import parabola
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .particles import particle_posterior
@@ -93,16 +94,9 @@ def _places(axes: int) -> Float[Tensor, "point axis"]:
 
 def _top(places: Float[Tensor, "point axis"], heights: Float[Tensor, "point"]) -> Float[Tensor, "axis"]:
     """Where the parabola through the heights, less a prior around 0, is highest; no farther than the places are."""
-    known = heights.isfinite()
-    axes, reach = places.shape[-1], float(places.max())
-    row, column = torch.triu_indices(axes, axes)
-    products = places[:, row] * places[:, column]
-    design = torch.cat([torch.ones_like(places[:, :1]), places, products], -1)
-    if known.sum() < design.shape[-1]:
-        return torch.zeros(axes, dtype=torch.float64)
-    found = torch.linalg.lstsq(design[known], heights[known].unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
-    half = torch.zeros(axes, axes, dtype=torch.float64)
-    half[row, column] = found[1 + axes :]
-    bend, basis = torch.linalg.eigh(-(half + half.mT))
-    step = basis @ ((basis.mT @ found[1 : 1 + axes]) / (bend.clamp(min=0.0) + PRIOR))
+    found, reach = parabola(places, heights), float(places.max())
+    if found is None:
+        return torch.zeros_like(places[0])
+    bend, basis = torch.linalg.eigh(found.bend)
+    step = basis @ ((basis.mT @ found.slope) / (bend.clamp(min=0.0) + PRIOR))
     return step.clamp(-reach, reach)

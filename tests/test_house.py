@@ -20,7 +20,7 @@ import pyro_nld
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_nld"
 # In this order; every public module may import them.
-INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_drawing", "_markup"]
+INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_parabola", "_drawing", "_markup"]
 GRAPH = {
     "potentials": set(),
     "forces": set(),
