@@ -162,14 +162,15 @@ def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Ten
     seen = x.isfinite().any(-1)
     where = zip(("at_sequence", "at_time"), np.nonzero(seen.cpu().numpy()), strict=True)
     hidden = {name: of_global(name, dims) for name, dims in axes(model, chains[0][0].globals).items()}
-    told = {"x": every(lambda draw: draw.log_likelihood[seen], "observation")}
-    told |= {"evidence": every(lambda draw: draw.evidence, "sequence")}
     statistics = {name: of_bound(name) for name in TERMS}
+    statistics |= {"log_weight": every(lambda draw: draw.log_weight, "sequence")}
+    statistics |= {"log_prob": every(lambda draw: draw.log_likelihood[seen], "observation")}
     return {
         "posterior": xr.Dataset(hidden | {"z": every(lambda draw: draw.z, "sequence", "time", "latent")}),
         "posterior_predictive": xr.Dataset({"x": every(lambda draw: draw.x, *AXES)}),
-        "log_likelihood": xr.Dataset(told, {name: ("observation", index) for name, index in where}),
-        "sample_stats": xr.Dataset(statistics | {"log_weight": every(lambda draw: draw.log_weight, "sequence")}),
+        # one variable, so that ArviZ need not be told which
+        "log_likelihood": xr.Dataset({"x": every(lambda draw: draw.evidence, "sequence")}),
+        "sample_stats": xr.Dataset(statistics, {name: ("observation", index) for name, index in where}),
     }
 
 

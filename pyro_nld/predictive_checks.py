@@ -117,8 +117,8 @@ def pit(results: Results) -> xr.Dataset:
 
     Parameters
     ----------
-    results: with `x` in `posterior_predictive (chain, draw, sequence, time, channel)`, `log_likelihood (chain, draw,
-        observation)`, with `at_sequence` and `at_time`, and `observed_data`.
+    results: with `x` in `posterior_predictive (chain, draw, sequence, time, channel)`, `log_prob (chain, draw,
+        observation)` in `sample_stats`, with `at_sequence` and `at_time`, and `observed_data`.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def pit(results: Results) -> xr.Dataset:
     """
     observed = group(results, "observed_data", "x")["x"].transpose("sequence", "time", "channel")
     drawn = group(results, "posterior_predictive", "x")["x"]
-    told = group(results, "log_likelihood", "x")["x"]
+    told = group(results, "sample_stats", "log_prob")["log_prob"]
     drawn, told = (_flat_draws(values) for values in (drawn, told))
     weight = np.zeros((drawn.sizes["sample"], *observed.shape[:2]))
     weight[:, told["at_sequence"], told["at_time"]] = -told.transpose("sample", "observation").values

@@ -288,7 +288,7 @@ class Fit:
         draws: joint draws per chain.
         seed: of the draws.
         groups: which to make, see Returns; without prior_predictive, which needs a simulation, unless asked for.
-        particles: paths per sequence and draw that integrate the path out of `evidence`.
+        particles: paths per sequence and draw that integrate the path out of the log likelihood.
         states: whether to read the landscape of every draw; or `landscape()`, not to search it again.
 
         Returns
@@ -302,10 +302,10 @@ class Fit:
         prior: as many draws of the same globals, in one chain.
         prior_predictive, posterior_predictive: `x (chain, draw, sequence, time, channel)`, new data, NaN where nothing
             was observed, and where a path of the prior explodes.
-        log_likelihood: `x (chain, draw, observation)`, log p(x_t | z_t) over the channels observed, at `at_sequence`
-            and `at_time (observation)`; `evidence (chain, draw, sequence)`, log p̂(x_s | globals).
+        log_likelihood: `x (chain, draw, sequence)`, log p̂(x_s | globals): a sequence is what can be left out.
         sample_stats: terms of the ELBO, of the sequences kept; `log_weight (chain, draw, sequence)`, log p(x_s, z_s |
-            globals) − log q(z_s | x_s, globals).
+            globals) − log q(z_s | x_s, globals); `log_prob (chain, draw, observation)`, log p(x_t | z_t) over the
+            channels observed, at `at_sequence` and `at_time (observation)`.
         observed_data: `x`, NaN where missing. constant_data: `times`; `mask`, 1 where a value was observed.
         As many sequences are kept, the first, as fit into 2·10⁶ values of z, and of x where it is predicted.
 
@@ -315,12 +315,12 @@ class Fit:
 
         Notes
         -----
-        `az.loo` and `az.compare` want `var_name="evidence"`, with `particles` of 16 or more. What is to be predicted
+        `az.loo` and `az.compare` take the result as it is; give them `particles` of 16 or more. What is to be predicted
         is a new sequence, which has a path of its own: given the path it was fitted with, a sequence explains itself,
         and no weights can undo that (Merkle, Furr, Rabe-Hesketh, Psychometrika 84:802, 2019). p̂ is unbiased, its
         logarithm too small, the less so the more particles; with one it is `log_weight`, the integrand of the ELBO.
-        `var_name="x"` leaves out one time of a sequence otherwise known: how well gaps are filled. Neither forgets what
-        was learned without a prior (networks, mostly): compare such models on sequences held out.
+        In place of it, `log_prob` leaves out one time of a sequence otherwise known: how well gaps are filled. Neither
+        forgets what was learned without a prior (networks, mostly): compare such models on sequences held out.
         """
         asked = set(groups)
         if unknown := sorted(asked - set(GROUPS) - PREDICTED):

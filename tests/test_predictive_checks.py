@@ -156,15 +156,15 @@ def predicted(draw, scale=1.0, shift=0.0, missing=0.0):
     hidden = mean + 0.01 * draw.normal(size=(1, 200, *shape)) + shift
     told = norm.logpdf(x, hidden, scale)[..., 0]
     at = np.nonzero(np.isfinite(x[..., 0]))
-    log_likelihood = xr.Dataset(
-        {"x": (("chain", "draw", "observation"), told[..., at[0], at[1]])},
+    single = xr.Dataset(
+        {"log_prob": (("chain", "draw", "observation"), told[..., at[0], at[1]])},
         {"at_sequence": ("observation", at[0]), "at_time": ("observation", at[1])},
     )
     new = hidden + scale * draw.normal(size=hidden.shape)
     return to_inference_data(
         {
             "posterior_predictive": xr.Dataset({"x": (("chain", "draw", *AXES), new)}),
-            "log_likelihood": log_likelihood,
+            "sample_stats": single,
             "observed_data": xr.Dataset({"x": (AXES, x)}),
         }
     )
