@@ -27,9 +27,9 @@ class Schedule:
         prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
         weighted and resampled paths do not. The guide goes on learning from the bound.
     refine: share of the steps, the last ones, in which the model learns from particles.
-    polish: M-steps in the end, each of which solves for the potential's last layer on particles of all data, see
-        `em.solve_coefficients`, and for learned frictions, masses and noise, see `pace.solve_pace`; 0 for none. One
-        costs up to a whole fit, and is worth it for numbers.
+    polish: M-steps in the end, in each of which all layers of the potential learn from particles, see
+        `em.learn_layers`, its last layer is solved for, see `em.solve_coefficients`, and so are learned frictions,
+        masses and noise, see `pace.solve_pace`; 0 for none. One costs up to a whole fit, and is worth it for numbers.
     balance: in the very end, set the depths of the wells by the transitions that the data make, see `depths.balance`.
         Half a minute for 200 000 observations. Occupancies are then those of the counts.
     """

@@ -22,11 +22,10 @@ from ._checks import CheckpointError, DoubtfulFitWarning, FitError, check_rows
 from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
-from .em import PARTICLES, solve_coefficients
+from .em import PARTICLES, maximise
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .objective import TERMS, PathELBO, evaluate, stride_for
-from .pace import solve_pace
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit, best_run
 from .schedules import Schedule
@@ -303,19 +302,19 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Solve for last layer, pace and depths as the schedule says; False when stopped by hand, as `_train`."""
-    particles, data = max(trainer.schedule.particles, PARTICLES), (trainer.times, trainer.x)
+    """Do the M-steps and the balance that the schedule asks for; False when stopped by hand, as `_train`."""
+    fitted = trainer.model, trainer.guide, trainer.times, trainer.x
+    particles = max(trainer.schedule.particles, PARTICLES)
     try:
         for _ in range(trainer.schedule.polish):
-            solve_coefficients(trainer.model, trainer.guide, *data, particles=particles, progress=progress)
-            solve_pace(trainer.model, trainer.guide, *data)
+            maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
             with contextlib.suppress(FitError):  # no states, or none to sample: the reader's to judge
-                balance(Fit(trainer.model, trainer.guide, *data))
+                balance(Fit(*fitted))
     except KeyboardInterrupt:
         if path is not None:
             raise
-        warnings.warn("stopped by hand before the last layer or the depths were solved for", stacklevel=3)
+        warnings.warn("stopped by hand before the last M-step, or before depths were balanced", stacklevel=3)
         return False
     return True
 

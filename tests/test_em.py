@@ -1,5 +1,7 @@
 """The exact M-step: on paths that data show it is ordinary least squares, and it says what the bound cannot see."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from polynomials import INTERVAL, NOISE, Polynomial, follower, recording
 
 import pyro_nld as nld
 from pyro_nld import em, training
-from pyro_nld.em import feature_slope, solve_coefficients
+from pyro_nld.em import feature_slope, learn_layers, solve_coefficients
 from pyro_nld.equilibrium import Equilibrium
 
 TRUE = [-1.0, 0.25]
@@ -47,6 +49,35 @@ def test_paths_that_data_show_give_ordinary_least_squares(scene):
     assert abs(again) < 0.02 * gain
 
 
+def network(scene):
+    """A fresh network in place of the scene's potential, with its guide."""
+    torch.manual_seed(0)
+    model, guide = copy.deepcopy(scene[:2])
+    model.dynamics.potential = nld.NeuralPotential(1, hidden=(16, 16))
+    return model, guide
+
+
+def force_error(model):
+    """Root mean square of what a network's force misses of the true one, where paths often are."""
+    z = torch.linspace(-2, 2, 41).unsqueeze(-1)
+    missed = model.dynamics.potential.gradient(z) - quartic(TRUE).gradient(z)
+    return float(missed.detach().square().mean().sqrt())
+
+
+def test_all_layers_learn_the_force_from_paths(scene, monkeypatch):
+    """Solved for alone, random hidden layers give no such force."""
+    monkeypatch.setattr(em, "BATCH", 512)
+    monkeypatch.setattr(em, "RATE", 2e-2)  # they are far from it, unlike those of a fit
+    errors = []
+    for lessons in (0, 500):
+        model, guide = network(scene)
+        learn_layers(model, guide, *scene[2:], lessons=lessons)
+        solve_coefficients(model, guide, *scene[2:])
+        errors.append(force_error(model))
+    assert errors[1] < 0.3  # in each of nine bins, 19 200 steps tell it within √(2 / (h · 19 200 / 9)) = 0.14
+    assert errors[0] > 2 * errors[1]
+
+
 def test_sequences_that_start_in_equilibrium_pull_by_where_they_start(scene, monkeypatch):
     """Slope and bend of Σ log p(z₀), with its norm by quadrature."""
     model, _, _, x = scene
@@ -82,7 +113,8 @@ def test_a_fit_can_end_with_it(scene):
         schedule = nld.Schedule(steps=30, batch_size=8, polish=polish)
         fits.append(nld.fit(model, guide, (times[:16], x[:16]), schedule, progress=False).model.state_dict())
     changed = {name for name in fits[0] if not torch.equal(fits[0][name], fits[1][name])}
-    assert changed == {"dynamics.potential.output.weight"}
+    assert "dynamics.potential.layers.0.weight" in changed
+    assert all(name.startswith("dynamics.potential.") for name in changed)
 
 
 @pytest.mark.parametrize(
@@ -117,17 +149,21 @@ def test_what_is_not_learned_is_left_alone(scene, monkeypatch):
     assert held.coefficients is None
     monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: None))
     assert solve_coefficients(model, guide, times, x) == 0.0
+    before = model.dynamics.potential.weight.clone()
+    learn_layers(model, guide, times, x)
+    assert torch.equal(model.dynamics.potential.weight, before)
 
 
-def test_paths_that_are_not_finite_change_nothing(scene, monkeypatch):
-    model, guide, times, x = scene
+@pytest.mark.parametrize(("learn", "what"), [(solve_coefficients, "last layer"), (learn_layers, "layers")])
+def test_paths_that_are_not_finite_change_nothing(scene, monkeypatch, learn, what):
+    (model, guide), (times, x) = network(scene), scene[2:]
     broken = em.Steps({}, *torch.full((2, 1, 50, 299, 1), torch.nan))
     monkeypatch.setattr(em, "particle_steps", lambda *given: broken)
-    monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: self.weight))
-    before = model.dynamics.potential.weight.clone()
-    with pytest.warns(nld.DoubtfulFitWarning, match="the last layer was not solved for"):
-        solve_coefficients(model, guide, times[:50], x[:50])
-    assert torch.equal(model.dynamics.potential.weight, before)
+    monkeypatch.setattr(em, "LESSONS", 3)
+    before = copy.deepcopy(model.dynamics.potential.state_dict())
+    with pytest.warns(nld.DoubtfulFitWarning, match=f"the {what} of the potential did not learn"):
+        learn(model, guide, times[:50], x[:50])
+    assert all(torch.equal(value, before[name]) for name, value in model.dynamics.potential.state_dict().items())
 
 
 def test_ctrl_c_during_it_ends_a_fit_without_it(scene, monkeypatch):
@@ -136,10 +172,10 @@ def test_ctrl_c_during_it_ends_a_fit_without_it(scene, monkeypatch):
     def interrupted(*given, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "solve_coefficients", interrupted)
+    monkeypatch.setattr(training, "maximise", interrupted)
     prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(4,)))
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 1, time_unit=1.0)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
-    with pytest.warns(UserWarning, match="before the last layer or the depths were solved for"):
+    with pytest.warns(UserWarning, match="before the last M-step"):
         fitted = nld.fit(model, guide, (times[:4], x[:4]), nld.Schedule(steps=3, polish=1), progress=False)
     assert len(fitted.history["step"]) == 3
