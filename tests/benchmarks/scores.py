@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 import pyro_nld as nld
 from pyro_nld import predictive_checks, scores
 
-CHOICES = list(itertools.product((40, 100, 250), (1, 2, 5), ("affine", "causal", "neural")))
+CHOICES = list(itertools.product((200, 500, 1200), (1, 2, 5), ("affine", "causal", "neural")))
 
 
 def well() -> nld.Tilted:
