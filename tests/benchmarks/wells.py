@@ -122,7 +122,7 @@ def row(
         off = np.abs(story["barrier"].values - true["barrier"][order][:, order])
         found |= {
             "occupancy ℓ1": f"{np.abs(story['occupancy_sampled'].values - true['occupancy'][order]).sum():.3f}",
-            "barriers kT": f"{np.nanmax(off):.2f}",
+            "barriers kT": f"{np.nanmax(off):.3f}",
             "counted %": f"{100 * np.abs(dwell['counted'] / true['counted'][order] - 1).max():.1f}",
             "simulated %": f"{100 * np.abs(dwell['simulated'] / true['simulated'][order] - 1).max():.1f}",
             "dwell simulated": " ".join(f"{value:.2f}" for value in dwell["simulated"]),
