@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from chains import chain, clock
 
 import pyro_nld as nld
@@ -26,10 +27,39 @@ def test_counting_by_hand():
     assert counts["visit_state"].values.tolist() == [1, 0, 0]
     assert counts["visit_duration"].values.tolist() == [3.0, 2.0, 2.0]
     assert counts["visit_ended"].values.tolist() == [1, 0, 0]
-    assert counts["half_exits"].sum("half").values.tolist() == [1, 2]
-    assert counts["half_time"].sum("half").values.tolist() == [8.0, 4.0]
+    assert counts["half_exits"].values.tolist() == [[0, 1], [0, 1]]  # what happens from half to half is in neither
+    assert counts["half_time"].values.tolist() == [[3.0, 1.0], [2.0, 3.0]]
     assert counts["sparse_exits"].values.tolist() == [1, 1]  # of the first, third, … observation alone
     assert counts["sparse_time"].values.tolist() == [6.0, 3.0]
+
+
+def test_counting_begins_where_sequences_have_settled():
+    labels = np.full((100, 40), 1)
+    labels[:, 0] = -1
+    labels[:10, :6] = -1
+    labels[:3, :12] = -1
+    labels[0] = -1
+    assert counting.settled(labels) == 6
+    assert counting.settled(np.full((2, 8), -1)) == 0
+    assert counting.settled(labels[:3, :16]) == 4  # a quarter at most
+    counts = counting.count(labels, clock(labels), 2)
+    assert counts["time"].values.tolist() == [0, 97 * 33 + 2 * 27]
+
+
+def test_short_sequences_dwell_like_long_ones():
+    """A diffusing point that starts between cores has no state until it is in one: those that do are calmer."""
+    potential = nld.Tilted(nld.DoubleWell(barrier=1.8, half_distance=1.5), [0.1])
+    path = nld.datasets.langevin_wells(potential, 150, 2000, 0, interval=0.1)["path"].values
+    wells = nld.landscape.minima(potential, torch.tensor([[-1.5], [1.5]]))
+    labels = nld.kinetics.cores(potential, wells, torch.as_tensor(path)).numpy()
+    cut = labels.reshape(-1, 100)
+    long, short = (counting.count(some, clock(some, 0.1), 2) for some in (labels, cut))
+    naive = counting._tally(counting._steps(counting.milestones(cut[None]), clock(cut, 0.1)), 2)
+    dwell = counting.by_counting(long)["dwell"].values
+    assert np.abs(counting.by_counting(short)["dwell"].values / dwell - 1).max() < 0.025
+    assert (naive[1] / naive[0].sum(-1) / dwell - 1).max() > 0.04
+    rate = short["half_exits"].values / short["half_time"].values
+    assert np.abs(np.log(rate[1] / rate[0])).max() < 4 * math.sqrt(2 / short["half_exits"].values.min())
 
 
 def test_draws_are_averaged():
