@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import nbformat
@@ -15,6 +17,19 @@ NAMES = [path.stem for path in NOTEBOOKS]
 
 def cells(path):
     return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def pictures(path):
+    data = [output.get("data", {}) for cell in cells(path) for output in cell.outputs]
+    return {base64.b64decode(one["image/png"]) for one in data if "image/png" in one}
+
+
+def test_the_pictures_of_the_front_page_are_those_of_notebooks():
+    """Taken out of the stored outputs, so that they are as true as these."""
+    found = set().union(*map(pictures, NOTEBOOKS))
+    shown = re.findall(r'src="(docs/pictures/[^"]+)"', (FOLDER.parent / "README.md").read_text())
+    assert len(shown) == 2
+    assert {(FOLDER.parent / place).read_bytes() for place in shown} <= found
 
 
 def unfinished(code):
