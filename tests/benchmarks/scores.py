@@ -3,9 +3,10 @@
     python tests/benchmarks/scores.py --fits 30 --out runs/scores.csv
 
 Every fit is of the same small data, a tilted double well behind five noisy channels, with other steps, substeps, guide
-and seed. The true error is the ℓ1 error of the sampled occupancy plus that of the barriers
-(kT, mean over both ways), 2 more where there are not two wells. Scores are taken on sequences held out. Prints one line
-per fit, then Spearman's correlation of every score with −error.
+and seed. The true error is the ℓ1 error of the harmonic occupancy plus that of the barriers (kT, mean over both ways);
+2 and the wells too many or too few, where there are not two. Scores are taken on sequences held out; agreement is how
+far apart, by the same measure, a second fit with the same choices and another seed is. Prints one line per fit, then
+Spearman's correlation of every score with −error.
 """
 
 import argparse
@@ -30,26 +31,37 @@ def well() -> nld.Tilted:
     return nld.Tilted(nld.DoubleWell(2.5), [0.3])
 
 
-def fitted(data: xr.Dataset, place: int) -> nld.Fit:
+SCORES = ("elbo", "evidence", "future", "dwell", "agreement")
+AGAIN = 1000  # added to the seed of a fit: that of a second one
+
+
+def fitted(data: xr.Dataset, place: int, seed: int) -> nld.Fit:
     """The fit at one place of the table of choices."""
     steps, substeps, way = CHOICES[place % len(CHOICES)]
-    torch.manual_seed(place)
+    torch.manual_seed(seed)
     prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(16,)), friction=None)
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(1, 5)), substeps=substeps)
     control = nld.NeuralControl() if way == "neural" else nld.AffineControl(hidden=32)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(5, size=16, hidden=16, causal=way == "causal"), control)
-    return nld.fit(model, guide, data, nld.Schedule(steps=steps, batch_size=16), seed=place, progress=False)
+    return nld.fit(model, guide, data, nld.Schedule(steps=steps, batch_size=16), seed=seed, progress=False)
 
 
-def error(fit: nld.Fit, truth: dict[str, np.ndarray]) -> float:
-    """Of occupancy and barriers; a worst case where the wells are not two."""
+def read(fit: nld.Fit) -> dict[str, np.ndarray]:
+    """Barriers and occupancies; states are numbered by their share of the data."""
     wells = fit.wells()
-    if wells.sizes["state"] != 2:
-        return 2.0 + abs(wells.sizes["state"] - 2)
     barrier = nld.saddles.saddles(fit.potential, wells, temperature=fit.temperature)["barrier"].values
-    # states of either are numbered by their share of the data
-    off = np.nanmean(np.abs(barrier - truth["barrier"]))
-    return float(off + np.abs(wells["occupancy_harmonic"].values - truth["occupancy"]).sum())
+    return {"barrier": barrier, "occupancy": wells["occupancy_harmonic"].values}
+
+
+def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    """ℓ1 of occupancies and mean of barriers; a worst case where the wells are not as many."""
+    off = abs(len(one["occupancy"]) - len(other["occupancy"]))
+    if off:
+        return 2.0 + off
+    if len(one["occupancy"]) == 1:
+        return 0.0
+    gap = np.nanmean(np.abs(one["barrier"] - other["barrier"]))
+    return float(gap + np.abs(one["occupancy"] - other["occupancy"]).sum())
 
 
 def main() -> None:
@@ -68,18 +80,20 @@ def main() -> None:
     classes = predictive_checks.state_classes(held["observations"], held["states"].astype(float))
     rows = []
     for place in range(args.fits):
-        fit = fitted(data, place)
+        fit, again = (fitted(data, place, seed) for seed in (place, AGAIN + place))
         row = {name: float(scores.by_sequence(fit, held, name).sum()) for name in ("elbo", "evidence", "future")}
-        row |= {"dwell": scores.dwell(fit, held, classes), "error": error(fit, truth)}
+        found = read(fit)
+        row |= {"dwell": scores.dwell(fit, held, classes), "agreement": -apart(found, read(again))}
+        row |= {"error": apart(found, truth)}
         rows.append({"fit": place} | row)
         print(", ".join(f"{name} {value:.3f}" for name, value in row.items()), flush=True)
         with args.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    for name in ("elbo", "evidence", "future", "dwell"):
-        found = spearmanr([row[name] for row in rows], [-row["error"] for row in rows])
-        print(f"{name}: rank correlation {found.statistic:.2f}, p {found.pvalue:.2g}")
+    for name in SCORES:
+        related = spearmanr([row[name] for row in rows], [-row["error"] for row in rows])
+        print(f"{name}: rank correlation {related.statistic:.2f}, p {related.pvalue:.2g}")
 
 
 if __name__ == "__main__":
