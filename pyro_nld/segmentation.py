@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from ._checks import FitError
+from ._series import dataset_times
 from .results import Fit
 
 
@@ -79,7 +80,10 @@ def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
     name = "recording" if "recording" in data.coords else "sequence"
     names = data[name].values if name in data.coords else np.arange(segments.sizes["sequence"])
     label = segments["label"].values.ravel()
-    columns: dict[str, object] = {"sequence": np.repeat(names, length), "time": segments["times"].values.ravel()}
+    times = segments["times"].values
+    if "times" in data or "time" in data.coords:  # with all the digits that were given
+        times = np.where(np.isnan(times), np.nan, dataset_times(data))
+    columns: dict[str, object] = {"sequence": np.repeat(names, length), "time": times.ravel()}
     columns["state"] = pd.Series(label, dtype="Int64").mask(label < 0)
     shares = segments["probability"].values.reshape(len(label), -1)
     columns |= {f"probability_{state}": share for state, share in enumerate(shares.T)}
