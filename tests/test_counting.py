@@ -46,6 +46,14 @@ def test_counting_begins_where_sequences_have_settled():
     assert counts["time"].values.tolist() == [0, 97 * 33 + 2 * 27]
 
 
+@pytest.mark.parametrize("length", [2, 3])
+def test_the_shortest_sequences_can_be_counted(length):
+    labels = np.array([[0, 1, 1], [-1, -1, 0]])[:, :length]
+    counts = counting.count(labels, clock(labels), 2)
+    assert counts["time"].values.tolist() == [[1, 0], [1, 1]][length - 2]
+    assert counts["half_exits"].shape == (2, 2)
+
+
 def test_short_sequences_dwell_like_long_ones():
     """A diffusing point that starts between cores has no state until it is in one: those that do are calmer."""
     potential = nld.Tilted(nld.DoubleWell(barrier=1.8, half_distance=1.5), [0.1])
