@@ -38,8 +38,8 @@ def settled(labels: States) -> int:
     """The observation from which on 95 % of the sequences have been in a core, at most a quarter of their length.
 
     A sequence that begins between two cores is sooner to cross than others, and it has no state until it is in one. As
-    long as there are such, those that have a state look calmer than they are: dwell times of shallow wells came out 3 %
-    too long in short sequences.
+    long as there are such, those that have a state look calmer than they are: behind a barrier of 1.8 kT, dwell times
+    came out 3 % too long in sequences of 200 observations.
 
     Parameters
     ----------
@@ -83,11 +83,15 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
     last = _settled(labels, times)
     steps = _steps(last, times)
     exits, spent = _tally(steps, states)
-    sparse_exits, sparse_time = _tally(_steps(_settled(labels[..., ::2], times[:, ::2]), times[:, ::2]), states)
+
+    def alone(part: slice) -> tuple[Array, Array]:
+        some = times[:, part]
+        return _tally(_steps(_settled(labels[..., part], some), some), states)
+
+    sparse_exits, sparse_time = alone(slice(None, None, 2))
     dwell = spent / np.maximum(exits.sum(-1), 1e-300)
     middle = times.shape[-1] // 2
-    parts = [(labels[..., part], times[:, part]) for part in (slice(middle), slice(middle, None))]
-    half = [_tally(_steps(_settled(*part), part[1]), states) for part in parts]
+    half = [alone(slice(middle)), alone(slice(middle, None))]
     seen = np.isfinite(steps.age) & (steps.moved | steps.last)
     old = steps.age >= dwell[steps.here]  # False where the age is not known
     age = [_tally(steps, states, (old == side) & np.isfinite(steps.age)) for side in (False, True)]

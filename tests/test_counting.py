@@ -67,7 +67,8 @@ def test_short_sequences_dwell_like_long_ones():
     assert np.abs(counting.by_counting(short)["dwell"].values / dwell - 1).max() < 0.025
     assert (naive[1] / naive[0].sum(-1) / dwell - 1).max() > 0.04
     rate = short["half_exits"].values / short["half_time"].values
-    assert np.abs(np.log(rate[1] / rate[0])).max() < 4 * math.sqrt(2 / short["half_exits"].values.min())
+    error = math.sqrt((1 / short["half_exits"].sum("state").values).sum())
+    assert abs(np.log(rate[1] / rate[0]).mean()) < 3 * error  # counted from the begin on they differ by 0.19, or 4.8
 
 
 def test_draws_are_averaged():
