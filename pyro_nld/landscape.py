@@ -33,7 +33,14 @@ MANY = 500  # clusters of ends polished at most
 IMAGES = 25  # points of a string between two minima
 
 
-def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_barrier: float = 1.0) -> xr.Dataset:
+def minima(
+    potential: Energy,
+    starts: Tensor,
+    *,
+    temperature: float = 1.0,
+    min_barrier: float = 1.0,
+    moves: Tensor | None = None,
+) -> xr.Dataset:
     """Minima of U that points flow down to: dz/ds = −∇U(z), then Newton's method to ‖∇U‖ < 10⁻⁶.
 
     Parameters
@@ -42,6 +49,9 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
     starts: where to start, `(point, latent)`, for example encoded data; at most 2000 of them are used.
     temperature: T, in the unit of U.
     min_barrier: escape barrier in kT below which a dent counts as part of the neighbour it opens to; 0 keeps all.
+    moves: successive positions of the data, `(move, 2, latent)`. A dent that does not count then belongs to the state
+        that the data exchange most with it. Between states that are rarely left the data know little of the passes,
+        and a cloud with two dents could open to another state's.
 
     Returns
     -------
@@ -67,7 +77,7 @@ def minima(potential: Energy, starts: Tensor, *, temperature: float = 1.0, min_b
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
     reached = torch.where(nearest.amin(1) < found.reach, nearest.argmin(1), -1)
-    state = _joined(exact, found, temperature, min_barrier)
+    state = _joined(exact, found, temperature, min_barrier, moves)
     return _described(exact, found.position, state, reached, len(points))
 
 
@@ -248,12 +258,15 @@ def _merge(potential: Energy, points: Tensor) -> _Found:
         return _Found(distinct, potential(distinct) if len(distinct) else distinct.sum(-1), reach)
 
 
-def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: float) -> Tensor:
-    """The dent that stands for each dent's state: shallow ones join the neighbour their lowest pass leads to."""
+def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: float, moves: Tensor | None) -> Tensor:
+    """The dent that stands for each dent's state: shallow ones join a neighbour, by the data or by the lowest pass."""
     owner = torch.arange(len(found.position))
     if len(owner) < 2 or min_barrier <= 0:
         return owner
     height = _passes(potential, found.position)
+    if not bool((height.amin(1) - found.energy < min_barrier * temperature).any()):
+        return owner
+    exchange = torch.zeros_like(height) if moves is None else _exchange(potential, found.position, moves)
     for dent in found.energy.argsort(descending=True):
         free = owner != owner[dent]
         if not bool(free.any()):
@@ -262,8 +275,21 @@ def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: f
         lowest = int(passes.argmin())
         deeper = found.energy[owner[lowest]] <= found.energy[dent]
         if bool(deeper) and float(passes[lowest] - found.energy[dent]) < min_barrier * temperature:
-            owner[owner == owner[dent].clone()] = owner[lowest].clone()
+            met = torch.where(free, exchange[~free].sum(0), 0.0)
+            met = torch.zeros_like(met).index_add_(0, owner, met)
+            both = torch.stack([owner[dent], met.argmax() if bool(met.any()) else owner[lowest]])
+            owner[torch.isin(owner, both)] = both[found.energy[both].argmin()]
     return owner
+
+
+def _exchange(potential: Energy, dents: Tensor, moves: Tensor) -> Tensor:
+    """How many moves lead from each dent to each other one, or back: `(dent, dent)`."""
+    alone = xr.Dataset({"dent_position": (("dent", "latent"), dents), "dent_state": ("dent", range(len(dents)))})
+    here, there = basins(potential, alone, moves.double()).T
+    known = (here >= 0) & (there >= 0)
+    count = torch.zeros(len(dents), len(dents), dtype=dents.dtype)
+    count.index_put_((here[known], there[known]), count.new_ones(int(known.sum())), accumulate=True)
+    return count + count.T
 
 
 def _passes(potential: Energy, centres: Tensor, steps: int = 300) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -117,18 +116,19 @@ class Fit:
         seed: of the draws.
         """
         times, x = self.series(data)
-
-        def drawn() -> Tensor:
-            return torch.cat([part.positions for part in joint.parts(self.model, self.guide, times, x)])
-
         with reading(seed):
-            return torch.stack([drawn() for _ in range(draws)])
+            drawn = [[part.positions for part in joint.parts(self.model, self.guide, times, x)] for _ in range(draws)]
+        return torch.stack([torch.cat(parts) for parts in drawn])
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
         """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
-        points = self.positions(seed=seed)[0][self.times.isfinite()]
-        chosen = np.random.default_rng(seed).permutation(len(points))[:limit]
-        return points[chosen]
+        return _some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
+
+    def moves(self, limit: int = 10_000, seed: int = 0) -> Tensor:
+        """Successive positions `(move, 2, latent)` of one posterior draw, from one observation time to the next."""
+        positions, there = self.positions(seed=seed)[0], self.times.isfinite()
+        pairs = torch.stack([positions[:, :-1], positions[:, 1:]], -2)
+        return _some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
 
     def decode(self, points: Tensor) -> Tensor:
         """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
@@ -141,8 +141,7 @@ class Fit:
 
         Parameters
         ----------
-        seed: of posterior draws and simulations.
-        min_barrier: see `landscape.minima`, kT.
+        seed: of posterior draws and simulations. min_barrier: see `landscape.minima`, kT.
 
         Returns
         -------
@@ -183,8 +182,7 @@ class Fit:
 
         Parameters
         ----------
-        seed: of the posterior draw that the search starts from.
-        min_barrier: see `landscape.minima`, kT.
+        seed: of the posterior draw that the search starts from. min_barrier: see `landscape.minima`, kT.
 
         Returns
         -------
@@ -196,8 +194,8 @@ class Fit:
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        potential, points = self.potential, self.encoded(seed=seed)
-        wells = landscape.minima(potential, points, temperature=self.temperature, min_barrier=min_barrier)
+        potential, points, moves = self.potential, self.encoded(seed=seed), self.moves(seed=seed)
+        wells = landscape.minima(potential, points, temperature=self.temperature, min_barrier=min_barrier, moves=moves)
         shares = landscape.occupancy(wells, self.temperature, self.basins(wells, points))
         return self._described(wells.assign({f"occupancy_{route}": shares[route] for route in shares}))
 
@@ -371,15 +369,13 @@ class Fit:
         """`ensemble.read`; None where there is no minimum, or no potential. What is doubtful, `landscape` says."""
         with warnings.catch_warnings(), suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
-            if hasattr(self.model.dynamics, "potential"):
-                story = states if isinstance(states, xr.Dataset) else self._minima_and_saddles()
+            if self.has_landscape:
+                story = states if isinstance(states, xr.Dataset) else self.wells()
+                if "saddle" not in story.dims:
+                    passes = saddles.saddles(self.potential, story, temperature=self.temperature)
+                    story = xr.merge([story, passes], combine_attrs="drop")
                 return ensemble.read(self.model, draws, story)
         return None
-
-    def _minima_and_saddles(self) -> xr.Dataset:
-        wells = self.wells()
-        passes = saddles.saddles(self.potential, wells, temperature=self.temperature)
-        return xr.merge([wells, passes], combine_attrs="drop")
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
@@ -394,7 +390,10 @@ class Fit:
         return check_rows(times, x)
 
 
+def _some(points: Tensor, limit: int, seed: int) -> Tensor:
+    return points[np.random.default_rng(seed).permutation(len(points))[:limit]]
+
+
 def best_run(runs: Sequence[dict]) -> int:
     """The number of the run of highest ELBO among `Fit.runs`."""
-    bounds = [run["elbo"] if math.isfinite(run["elbo"]) else -math.inf for run in runs]
-    return int(np.argmax(bounds))
+    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
