@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape, samplers
@@ -24,7 +26,8 @@ def sampled(
 
     Returns
     -------
-    `occupancy_sampled`, `occupancy_rhat` and `occupancy_ess (state)`.
+    `occupancy_sampled`; `occupancy_rhat (state)`, whether chains remember where they began, see `nested_rhat`, NaN for
+    a state that all or none of the draws are in; `occupancy_ess (state)`, the effective number of draws.
 
     References
     ----------
@@ -37,10 +40,34 @@ def sampled(
     return xr.Dataset(
         {
             "occupancy_sampled": ("state", shares / shares.sum()),
-            "occupancy_rhat": ("state", mixing["rhat"].values),
+            "occupancy_rhat": ("state", nested_rhat(inside, landscape.basins(potential, wells, starts).numpy())),
             "occupancy_ess": ("state", mixing["ess"].values),
         }
     )
+
+
+def nested_rhat(inside: NDArray[np.floating], begun: NDArray[np.integer]) -> NDArray[np.floating]:
+    """r̂ = (1 + B/W)^½ of many short chains: B between groups of them, W within, first and second halves apart.
+
+    A group has begun in one state. Chains that are stuck differ by group; those still on their way, by half. The r̂ of
+    every chain for itself asks that each alone be long, which hundreds of chains together need not be.
+
+    Parameters
+    ----------
+    inside: 1 where a draw is in the state, `(chain, draw, state)`. begun: the state each chain began in, `(chain,)`.
+
+    References
+    ----------
+    Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari, Gelman, arXiv:2110.13017: chains that begin together are one.
+    """
+    middle = inside.shape[1] // 2
+    halves = np.stack([inside[:, :middle].mean(1), inside[:, middle:].mean(1)])  # (half, chain, state)
+    groups = [begun == state for state in np.unique(begun)]
+    share = np.concatenate([halves[:, group].mean(1) for group in groups])  # (group and half, state)
+    weight = np.repeat([group.mean() / 2 for group in groups], 2)
+    between = weight @ (share - weight @ share) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(1 + between / (weight @ (share * (1 - share))))
 
 
 def equilibrium(
