@@ -22,6 +22,7 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         loaded = runs.load(run)
         fit = loaded.fit
         story = fit.landscape() if fit.has_landscape else fit.attractors()
+        story = story.assign_coords(channel=loaded.data["channel"])  # its name
         segments = segment(fit, wells=story)
         truth = tables.score(segments, loaded.data)
         pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
@@ -29,12 +30,12 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
         runs.record_landscape(run, fit, story, warned)
-    print(_told(story, truth) if fit.has_landscape else tables.attractors(story, truth))
+    print(_told(story, truth) if fit.has_landscape else tables.attractors(story, truth) + "\n" + tables.levels(story))
     print("figures: " + ", ".join(str(file) for file in sorted((run / "figures").glob("*.png"))))
 
 
 def _told(story: xr.Dataset, truth: xr.Dataset | None) -> str:
-    found = [tables.states(story, truth), tables.findings(story, truth), ""]
+    found = [tables.states(story, truth), tables.findings(story, truth), "", tables.levels(story), ""]
     if story.sizes["state"] > 1:
         found += [tables.transitions(story), "", tables.relaxations(story), ""]
     return "\n".join([*found, tables.verdict(story)])

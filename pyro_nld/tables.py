@@ -14,6 +14,7 @@ from .attractors import NO_LANDSCAPE
 
 Labels = NDArray[np.integer]
 
+LEVELS = 6  # channels in a table of levels
 MIXED = 1.01  # largest r̂ of chains that have seen the same (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
 OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
 """Routes to an occupancy, and what a table calls them."""
@@ -95,6 +96,23 @@ def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         columns["90 % of counts"] = _interval(story.sel(route="counted"), "stationary")
     curvature = story["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
+    return _aligned(columns)
+
+
+def levels(story: xr.Dataset) -> str:
+    """One row per state: what the channels show there, by `decoded`; at most six, those that differ most.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()` or `Fit.attractors()`; channels are named by its coordinate, where it has one.
+    """
+    means = story["decoded"]
+    apart = np.ptp(means.values, axis=0)
+    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVELS])
+    columns = {"state": [str(state) for state in range(story.sizes["state"])]}
+    for channel in shown:
+        name = f"level of {means['channel'].values[channel]}"
+        columns[name] = [_digits(level) for level in means.values[:, channel]]
     return _aligned(columns)
 
 

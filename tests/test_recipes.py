@@ -132,6 +132,7 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
     assert "pauses for" not in fitted.err
     read = programs.run("landscape", out)
     assert read.code == 0, read.err
+    assert "state  level of fret  level of intensity" in read.out
     segmented = programs.run("segment", out, "--out", "states.csv")
     assert segmented.code == 0, segmented.err
     table = (programs.folder / "states.csv").read_text().splitlines()
@@ -184,6 +185,7 @@ def test_a_model_without_a_landscape_says_what_cannot_be_read(programs, out):
     pictures = {path.stem for path in (out / "figures").glob("*.png")}
     assert pictures == {"loss", "segmentation", "arrows", "streamlines"}
     summary = json.loads((out / "summary.json").read_text())
+    assert "level of 0" in read.out
     assert summary["states"] == xr.load_dataset(out / "landscape.nc", engine="h5netcdf").sizes["state"]
     assert summary["occupancy"]["data"] is not None
     assert summary["occupancy"]["harmonic"] is summary["barriers_kT"] is summary["verdict"]["kinetics_agree"] is None
