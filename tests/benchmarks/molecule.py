@@ -71,7 +71,7 @@ def row(seed: int, latent: int, substeps: int, restarts: int, schedule: nld.Sche
     core = cores(angles, basin)
     inside = [float((name[states] == place)[core == place].mean()) for place in range(3)]
     relaxation = story["relaxation"].sel(route="counted").values
-    implied = story["implied"].sel(route="counted", lag=LAG, method="nearest").values
+    implied = story["implied"].sel(route="counted").sel(lag=LAG, method="nearest").values
     found = {
         "seed": seed, "states": count, "named": " ".join(BASINS[place] for place in name),
         "ELBO": f"{fit.elbo()['per_observation']:.4f}",

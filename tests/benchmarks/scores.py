@@ -6,7 +6,8 @@ Every fit is of the same small data, a tilted double well behind five noisy chan
 and seed. The true error is the ℓ1 error of the harmonic occupancy plus that of the barriers (kT, mean over both ways);
 2 and the wells too many or too few, where there are not two. Scores are taken on sequences held out; agreement is how
 far apart, by the same measure, a second fit with the same choices and another seed is. Prints one line per fit, then
-Spearman's correlation of every score with −error.
+Spearman's correlation of every score with −error, and how far below the best score's it is, with 90 % intervals: over
+all fits, and over those with both wells.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 import pyro_nld as nld
 from pyro_nld import predictive_checks, scores
@@ -32,6 +33,8 @@ def well() -> nld.Tilted:
 
 
 SCORES = ("elbo", "evidence", "future", "dwell", "agreement")
+RESAMPLED = 1000  # times the fits are drawn anew, for 90 % intervals
+MISSING = 2.0  # the error where there are not two wells, and one more for each too many or too few
 AGAIN = 1000  # added to the seed of a fit: that of a second one
 
 
@@ -57,11 +60,32 @@ def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     """ℓ1 of occupancies and mean of barriers; a worst case where the wells are not as many."""
     off = abs(len(one["occupancy"]) - len(other["occupancy"]))
     if off:
-        return 2.0 + off
+        return MISSING + off
     if len(one["occupancy"]) == 1:
         return 0.0
     gap = np.nanmean(np.abs(one["barrier"] - other["barrier"]))
     return float(gap + np.abs(one["occupancy"] - other["occupancy"]).sum())
+
+
+def correlations(rows: list[dict]) -> str:
+    """A line per score: rank correlation with −error, and how far it is below the best, with intervals over fits."""
+    values = np.array([[row[name] for name in SCORES] + [-row["error"]] for row in rows])
+    random = np.random.default_rng(0)
+    again = [ranked(values[random.integers(len(rows), size=len(rows))]) for _ in range(RESAMPLED)]
+    found, best = ranked(values), int(ranked(values).argmax())
+    low, high = np.quantile(again, [0.05, 0.95], axis=0)
+    below = np.quantile(np.array(again)[:, [best]] - again, [0.05, 0.95], axis=0)
+    return "\n".join(
+        f"{name}: rank correlation {found[k]:.2f} ({low[k]:.2f} to {high[k]:.2f}), "
+        f"below {SCORES[best]} by {found[best] - found[k]:.2f} ({below[0, k]:.2f} to {below[1, k]:.2f})"
+        for k, name in enumerate(SCORES)
+    )
+
+
+def ranked(values: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of every column with the last."""
+    ranks = rankdata(values, axis=0)
+    return np.corrcoef(ranks.T)[-1, :-1]
 
 
 def main() -> None:
@@ -91,9 +115,9 @@ def main() -> None:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    for name in SCORES:
-        related = spearmanr([row[name] for row in rows], [-row["error"] for row in rows])
-        print(f"{name}: rank correlation {related.statistic:.2f}, p {related.pvalue:.2g}")
+    both = [row for row in rows if row["error"] < MISSING]
+    for what, some in (("all fits", rows), ("fits with both wells", both)):
+        print(f"{len(some)} {what}:\n{correlations(some)}")
 
 
 if __name__ == "__main__":
