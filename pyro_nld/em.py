@@ -4,7 +4,7 @@ A gradient of the bound finds last how deep one well is beside another and how h
 a path lie there, and the bound hardly bends. An M-step of expectation maximisation, with particles for the expectation,
 is free of the guide's own errors. It has two halves. All layers learn by gradients on steps drawn once, which cost a
 thousandth of those through a guide. Then the coefficients of the last layer, which enter the mean of every step
-linearly, are solved for: one least-squares problem.
+linearly, are solved for: one least-squares problem. The guide follows, for it proposes what the particles weigh.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
@@ -24,6 +24,7 @@ from ._checks import DoubtfulFitWarning
 from ._modules import holding
 from .guide import AmortizedGuide
 from .model import LatentLangevin
+from .objective import ENOUGH_STEPS, PathELBO, stride_for
 from .pace import solve_pace
 from .particles import Steps, particle_steps
 from .paths import Grid, LangevinPath, stratify
@@ -34,6 +35,7 @@ CHUNK = 50  # sequences at a time: bounds the memory of their particles
 ROWS = 20_000  # points of paths at a time: their hidden layers fit the processor's cache, which is twice as fast
 PICKS = 4  # steps that one run of the particles gives for every one of the grid
 PRIOR = 1.0  # precision of the coefficients around what they were: keeps those that no path asks about
+FOLLOWED, SEQUENCES = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
 LESSONS, BATCH, RATE = 1000, 8192, 2e-3  # gradient steps of all layers, steps of paths in each, and Adam's first rate
 KEPT = 2_000_000  # steps of paths that they are taken from
 
@@ -47,7 +49,7 @@ def maximise(
     particles: int = PARTICLES,
     progress: bool = False,
 ) -> None:
-    """One M-step, in place: `learn_layers`, `solve_coefficients`, and `pace.solve_pace`.
+    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `pace.solve_pace`.
 
     Parameters
     ----------
@@ -55,7 +57,52 @@ def maximise(
     """
     learn_layers(model, guide, times, x, particles=particles, progress=progress)
     solve_coefficients(model, guide, times, x, particles=particles, progress=progress)
-    solve_pace(model, guide, times, x)
+    follow(model, guide, times, x, progress=progress)
+    solve_pace(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
+
+
+def follow(
+    model: LatentLangevin,
+    guide: AmortizedGuide,
+    times: Float[Tensor, "sequence time"],
+    x: Float[Tensor, "sequence time channel"],
+    *,
+    lessons: int = FOLLOWED,
+    progress: bool = False,
+) -> None:
+    """Climb the bound in the guide alone, in place: its paths are to be those of the prior as it is now.
+
+    Particles correct a guide only as far as they are many. One that was learned under a prior too slow takes evidence
+    off a faster one, and `pace.solve_pace` finds the same pace again.
+
+    Parameters
+    ----------
+    model, guide, times, x, progress: as for `learn_layers`; the model stays as it is.
+    lessons: gradient steps of Adam, the rate of which falls along a cosine.
+    """
+    held = [value for value in model.parameters() if value.requires_grad]
+    for value in held:
+        value.requires_grad_(False)
+    try:
+        learned = [value for value in guide.parameters() if value.requires_grad]
+        adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
+        elbo = PathELBO(path_stride=stride_for(x[:SEQUENCES], model.substeps, ENOUGH_STEPS))
+        subsample = SEQUENCES if len(x) > SEQUENCES else None
+        for lesson in tqdm(range(lessons), desc="guide", disable=not progress, mininterval=1.0):
+            _fall(adam, lesson / lessons)
+            loss = -elbo.combine(elbo.terms(model, guide, times, x, subsample)) / x.numel()
+            loss.backward()
+            if bool(nn.utils.clip_grad_norm_(learned, torch.inf).isfinite()):
+                adam.step()
+    finally:
+        for value in held:
+            value.requires_grad_(True)
+
+
+def _fall(adam: torch.optim.Adam, share: float) -> None:
+    """The rate after that share of the lessons, along a cosine, and no gradient left."""
+    adam.param_groups[0]["lr"] = 0.5 * RATE * (1 + math.cos(math.pi * share))
+    adam.zero_grad()
 
 
 @torch.no_grad()
@@ -99,8 +146,7 @@ def learn_layers(
     ]
     adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
     for lesson in tqdm(range(lessons), desc="all layers", disable=not progress, mininterval=1.0):
-        adam.param_groups[0]["lr"] = 0.5 * RATE * (1 + math.cos(math.pi * lesson / lessons))
-        adam.zero_grad()
+        _fall(adam, lesson / lessons)
         with torch.enable_grad():
             drawn[int(torch.randint(len(drawn), ()))].loss(model).backward()
         adam.step()

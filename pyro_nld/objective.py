@@ -17,6 +17,7 @@ from torch.distributions import kl_divergence, register_kl
 
 from .paths import ControlledPath, LangevinPath
 
+ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 MANY_STEPS = 200_000  # of paths, at which the path KL of a data set is known to about a thousandth
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 

@@ -25,7 +25,7 @@ from .depths import balance
 from .em import PARTICLES, maximise
 from .guide import AmortizedGuide
 from .model import LatentLangevin
-from .objective import TERMS, PathELBO, evaluate, stride_for
+from .objective import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit, best_run
 from .schedules import Schedule
@@ -33,7 +33,6 @@ from .schedules import Schedule
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
 MEDIAN_OF = 50  # last steps that say how large a gradient usually is
-ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 REMEMBER = 50  # steps between good states kept in memory
 REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which "auto" looks whether its steps are fine enough
 MOST_SUBSTEPS = 50  # that "auto" goes to; beyond, the warning after the fit stands

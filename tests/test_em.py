@@ -108,10 +108,10 @@ def test_a_fit_can_end_with_it(scene):
     for polish in (0, 2):
         torch.manual_seed(1)
         prior = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,)))
-        model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 1, time_unit=1.0)
+        model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), 2, time_unit=1.0)
         guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
         schedule = nld.Schedule(steps=30, batch_size=8, polish=polish)
-        fits.append(nld.fit(model, guide, (times[:16], x[:16]), schedule, progress=False).model.state_dict())
+        fits.append(nld.fit(model, guide, (times[:16, :60], x[:16, :60]), schedule, progress=False).model.state_dict())
     changed = {name for name in fits[0] if not torch.equal(fits[0][name], fits[1][name])}
     assert "dynamics.potential.layers.0.weight" in changed
     assert all(name.startswith("dynamics.potential.") for name in changed)

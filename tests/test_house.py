@@ -48,7 +48,7 @@ GRAPH = {
     "occupancies": {"potentials", "landscape", "samplers", "inference_data"},
     "particles": {"model", "objective", "paths"},
     "pace": {"model", "guide", "particles"},
-    "em": {"model", "guide", "pace", "paths", "particles", "potentials"},
+    "em": {"model", "guide", "objective", "pace", "paths", "particles", "potentials"},
     "generators": {"dynamics"},
     "counting": set(),
     "kinetics": {"potentials", "dynamics", "integrators", "paths", "generators", "counting"},

@@ -1,5 +1,6 @@
 """How fast the prior moves, found by particles where the exact evidence is known, and left alone where it is."""
 
+import copy
 import math
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.optimize import minimize_scalar
 import pyro_nld as nld
 from pyro_nld import pace
 from pyro_nld._checks import check_rows
+from pyro_nld.em import follow
+from pyro_nld.objective import evaluate
 from pyro_nld.oracles import LinearGaussian, kalman
 from pyro_nld.pace import solve_pace
 
@@ -64,6 +67,27 @@ def test_the_friction_becomes_the_most_probable_one(scene, wrong):
     # the data themselves tell it within 3 %; started 10 and 40 % off
     assert float(model.dynamics.friction.detach()) == pytest.approx(best, rel=0.05)
     assert best == pytest.approx(FRICTION, rel=0.1)
+
+
+def test_the_guide_follows_a_prior_that_has_changed(scene):
+    """Until its bound is nearly as close to the exact evidence as it was; the prior stays, and can go on learning."""
+    model, guide = copy.deepcopy(scene[:2])
+    times, x = scene[2:]
+
+    def gap():
+        value = evaluate(model, guide, times, x, draws=20)["total"]
+        return exact(model, x.numpy(), float(model.dynamics.friction.detach())) - value
+
+    narrow = gap()
+    with torch.no_grad():
+        model.dynamics.friction_unconstrained.add_(math.log(2.5))
+    prior = copy.deepcopy(model.state_dict())
+    wide = gap()
+    follow(model, guide, times, x)
+    assert wide > 3 * narrow
+    assert 0 < gap() < narrow + 0.3 * (wide - narrow)
+    assert all(torch.equal(value, prior[name]) for name, value in model.state_dict().items())
+    assert all(value.requires_grad for value in model.parameters())
 
 
 def test_what_is_given_is_left_alone(scene):
