@@ -2,6 +2,7 @@
 
     python inference/reproduce_paper.py --out runs/paper --seeds 5 --settings ours --settings hmm
     python inference/reproduce_paper.py --out runs/paper                   (everything: days on two cores)
+    python inference/reproduce_paper.py --out docs/evidence/paper --read   (the seeds that are done)
 
 Every finished seed is kept in --out, and the table is written anew after each: stop with Ctrl-C, and give the same
 command to go on.
@@ -28,11 +29,16 @@ def main(
     latent: Annotated[list[int], typer.Option(min=1, help="Latent axes; repeat for several.")] = LATENTS,
     settings: Annotated[list[str], typer.Option(help="Whose; repeat for several.")] = SETTINGS,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
+    read: Annotated[bool, typer.Option("--read", help="Fit nothing: a table of all rows in --out.")] = False,
 ) -> None:
     """Fit every cell of the table on every seed; write table.md, rows/ and figures/ in --out.
 
     Settings: ours; the paper's; sde, a generic neural SDE with the same guide; hmm, a Gaussian hidden Markov model.
     """
+    if read:
+        table_one.write(out / "table.md", reproduction.rows_in(out))
+        print(f"Wrote {out / 'table.md'}.")
+        return
     with command_line.noted():
         made: dict[reproduction.Cell, list[dict]] = {
             cell: [] for cell in reproduction.cells(equation, chain, latent, settings)

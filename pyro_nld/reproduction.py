@@ -263,6 +263,21 @@ def kept(cell: Cell, seed: int, folder: Path, schedule: Schedule, models: Path, 
     return found
 
 
+def rows_in(folder: Path) -> list[list[dict]]:
+    """All rows on disk, a list per cell, by settings and place in the table; each by seed.
+
+    Parameters
+    ----------
+    folder: as for `kept`.
+    """
+    found: dict[Cell, list[dict]] = {}
+    for file in (folder / "rows").glob("*/*.json"):
+        row = summary.read_json(file)
+        found.setdefault(Cell(*row["cell"]), []).append(row)
+    order = sorted(found, key=lambda cell: (SETTINGS.index(cell.settings), cell))
+    return [sorted(found[cell], key=lambda row: row["seed"]) for cell in order]
+
+
 def _draw(
     folder: Path, cell: Cell, fit: Fit, states: xr.Dataset, segments: xr.Dataset, new: xr.Dataset, truth: xr.Dataset
 ) -> None:

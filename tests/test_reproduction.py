@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyro_nld as nld
-from pyro_nld import reproduction, table_one
+from pyro_nld import reproduction, summary, table_one
 from pyro_nld.reproduction import SMALL, Cell
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -112,6 +112,23 @@ def test_a_row_is_made_once_and_not_mixed_with_another_schedule(monkeypatch, tmp
     assert first["l1_sampled"] is None  # in the file; a dash in the table
     with pytest.raises(nld.RunDirectoryError, match=r"0\.json was made with 3 steps, not 4\. Use the same"):
         reproduction.kept(Cell(), 0, tmp_path, nld.Schedule(steps=4), MODELS, SMALL, False)
+
+
+def test_rows_that_are_kept_are_tabled_by_cell_and_seed(tmp_path):
+    for row in (made(seed=10), made(seed=9), made("hmm", 0, cell=["any", "symmetric", 0, "hmm"]), made("sde", 0)):
+        folder = tmp_path / "rows" / Cell(*row["cell"]).name
+        folder.mkdir(parents=True, exist_ok=True)
+        summary.write_json(folder / f"{row['seed']}.json", row)
+    cells = reproduction.rows_in(tmp_path)
+    assert [[row["seed"] for row in rows] for rows in cells] == [[9, 10], [0], [0]]
+    assert [rows[0]["cell"][3] for rows in cells] == ["ours", "sde", "hmm"]
+
+
+def test_the_table_kept_is_of_the_rows_kept():
+    evidence = MODELS.parent / "docs" / "evidence" / "paper"
+    cells = reproduction.rows_in(evidence)
+    assert len(cells) >= 4
+    assert table_one.written(cells) == (evidence / "table.md").read_text()
 
 
 def test_the_table_says_mean_spread_and_worst():
