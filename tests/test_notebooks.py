@@ -28,7 +28,7 @@ def test_the_pictures_of_the_front_page_are_those_of_notebooks():
     """Taken out of the stored outputs, so that they are as true as these."""
     found = set().union(*map(pictures, NOTEBOOKS))
     shown = re.findall(r'src="(docs/pictures/[^"]+)"', (FOLDER.parent / "README.md").read_text())
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert {(FOLDER.parent / place).read_bytes() for place in shown} <= found
 
 
