@@ -65,7 +65,7 @@ def _occupancies(story: xr.Dataset) -> Light:
 
 def _sampling(story: xr.Dataset) -> list[Light]:
     rhat = float(story["occupancy_rhat"].max())
-    if not np.isfinite(rhat):  # one well: every draw is in it
+    if np.isnan(rhat):  # one well: every draw is in it
         return []
     title, found = "Have the samples of the landscape mixed?", f"r̂ is {rhat:.3f}"
     if rhat <= MIXED:

@@ -191,7 +191,7 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         }
         lines["occupancies"] = "ℓ1 error " + ", ".join(f"{error:.3f} {title}" for title, error in errors.items())
     rhat, ess = float(story["occupancy_rhat"].max()), float(story["occupancy_ess"].min())
-    if np.isfinite(rhat):
+    if not np.isnan(rhat):
         mixed = "mixed" if rhat <= MIXED else "not mixed; read the sampled occupancies as approximate"
         lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
     return _listed(lines | {"step": _step(story)})
