@@ -33,7 +33,8 @@ def main(
 ) -> None:
     """Fit every cell of the table on every seed; write table.md, rows/ and figures/ in --out.
 
-    Settings: ours; the paper's; sde, a generic neural SDE with the same guide; hmm, a Gaussian hidden Markov model.
+    Settings: ours; two-sided, ours with an encoder that sees the whole sequence; the paper's; sde, a generic neural SDE
+    with the same guide; hmm, a Gaussian hidden Markov model.
     """
     if read:
         table_one.write(out / "table.md", reproduction.rows_in(out))

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--equation", default="overdamped", choices=["overdamped", "underdamped"])
     parser.add_argument("--chain", default="symmetric", choices=["symmetric", "asymmetric"])
     parser.add_argument("--latent", type=int, default=3, help="axes")
-    parser.add_argument("--settings", default="ours", choices=["ours", "paper", "sde", "hmm"])
+    parser.add_argument("--settings", default="ours", choices=reproduction.SETTINGS)
     parser.add_argument("--stationary", action="store_true", help="start in the stationary law, not always in state 0")
     parser.add_argument("--budget", default="default", choices=sorted(BUDGETS))
     parser.add_argument("--batch", type=int, help="sequences per step, if not the budget's")
