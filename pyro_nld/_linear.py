@@ -13,13 +13,22 @@ COMPOSED = 4  # rows up to which products of matrices cost less than the step-by
 
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrix times vector, `(*batch, row, column)` and `(*batch, column)`."""
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+    """Matrix times vector, `(*batch, row, column)` and `(*draw, *batch, column)`: draws share their matrices."""
+    draws = vector.shape[: max(0, vector.dim() + 1 - matrix.dim())]
+    product = matrix @ as_columns(vector.unsqueeze(-1), len(draws))
+    return product.movedim(-1, 0).reshape(*draws, *product.shape[:-1])
+
+
+def as_columns(vectors: Tensor, draws: int) -> Tensor:
+    """Draws side by side, `(*draw, *batch, n, 1)` to `(*batch, n, all draws)`, for products with what they share."""
+    return vectors.reshape(-1, *vectors.shape[draws:-1]).movedim(0, -1)
 
 
 def recursion(
-    initial: Float[Tensor, "block n 1"], matrix: Float[Tensor, "time block n n"], shift: Float[Tensor, "time block n 1"]
-) -> Float[Tensor, "time block n 1"]:
+    initial: Float[Tensor, "block n draw"],
+    matrix: Float[Tensor, "time block n n"],
+    shift: Float[Tensor, "time block n draw"],
+) -> Float[Tensor, "time block n draw"]:
     """All z_k of z_{k+1} = A_k z_k + b_k, without z₀."""
     return _Recursion.apply(initial, matrix, shift)
 
@@ -41,7 +50,8 @@ class _Recursion(torch.autograd.Function):
         adjoint = _scan(grad[-1], matrix[1:].mT.flip(0), grad[:-1].flip(0)).flip(0)
         adjoint = torch.cat([adjoint, grad[-1:]])
         origins = torch.cat([initial.unsqueeze(0), path[:-1]])
-        return matrix[0].mT @ adjoint[0], adjoint * origins.mT, adjoint
+        outer = adjoint * origins.mT if origins.shape[-1] == 1 else adjoint @ origins.mT
+        return matrix[0].mT @ adjoint[0], outer, adjoint
 
 
 def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
@@ -50,7 +60,7 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     First every run's steps are composed, (A_k … A_1, b_k + A_k b_{k−1} + …), then runs are strung together. That is
     2 √time operations in a row instead of one per step, which for small matrices is what costs.
     """
-    time, blocks, n, _ = shift.shape
+    time, blocks, n, draws = shift.shape
     run = math.isqrt(time) if n <= COMPOSED else 1
     runs = time // run
     if run < 2:
@@ -66,10 +76,10 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
         before = maps[-1]
         maps.append((_product(a, before[0]), _apply(a, before[1], b)))
     composed, moved = (torch.stack(part) for part in zip(*maps, strict=True))
-    ends = _strung(initial, composed[-1].view(runs, blocks, n, -1), moved[-1].view(runs, blocks, n, 1))
-    starts = torch.cat([initial.unsqueeze(0), ends[:-1]]).view(runs * blocks, n, 1)
+    ends = _strung(initial, composed[-1].view(runs, blocks, n, -1), moved[-1].view(runs, blocks, n, draws))
+    starts = torch.cat([initial.unsqueeze(0), ends[:-1]]).view(runs * blocks, n, draws)
     inside = _apply(composed.flatten(0, 1), starts.repeat(run, 1, 1), moved.flatten(0, 1))
-    path = inside.view(run, runs, blocks, n, 1).transpose(0, 1).reshape(runs * run, blocks, n, 1)
+    path = inside.view(run, runs, blocks, n, draws).transpose(0, 1).reshape(runs * run, blocks, n, draws)
     rest = slice(runs * run, None)
     return torch.cat([path, _strung(ends[-1], matrix[rest], shift[rest])])
 

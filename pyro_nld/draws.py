@@ -23,6 +23,7 @@ from .particles import particle_posterior
 AXES = ("sequence", "time", "channel")
 CHUNK = 256  # sequences drawn at a time: bounds the memory of reading a large data set
 PRIOR_NUMBERS = 20_000_000  # values of fine paths that are drawn from the prior at a time
+PATH_NUMBERS = 10_000_000  # and from the posterior
 
 
 class Part(NamedTuple):
@@ -66,6 +67,25 @@ def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor
         sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
         yield Part(sites, model.observed_positions(sites["z0"], sites["z"]), traces)
         proposal = poutine.replay(guide, trace=_of_globals(traces[1]))
+
+
+def positions(
+    model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, draws: int
+) -> Float[Tensor, "draw sequence time latent"]:
+    """Posterior draws of the positions at the observation times. Data are encoded once, whatever the number of draws.
+
+    Parameters
+    ----------
+    model, guide, times, x: as for `parts`.
+    """
+    steps = draws * times.shape[-1] * model.substeps * model.dynamics.state
+    proposal, found = guide, []
+    for chunk in torch.arange(len(x)).split(max(1, PATH_NUMBERS // steps)):
+        with pyro.plate("draw", draws, dim=-2):
+            trace = poutine.trace(proposal).get_trace(times[chunk], x[chunk])
+        found.append(model.observed_positions(*(trace.nodes[name]["value"] for name in ("z0", "z"))))
+        proposal = poutine.replay(guide, trace=_of_globals(trace))
+    return torch.cat(found, 1)
 
 
 def posterior(

@@ -17,7 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
-from ._linear import matvec, recursion
+from ._linear import as_columns, matvec, recursion
 from ._modules import holding
 from .dynamics import Dynamics
 from .integrators import Integrator, Step
@@ -359,7 +359,7 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
     Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
     answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
     time. With one feedback per axis, `(*batch, time, latent)`, A has one small block per axis; with matrices, `(*batch,
-    time, latent, latent)`, it is whole.
+    time, latent, latent)`, it is whole. Draws that share their matrices are columns of one recursion.
     """
     latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
 
@@ -382,7 +382,10 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
         return state.unflatten(-1, (matrix.shape[-1], -1)).mT.unsqueeze(-1)
 
     initial, shift = blocks(path.initial.expand(*noise.shape[:-2], -1)), blocks(shift)
+    draws = shift.shape[: shift.dim() - matrix.dim()]
+    initial, shift = as_columns(initial, len(draws)), as_columns(shift, len(draws))
     matrix = matrix.expand(*shift.shape[:-1], -1)
     by_step = [tensor.movedim(-4, 0).flatten(1, -3).contiguous() for tensor in (matrix, shift)]
-    states = recursion(initial.reshape(-1, *initial.shape[-2:]), *by_step)
-    return states.reshape(-1, *initial.shape[:-1]).mT.flatten(-2).movedim(0, -2)
+    states = recursion(initial.reshape(-1, *initial.shape[-2:]), *by_step).reshape(-1, *initial.shape)
+    each = states.movedim(-1, 0).mT.flatten(-2).movedim(1, -2)  # (draw, *batch, time, state)
+    return each.reshape(*draws, *each.shape[1:])

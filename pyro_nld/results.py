@@ -117,8 +117,7 @@ class Fit:
         """
         times, x = self.series(data)
         with reading(seed):
-            drawn = [[part.positions for part in joint.parts(self.model, self.guide, times, x)] for _ in range(draws)]
-        return torch.stack([torch.cat(parts) for parts in drawn])
+            return joint.positions(self.model, self.guide, times, x, draws)
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
         """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""

@@ -225,11 +225,24 @@ def test_linear_run_equals_stepping(make, coupled):
 
 @BOTH
 @COUPLED
-def test_gradients_through_the_linear_run(make, coupled):
+def test_draws_that_share_their_matrices_run_as_each_alone(make, coupled):
+    _, posterior = prior_and_posterior(make, start(make, (4, 5, 3)), (3,), coupled)
+    noise = torch.randn(4, 5, 3, STEPS, 2, generator=torch.Generator().manual_seed(5))
+    together = run_linear(posterior, *posterior.plan.law(posterior), noise)
+    assert together.shape == (4, 5, 3, STEPS, posterior.dynamics.state)
+    for place in ((0, 0), (1, 4), (3, 2)):
+        alone = posterior.piece(torch.arange(STEPS), posterior.initial[place])
+        torch.testing.assert_close(together[place], run_linear(alone, *alone.plan.law(alone), noise[place]))
+
+
+@BOTH
+@COUPLED
+@pytest.mark.parametrize("draws", [(), (3,)], ids=["one", "three"])
+def test_gradients_through_the_linear_run(make, coupled, draws):
     dynamics, integrator = make()
     parts = dynamics.state // dynamics.latent
     template = plan((2,), parts, coupled=coupled)
-    noise = torch.randn(2, STEPS, 2, generator=torch.Generator().manual_seed(6))
+    noise = torch.randn(*draws, 2, STEPS, 2, generator=torch.Generator().manual_seed(6))
 
     def path(initial, target, ratio, *gains):
         shapes = [_Gain(gain) if template.mixing is None else _Gain(torch.ones(2), gain) for gain in gains]
@@ -238,7 +251,7 @@ def test_gradients_through_the_linear_run(make, coupled):
         return run_linear(posterior, *decision.law(posterior), noise)
 
     gains = [gain.root if gain.pull is None else gain.pull for gain in template.gains]
-    inputs = [start(make, (2,)), template.target, template.ratio, *gains]
+    inputs = [start(make, (*draws, 2)), template.target, template.ratio, *gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
 
 

@@ -14,7 +14,7 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld import draws, results
+from pyro_nld import draws, guide, results
 
 SEQUENCES, TIMES, CHANNELS = 5, 7, 3
 
@@ -38,9 +38,9 @@ def build(potential=None, autoguide=None, noise=None, **given):
 
 def by_hand(*args, **given):
     """A `Fit` made by hand, as after plain SVI."""
-    model, guide = build(*args, **given)
-    guide(*data())
-    return nld.Fit(model, guide, *data())
+    pair = build(*args, **given)
+    pair[1](*data())
+    return nld.Fit(*pair, *data())
 
 
 @pytest.fixture
@@ -165,6 +165,32 @@ def test_globals_are_drawn_once_for_all_chunks(fitted, monkeypatch):
     assert all(
         float(part.traces[0].nodes["temperature"]["value"]) == float(parts[0].sites["temperature"]) for part in parts
     )
+
+
+def test_data_are_encoded_once_for_all_draws(fitted, monkeypatch):
+    """In every chunk of sequences the draws have their own globals, the same as in the other chunks."""
+    encoded, temperatures = [], []
+    encode, path = type(fitted.guide.encoder).forward, guide.ControlledPath
+    monkeypatch.setattr(draws, "PATH_NUMBERS", 2 * 5 * TIMES * fitted.model.substeps * 2)  # two sequences
+    monkeypatch.setattr(type(fitted.guide.encoder), "forward", lambda *args: encoded.append(1) or encode(*args))
+    monkeypatch.setattr(
+        guide, "ControlledPath", lambda *args: temperatures.append(args[-1]["temperature"]) or path(*args)
+    )
+    assert fitted.positions(draws=5).shape == (5, SEQUENCES, TIMES, 2)
+    assert len(encoded) == len(temperatures) == 3
+    assert len(temperatures[0].unique()) == 5
+    assert all(torch.equal(each, temperatures[0]) for each in temperatures)
+
+
+@pytest.mark.parametrize("temperature", [None, dist.LogNormal(0.0, 0.3)], ids=["fixed", "random"])
+def test_draws_together_have_the_law_of_draws_one_by_one(temperature):
+    """Under one temperature the draws share all matrices; under their own ones they do not."""
+    fitted = by_hand(**({} if temperature is None else {"temperature": temperature}))
+    together = fitted.positions(draws=400)
+    alone = torch.cat([fitted.positions(seed=seed) for seed in range(1, 401)])
+    for moment in (torch.mean, torch.std):
+        gap = (moment(together, 0) - moment(alone, 0)) / alone.std(0)
+        assert float(gap.abs().max()) < 5 * (2 / 400) ** 0.5
 
 
 def test_encoded_points_exist(fitted):
