@@ -24,6 +24,8 @@ from .paths import ControlledPath, Forces, Path, Plan, run, run_linear
 
 Contexts = Float[Tensor, "*batch time context"]
 
+MANY_AXES = 10  # of which latent² numbers per step are no longer worth their price
+
 
 class Control(Part):
     """The contract: told the sizes once (`prepare`), then turns contexts into a plan for every batch."""
@@ -53,10 +55,10 @@ class AffineControl(Control):
     hidden: width of the hidden layer between contexts and control.
     coupled: whether an axis may pull at another. Where several channels see mixtures of the axes they do so in the
         posterior, and a guide that cannot say it teaches the prior wrong depths and times. Costs latent² numbers per
-        step: with ten axes and more it may be too dear.
+        step, dear to compute and to learn; None: where there are fewer than ten axes.
     """
 
-    def __init__(self, hidden: int = 64, coupled: bool = True) -> None:
+    def __init__(self, hidden: int = 64, coupled: bool | None = None) -> None:
         super().__init__()
         self.hidden, self.coupled = hidden, coupled
 
@@ -91,7 +93,7 @@ class AffineControl(Control):
 
     @property
     def _couples(self) -> bool:
-        return self.coupled and self.latent > 1
+        return 1 < self.latent < MANY_AXES if self.coupled is None else self.coupled and self.latent > 1
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Targets, gains and noise for all substeps of all intervals at once."""

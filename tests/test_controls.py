@@ -53,6 +53,14 @@ def test_a_plan_covers_every_substep(control, dynamics):
     assert posterior.rsample().shape == (SEQUENCES, (TIMES - 1) * SUBSTEPS, dynamics.state)
 
 
+@pytest.mark.parametrize(("latent", "coupled"), [(1, False), (2, True), (9, True), (10, False)])
+def test_many_axes_are_coupled_only_when_told(latent, coupled):
+    dynamics = nld.OverdampedLangevin(nld.DoubleWell(latent=latent)).double()
+    for told, expected in ((None, coupled), (True, latent > 1), (False, False)):
+        decided = prepared(AffineControl(coupled=told), dynamics).plan(*inputs())
+        assert (decided.mixing is not None) == expected
+
+
 def test_refined_steps_steer_as_before(control, dynamics):
     """Paths without noise pass the same places at the observations, up to a step's own error; noise fills as much."""
     contexts, gaps = inputs()
