@@ -29,7 +29,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, datasets, hidden_markov, occupancies, plots, summary, tables, training
+from . import corrections, counting, datasets, hidden_markov, occupancies, plots, summary, tables, training
 from ._checks import DataError, FitError, RunDirectoryError
 from .controls import AffineControl, NeuralControl
 from .dynamics import OverdampedLangevin, UnderdampedLangevin
@@ -135,15 +135,16 @@ def measured(
 
     Returns
     -------
-    `cell`, `seed`, `steps`; `wells`; `not_finite` (steps undone); `seconds`; ℓ1 errors of the occupancies `l1_sampled`,
-    `l1_energy`, `l1_harmonic`; `accuracy` and `spread` over sequences of the labels; `best`, the accuracy of the exact
+    `cell`, `seed`, `steps`; `l1_seen`, the ℓ1 error of occupancies had the true states of the training data been seen;
+    `wells`; `not_finite` (steps undone); `seconds`; ℓ1 errors of the occupancies `l1_sampled`, `l1_energy`,
+    `l1_harmonic`; `accuracy` and `spread` over sequences of the labels; `best`, the accuracy of the exact
     filter (two-sided: smoother) with the true parameters, which nothing exceeds but by luck; `elbo` and `evidence` per
-    held-out value; `curvature_step`. What a model lacks is NaN. A fit that fails says why in `failed`, and has nothing
-    else.
+    held-out value; `curvature_step`. What a model lacks is NaN. A fit that fails says why in `failed`, and has no
+    results.
     """
     sizes = sizes or Sizes()
     data, new = draw(cell, sizes.train, seed, first_state), draw(cell, sizes.test, 10_000 + seed, first_state)
-    found = {"cell": list(cell), "seed": seed, "steps": schedule.steps, "failed": ""}
+    found = {"cell": list(cell), "seed": seed, "steps": schedule.steps, "failed": "", "l1_seen": seen(data)}
     if cell.settings == "hmm":
         return found | _hidden_markov(data, new, seed)
     schedule = replace(schedule, batch_size=BATCH) if cell.settings == "paper" else schedule
@@ -157,6 +158,20 @@ def measured(
             return found | _judged(cell, fit, new, figures)
         except FitError as error:
             return found | {"failed": str(error)}
+
+
+def seen(data: xr.Dataset) -> float:
+    """ℓ1 error of the stationary law of the transitions that were drawn: no fit to the data beats it but by luck.
+
+    A landscape's occupancies are those of equilibrium, and a finite recording has its own luck: this much of an error
+    is of the data, not of the method.
+
+    Parameters
+    ----------
+    data: with the true `states` and `occupancy`, at regular times.
+    """
+    drawn = counting.transition_matrix(data["states"].values, data.sizes["state"])
+    return float(np.abs(counting.stationary(drawn) - data["occupancy"].values).sum())
 
 
 def _hidden_markov(data: xr.Dataset, new: xr.Dataset, seed: int) -> dict:

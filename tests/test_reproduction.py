@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import pyro_nld as nld
 from pyro_nld import reproduction, summary, table_one
@@ -63,6 +64,13 @@ def test_what_there_is_not_is_refused():
     cell = Cell("underdamped", settings="sde")
     with pytest.raises(nld.DataError, match="no model is underdamped with the settings sde"):
         reproduction.build(cell, reproduction.draw(cell, (2, 5), 0), MODELS, 0)
+
+
+def test_occupancies_of_seen_states_are_those_of_the_transitions_drawn():
+    """0→1 twice of three, 1→0 once of three: shares 1/3, 2/3 in place of 1/2, 1/2."""
+    states = np.array([[0, 1, 1, 1, 0, 0, 1]])
+    data = xr.Dataset({"states": (("sequence", "time"), states), "occupancy": ("state", [0.5, 0.5])})
+    assert reproduction.seen(data) == pytest.approx(1 / 3)
 
 
 def test_a_hidden_markov_model_is_measured_like_the_rest():
