@@ -57,6 +57,8 @@ def written(cells: Sequence[Sequence[dict]]) -> str:
         "which is the luck of the draw.",
         _table(["settings", "equation", "chain", "latent", "seeds", "three wells", "not finite", *COLUMNS.values()],
                [*map(_summary, cells), *(_printed(name) for name in _equations(cells))]),
+        "## Ours and the paper's settings",
+        _two_columns(cells),
         "## Side by side, on the same seeds",
         _side_by_side(cells),
         TOLD,
@@ -87,6 +89,27 @@ def differences(ours: Sequence[dict], theirs: Sequence[dict], name: str) -> tupl
     return mean, mean - half, mean + half
 
 
+def _two_columns(cells: Sequence[Sequence[dict]]) -> str:
+    columns: dict[tuple, dict[str, Sequence[dict]]] = {}
+    for rows in cells:
+        *place, settings = rows[0]["cell"]
+        if settings in ("ours", "paper"):
+            columns.setdefault(tuple(place), {})[settings] = rows
+    names = [None, "l1_sampled", "l1_harmonic", "accuracy"]  # None: three wells
+    head = [f"{'three wells' if n is None else COLUMNS[n]}: {who}" for n in names for who in ("ours", "paper's")]
+    lines = [
+        [*map(str, place), *(_cell(found.get(who), name) for name in names for who in ("ours", "paper"))]
+        for place, found in sorted(columns.items())
+    ]
+    return _table(["equation", "chain", "latent", *head], lines)
+
+
+def _cell(rows: Sequence[dict] | None, name: str | None) -> str:
+    if rows is None:
+        return ""
+    return _three(rows) if name is None else _mean(_finished(rows), name)
+
+
 def _side_by_side(cells: Sequence[Sequence[dict]]) -> str:
     lines = []
     for ours, theirs in product(cells, cells):
@@ -105,20 +128,19 @@ def _side_by_side(cells: Sequence[Sequence[dict]]) -> str:
 
 def _summary(rows: Sequence[dict]) -> list[str]:
     equation, chain, latent, settings = rows[0]["cell"]
-    finished = [row for row in rows if not row["failed"]]
-    wells = [row["wells"] for row in finished if row.get("wells") is not None]
-    three = f"{wells.count(3)} of {len(rows)}" if wells else "–"
-    broken = str(sum(row.get("not_finite", 0) for row in finished))
-    return [
-        settings,
-        equation,
-        chain,
-        str(latent),
-        str(len(rows)),
-        three,
-        broken,
-        *(_mean(finished, n) for n in COLUMNS),
-    ]
+    finished = _finished(rows)
+    broken = sum(row.get("not_finite", 0) for row in finished)
+    place = [settings, equation, chain, str(latent), str(len(rows))]
+    return [*place, _three(rows), str(broken), *(_mean(finished, name) for name in COLUMNS)]
+
+
+def _finished(rows: Sequence[dict]) -> list[dict]:
+    return [row for row in rows if not row["failed"]]
+
+
+def _three(rows: Sequence[dict]) -> str:
+    wells = [row["wells"] for row in _finished(rows) if row.get("wells") is not None]
+    return f"{wells.count(3)} of {len(rows)}" if wells else "–"
 
 
 def _mean(rows: Iterable[dict], name: str) -> str:

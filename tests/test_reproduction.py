@@ -157,6 +157,17 @@ def test_the_table_says_mean_spread_and_worst():
     assert text.count("| ours | overdamped | symmetric | 3 | ") == 3  # the cell and its two seeds
 
 
+def test_ours_and_the_papers_settings_stand_in_two_columns():
+    cells = [[made(accuracy=0.97)], [made("paper", accuracy=0.5, wells=1)], [made(latent=5)], [made("sde", latent=7)]]
+    text = table_one.written(cells)
+    found = text.split("## Ours and the paper's settings")[1].split("## Side")[0].strip().splitlines()
+    head, _, both, alone = [[cell.strip() for cell in line.strip("|").split("|")] for line in found]
+    assert head[3:5] == ["three wells: ours", "three wells: paper's"]
+    assert both[2:5] == ["3", "1 of 1", "0 of 1"]
+    assert both[-2:] == ["97.00 [97.00]", "50.00 [50.00]"]
+    assert alone[2:5] == ["5", "1 of 1", ""]
+
+
 def test_differences_are_paired_by_seed():
     """Gaps of 1 and 3 points: mean 2, t of one degree of freedom at 95 % times 1 point."""
     ours = [made(seed=0, accuracy=0.90), made(seed=1, accuracy=0.98), made(seed=7, accuracy=0.1)]

@@ -52,13 +52,13 @@ def default(substeps: int) -> Pair:
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS))
 
 
-def paper_sized() -> Pair:
+def paper_sized(context: int = CONTEXT, hidden: int = HIDDEN) -> Pair:
     """The paper's networks and sizes, one step per observation."""
     prior = nld.OverdampedLangevin(nld.ResidualPotential(LATENT))
     likelihood = nld.Gaussian(nld.MLPDecoder(LATENT, CHANNELS))
     model = nld.LatentLangevin(prior, likelihood, 1, TIME_UNIT)
-    encoder = nld.GRUEncoder(CHANNELS, size=CONTEXT, hidden=CONTEXT, causal=True)
-    return model, nld.AmortizedGuide(model, encoder, nld.NeuralControl(hidden=HIDDEN))
+    encoder = nld.GRUEncoder(CHANNELS, size=context, hidden=context, causal=True)
+    return model, nld.AmortizedGuide(model, encoder, nld.NeuralControl(hidden=hidden))
 
 
 class PosteriorSDE:
@@ -142,15 +142,15 @@ class PapersReference(Reference):
         return path, path_kl.sum(0)
 
 
-def papers_way(data: Data) -> Reference:
+def papers_way(data: Data, context: int = CONTEXT, hidden: int = HIDDEN) -> Reference:
     """A network of state and context, evaluated on both at every step."""
-    layers = [nn.Linear(LATENT + CONTEXT, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, LATENT)]
+    layers = [nn.Linear(LATENT + context, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, LATENT)]
     network = nn.Sequential(layers[0], nn.Softplus(), layers[1], nn.Softplus(), layers[2])
 
     def networks(contexts: Tensor) -> Callable[[int, Tensor], Tensor]:
         return lambda k, z: network(torch.cat([z, contexts[:, k + 1]], -1))
 
-    return PapersReference(paper_sized(), data, networks, network)
+    return PapersReference(paper_sized(context, hidden), data, networks, network)
 
 
 def contexts_before(pair: Pair, data: Data) -> Reference:
