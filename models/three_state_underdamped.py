@@ -10,7 +10,7 @@ PRIORS = {
     "temperature": 1.0,  # energy unit of U; with a free decoder only U/T is identified
     # Momenta are forgotten within M/γ, half an observation interval. States that switch at once have no inertia to
     # learn: with M free, momenta took over from wells. A free decoder leaves the unit of length open, and the same
-    # prior with γ and M 16 times larger, wells a quarter as wide and as far apart, needed twice the steps.
+    # prior with γ and M 16 times larger, wells a quarter as wide and as far apart, missed wells where axes were ten.
     "friction": 0.25,  # γ
     "mass": 0.0125,  # M
     "noise_scale": None,  # learned, in standard deviations of each channel

@@ -163,7 +163,7 @@ def _one(row: dict) -> list[str]:
 
 def _printed(equation: str) -> list[str]:
     values = list(PRINTED[equation])
-    return ["as printed", equation, "symmetric", "2 to 10", "best 5", *"–––", *values, *["–"] * (len(COLUMNS) - 6)]
+    return ["as printed", equation, "symmetric", "2 to 10", "best 5", *["–"] * 3, *values, *["–"] * (len(COLUMNS) - 6)]
 
 
 def _equations(cells: Sequence[Sequence[dict]]) -> list[str]:
