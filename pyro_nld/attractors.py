@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
@@ -59,7 +58,7 @@ def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr
     """
     exact = copy.deepcopy(dynamics).double()
     points = starts.detach().double()
-    points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
+    points = flows.some(points, STARTS)
     ends = flows.follow(exact.rest_force, points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
     with torch.no_grad():

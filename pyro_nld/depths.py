@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import counting, kinetics, landscape, occupancies
+from . import counting, flows, kinetics, landscape, occupancies
 from ._checks import DoubtfulFitWarning
 from .em import PRIOR, information
 from .potentials import Potential
@@ -59,9 +59,10 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
     coefficients = potential.coefficients if isinstance(potential, Potential) else None
     if coefficients is None:
         return None
-    points = fit.encoded(POINTS, seed)
+    paths = fit.positions(draws=PATHS, seed=seed)
+    points = flows.some(paths[0][fit.times.isfinite()], POINTS, seed)
     wells = landscape.minima(fit.potential, points, temperature=fit.temperature)
-    share = _counted(fit, wells, seed)
+    share = _counted(fit, wells, paths)
     if share is None:
         return None
     drawn, basins = occupancies.equilibrium(fit.potential, wells, points[:CHAINS], fit.temperature, seed)
@@ -87,12 +88,11 @@ def _left_alone(reason: str) -> None:
     )
 
 
-def _counted(fit: Fit, wells: xr.Dataset, seed: int) -> Tensor | None:
+def _counted(fit: Fit, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
     """π, if there are states, and transitions to tell it by."""
     states = wells.sizes["state"]
     if states < 2:
         return None
-    paths = fit.positions(draws=PATHS, seed=seed)
     labels = kinetics.cores(fit.potential, wells, paths, fit.temperature)
     counts = counting.count(labels.numpy(), fit.times.numpy(), states)
     exits = counts["exits"].values

@@ -44,6 +44,11 @@ class Flow:
         self.which, self.here, self.rate = self.which[chosen], self.here[chosen], self.rate[chosen]
 
 
+def some(points: Tensor, limit: int, seed: int = 0) -> Tensor:
+    """No more than `limit` of the points, in random order: where flows start."""
+    return points[np.random.default_rng(seed).permutation(len(points))[:limit]]
+
+
 def follow(velocity: Velocity, points: Tensor, steps: int = 2000) -> Tensor:
     """Follow v until it is small."""
     ends, flow = points.clone(), Flow(velocity, points)

@@ -68,7 +68,7 @@ def minima(
     """
     exact = in_double(potential)
     points = starts.detach().double().reshape(-1, starts.shape[-1])
-    points = points[np.random.default_rng(0).permutation(len(points))[:STARTS]]
+    points = flows.some(points, STARTS)
     ends = flows.follow(downhill(exact), points)
     ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
     least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import attractors, ensemble, kinetics, landscape, occupancies, saddles, verdicts
+from . import attractors, ensemble, flows, kinetics, landscape, occupancies, saddles, verdicts
 from . import draws as joint
 from ._checks import DataError, DoubtfulFitWarning, FitError, ShapeError, check_rows
 from ._modules import fixed
@@ -121,13 +121,13 @@ class Fit:
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
         """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
-        return _some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
+        return flows.some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
 
     def moves(self, limit: int = 10_000, seed: int = 0) -> Tensor:
         """Successive positions `(move, 2, latent)` of one posterior draw, from one observation time to the next."""
         positions, there = self.positions(seed=seed)[0], self.times.isfinite()
         pairs = torch.stack([positions[:, :-1], positions[:, 1:]], -2)
-        return _some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
+        return flows.some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
 
     def decode(self, points: Tensor) -> Tensor:
         """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
@@ -255,7 +255,9 @@ class Fit:
         wells: from `landscape.minima` or `attractors.rest_points`; found from a few encoded points when None.
         """
         if wells is None:
-            wells = self._found(self.encoded(limit=500))
+            few = slice(None, None, max(1, len(self.x) // 100))  # sequences
+            points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
+            wells = self._found(flows.some(points, 500))
         return landscape.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
 
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
@@ -387,10 +389,6 @@ class Fit:
                 "Give the same channels in the same order."
             )
         return check_rows(times, x)
-
-
-def _some(points: Tensor, limit: int, seed: int) -> Tensor:
-    return points[np.random.default_rng(seed).permutation(len(points))[:limit]]
 
 
 def best_run(runs: Sequence[dict]) -> int:
