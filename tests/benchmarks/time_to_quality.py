@@ -52,6 +52,7 @@ def told(row: dict) -> str:
 
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="How many; each has its own data.")] = 5,
+    first: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of this library's fits.")] = 300,
     batch: Annotated[int, typer.Option(min=1, help="Sequences in each of them.")] = 16,
     coarse: Annotated[float, typer.Option(min=0, max=1, help="Share of them with coarse paths.")] = 0.7,
@@ -66,7 +67,7 @@ def main(
     loop = {"loop": papers_way(nld.as_tensors(theirs), **reproduction.SIZES)}
     short = replace(BUDGETS["default"], steps=steps, batch_size=batch, coarse=coarse)
     rows, prices = [], []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         prices += timed(loop, repeats, warm=1)["loop"]
         rows.append(reproduction.measured(reproduction.Cell(), seed, short, MODELS))
         print(told(rows[-1]), flush=True)
