@@ -255,7 +255,7 @@ class Fit:
         wells: from `landscape.minima` or `attractors.rest_points`; found from a few encoded points when None.
         """
         if wells is None:
-            few = slice(None, None, max(1, len(self.x) // 100))  # sequences
+            few = slice(None, None, max(1, len(self.x) // 100))  # a hundred sequences or so
             points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
             wells = self._found(flows.some(points, 500))
         return landscape.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
