@@ -343,3 +343,15 @@ def test_other_channels_are_refused(fitted):
 def test_bad_data_are_refused(fitted, given, error):
     with pytest.raises(error):
         fitted.positions(given)
+
+
+def test_the_step_is_checked_on_a_part_of_many_sequences(fitted, monkeypatch):
+    many = nld.Fit(fitted.model, fitted.guide, fitted.times.repeat(100, 1), fitted.x.repeat(100, 1, 1))
+    drawn, found, positions = [], [], nld.Fit.positions
+    monkeypatch.setattr(nld.Fit, "positions", lambda self, data: drawn.append(len(data[1])) or positions(self, data))
+    monkeypatch.setattr(nld.Fit, "_found", lambda self, points: found.append(points))
+    monkeypatch.setattr(nld.landscape, "discretisation", lambda *args: {"ok": 1})
+    assert many.discretisation() == {"ok": 1}
+    assert 100 <= drawn[0] < 200 < 100 * SEQUENCES
+    assert len(found[0]) <= 500
+    assert bool(found[0].isfinite().all())

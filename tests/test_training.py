@@ -98,6 +98,15 @@ def test_the_bound_of_a_run_is_that_of_all_data_unweighted():
     assert run["observed"] == int(data()[1].isfinite().sum())
 
 
+@pytest.mark.parametrize(("many", "draws"), [(10**9, 3), (1, 1)])
+def test_one_draw_of_the_bound_is_enough_of_many_values(many, draws, monkeypatch):
+    asked, evaluate = [], training.evaluate
+    monkeypatch.setattr(training, "MANY_VALUES", many)
+    monkeypatch.setattr(training, "evaluate", lambda *args: asked.append(args[-1]) or evaluate(*args))
+    assert math.isfinite(fit(build()).runs[0]["elbo"])
+    assert asked == [draws]
+
+
 def test_the_schedule():
     schedule = nld.Schedule(steps=100, learning_rate=1.0, warmup=0.1, anneal=0.5, anneal_from=0.2)
     rates = [schedule.rate(step) for step in range(100)]
