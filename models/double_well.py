@@ -42,6 +42,7 @@ def pass_and_share(potential, temperature):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     data = simulate(0)
     fit = nld.fit(*build(data), data, nld.Schedule(steps=500))
     height, share = pass_and_share(fit.potential, fit.temperature)

@@ -5,6 +5,7 @@ Known answer of its own simulation: three levels of two noisy channels, seen at 
 """
 
 import numpy as np
+import torch
 
 import pyro_nld as nld
 
@@ -40,6 +41,7 @@ def simulate(seed):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     data = simulate(0)
     fit = nld.fit(*build(data), data, nld.Schedule(steps=200))
     wells = fit.wells()

@@ -5,6 +5,8 @@ rest as in `three_state_switching.py`. Known answer: the hidden states, and noth
 (depths, barriers, occupancies by energy, rates from them) cannot be read; lines of flow can be drawn.
 """
 
+import torch
+
 import pyro_nld as nld
 
 PRIORS = {
@@ -32,8 +34,9 @@ def simulate(seed):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=250))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=250, batch_size=16, coarse=0.7))
     story, few = fit.attractors(), data.isel(sequence=slice(200))
     truth = nld.tables.score(nld.segment(fit, few, wells=story, online=True), few)
     print(nld.tables.attractors(story, truth))

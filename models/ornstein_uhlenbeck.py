@@ -48,6 +48,7 @@ def simulate(seed):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     data = simulate(0)
     model, guide = build(data)
     fit = nld.fit(model, guide, data, nld.Schedule(steps=400))

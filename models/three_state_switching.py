@@ -4,6 +4,8 @@ The chain switches to each other state with probability .025 per observation; ev
 and a covariance of its own. Known answer: three wells with occupancy ⅓ each, and the hidden states themselves.
 """
 
+import torch
+
 import pyro_nld as nld
 
 PRIORS = {
@@ -33,9 +35,10 @@ def simulate(seed):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     data = simulate(0)
     model, guide = build(data)
-    fit = nld.fit(model, guide, data, nld.Schedule(steps=400, balance=True))
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=300, batch_size=16, coarse=0.7, balance=True))
     wells = fit.wells()
     assert wells.sizes["state"] == data.attrs["states"], f"expected 3 wells, found {wells.sizes['state']}"
     error = float(abs(wells["occupancy_harmonic"] - 1 / 3).sum())

@@ -46,6 +46,13 @@ def test_a_model_file_says_what_it_claims(file):
     assert all(value is None or isinstance(value, int | float | Distribution) for value in file.PRIORS.values())
 
 
+@pytest.mark.parametrize("path", GALLERY, ids=NAMES)
+def test_a_model_file_run_directly_says_the_same_every_time(path):
+    """Torch begins at another seed in every process; the data have theirs, the weights of `build` do not."""
+    main = path.read_text().split('__name__ == "__main__"')[1]
+    assert main.index("torch.manual_seed(") < main.index("build(")
+
+
 def test_a_simulation_carries_its_known_answer(file):
     data = file.simulate(1)
     assert set(data["observations"].dims) == {"sequence", "time", "channel"}
