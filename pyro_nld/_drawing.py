@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.floating]
+from ._typing import Array
 
 STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 """One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""

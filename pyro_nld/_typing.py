@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 from jaxtyping import Bool, Float
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 Series = Float[Tensor, "sequence time channel"]
@@ -33,6 +34,9 @@ Energies = Float[Tensor, "*batch"]
 
 Path = Float[Tensor, "*batch time state"]
 """Whole hidden paths z on the fine grid."""
+
+Array = NDArray[np.floating]
+"""Real numbers, out of a Dataset."""
 
 Numbers = ArrayLike | float | int
 """What NumPy turns into an array; plain numbers are named because a check at run time takes `complex` literally."""

@@ -16,8 +16,8 @@ from scipy.special import softmax
 from scipy.stats import chi2
 
 from ._checks import ShapeError
+from ._typing import Array
 
-Array = NDArray[np.floating]
 States = NDArray[np.integer]
 
 INTERVAL = 0.90  # of the intervals given

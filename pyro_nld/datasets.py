@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ._checks import PriorError, ShapeError, TimeGridError
 from ._files import load, save
 from ._series import as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
-from ._typing import Numbers
+from ._typing import Array, Numbers
 from .oracles import ornstein_uhlenbeck_chain
 from .simulated_wells import langevin_wells
 
@@ -31,8 +31,6 @@ __all__ = [
     "save",
     "three_state",
 ]
-
-Array = NDArray[np.float64]
 
 PARAMETERS, DRAWS = 1, 0
 """First words of the seeds, so that the same number never gives parameters and draws the same stream."""

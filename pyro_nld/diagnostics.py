@@ -10,13 +10,11 @@ from itertools import combinations
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from ._typing import Array
 from .findings import VERDICTS, finding, graded
 from .inference_data import Results, convergence, group, groups, pareto_shape
-
-Array = NDArray[np.floating]
 
 RELIABLE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari et al. 2024)
 SHARES = (0.1, 0.5)  # of sequences above it that are doubtful, and bad

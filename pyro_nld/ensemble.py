@@ -18,13 +18,13 @@ from torch import Tensor
 from . import flows, kinetics, landscape, saddles
 from ._checks import FitError
 from ._modules import fixed, random_attributes
+from ._typing import Array
 from .draws import Draw
 from .dynamics import Dynamics
 from .model import LatentLangevin
 from .observations import Decoder, IdentityDecoder
 from .potentials import Energy, hessian, in_double
 
-Array = NDArray[np.floating]
 Numbers = NDArray[np.integer]
 
 

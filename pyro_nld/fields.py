@@ -19,7 +19,8 @@ from torch import Tensor
 
 from . import landscape
 from ._checks import ShapeError
-from ._drawing import CEILING, Array, colour, energies, mark, window
+from ._drawing import CEILING, colour, energies, mark, window
+from ._typing import Array
 
 Force = Callable[[Tensor], Tensor]
 """Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""

@@ -17,9 +17,9 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh, spsolve
 
 from ._checks import ShapeError
+from ._typing import Array
 from .dynamics import OverdampedLangevin
 
-Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 CELLS = {1: 2000, 2: 150}  # per axis
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from . import landscape
 from ._checks import optional
-from ._drawing import ACCENT, CEILING, Array, colour, energies, window
+from ._drawing import ACCENT, CEILING, colour, energies, window
+from ._typing import Array
 
 EXTRA = "report"
 GRID = 70  # grid points per axis of a surface: finer than a screen of a phone shows

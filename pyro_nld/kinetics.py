@@ -17,11 +17,11 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
 from . import generators
+from ._typing import Array
 from .counting import (
     by_counting,
     count,
@@ -56,8 +56,6 @@ __all__ = [
     "simulated",
     "transition_matrix",
 ]
-
-Array = NDArray[np.floating]
 
 HALF = 0.5  # share of a harmonic well's mass inside its core
 TIMES = ("implied", *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")))

@@ -15,9 +15,7 @@ from scipy.stats import multivariate_normal
 
 from ._checks import DataError, ShapeError
 from ._series import dataset_observations, dataset_times
-from ._typing import Numbers
-
-Array = NDArray[np.float64]
+from ._typing import Array, Numbers
 
 HIDDEN_MARKOV = ("transition", "initial", "means", "covariances")
 ORNSTEIN_UHLENBECK = ("rate", "temperature", "noise")

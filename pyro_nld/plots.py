@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape
-from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, Array, colour, energies, mark, window
+from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, colour, energies, mark, window
 from ._files import write_atomically
+from ._typing import Array
 from .diagnostic_plots import (
     checks,
     comparison,

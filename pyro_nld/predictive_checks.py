@@ -16,10 +16,9 @@ from scipy.stats import kstest, norm
 
 from . import kinetics
 from ._checks import ShapeError
+from ._typing import Array
 from .findings import finding, graded
 from .inference_data import Results, group
-
-Array = NDArray[np.floating]
 
 FEWEST = 20  # replicates from which a spread is known well enough
 ODDS = (0.1, 0.01)  # of any statistic being so far off by chance: doubtful, and bad below

@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ._drawing import STATE_COLOURS, Array, colour
+from ._drawing import STATE_COLOURS, colour
+from ._typing import Array
 
 ROUTES: dict[str, dict] = {
     "counted": {"color": "black", "ls": "-", "lw": 0.8},
