@@ -4,66 +4,74 @@ In the order of the data flow: data, potentials, dynamics, paths, observations, 
 the fit.
 """
 
-from . import (
-    attractors,
-    calibration,
-    comparisons,
-    corrections,
-    datasets,
-    diagnostics,
-    generators,
-    hidden_markov,
-    inference_data,
-    kinetics,
-    landscape,
-    oracles,
-    particles,
-    plots,
-    predictive_checks,
-    published,
-    replicates,
-    report,
-    saddles,
-    samplers,
-    scores,
-    simulation,
-    tables,
-    verdicts,
-)
-from ._checks import (
-    CheckpointError,
-    DataError,
-    DoubtfulDataWarning,
-    DoubtfulFitWarning,
-    FitError,
-    MissingExtra,
-    NLDError,
-    PriorError,
-    RunDirectoryError,
-    ShapeError,
-    TimeGridError,
-)
-from .controls import AffineControl, NeuralControl
-from .datasets import as_tensors, load, save
-from .dynamics import OverdampedLangevin, OverdampedSDE, UnderdampedLangevin, UnderdampedSDE
+from . import attractors
+from . import calibration
+from . import comparisons
+from . import corrections
+from . import datasets
+from . import diagnostics
+from . import generators
+from . import hidden_markov
+from . import inference_data
+from . import kinetics
+from . import landscape
+from . import oracles
+from . import particles
+from . import plots
+from . import predictive_checks
+from . import published
+from . import replicates
+from . import report
+from . import saddles
+from . import samplers
+from . import scores
+from . import simulation
+from . import tables
+from . import verdicts
+from .errors import CheckpointError
+from .errors import DataError
+from .errors import DoubtfulDataWarning
+from .errors import DoubtfulFitWarning
+from .errors import FitError
+from .errors import MissingExtra
+from .errors import NLDError
+from .errors import PriorError
+from .errors import RunDirectoryError
+from .errors import ShapeError
+from .errors import TimeGridError
+from .controls import AffineControl
+from .controls import NeuralControl
+from .datasets import as_tensors
+from .datasets import load
+from .datasets import save
+from .dynamics import OverdampedLangevin
+from .dynamics import OverdampedSDE
+from .dynamics import UnderdampedLangevin
+from .dynamics import UnderdampedSDE
 from .encoders import GRUEncoder
 from .forecasting import forecast
-from .forces import NeuralForce, SumOfForces
+from .forces import NeuralForce
+from .forces import SumOfForces
 from .guide import AmortizedGuide
-from .integrators import BAOA, EulerMaruyama, Leapfrog
+from .integrators import BAOA
+from .integrators import EulerMaruyama
+from .integrators import Leapfrog
 from .model import LatentLangevin
 from .objective import PathELBO
-from .observations import Gaussian, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
-from .paths import ControlledPath, LangevinPath
-from .potentials import (
-    DoubleWell,
-    GaussianWells,
-    MuellerBrown,
-    NeuralPotential,
-    Quadratic,
-    ResidualPotential,
-    Tilted,
-)
+from .observations import Gaussian
+from .observations import IdentityDecoder
+from .observations import LinearDecoder
+from .observations import MLPDecoder
+from .observations import OrthonormalDecoder
+from .paths import ControlledPath
+from .paths import LangevinPath
+from .potentials import DoubleWell
+from .potentials import GaussianWells
+from .potentials import MuellerBrown
+from .potentials import NeuralPotential
+from .potentials import Quadratic
+from .potentials import ResidualPotential
+from .potentials import Tilted
 from .results import Fit
 from .schedules import Schedule
 from .segmentation import segment

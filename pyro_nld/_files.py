@@ -16,8 +16,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._checks import DataError, NLDError, optional
 from ._series import as_labels, as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
+from .errors import DataError, NLDError, optional
 
 Entry = TypeVar("Entry")
 

@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._checks import DataError, DoubtfulDataWarning, ShapeError, TimeGridError, check_series, check_times
 from ._typing import Series, Times
+from .errors import DataError, DoubtfulDataWarning, ShapeError, TimeGridError
+from .io.validation import check_series, check_times
 
 AXES = ("sequence", "time", "channel")
 

@@ -17,8 +17,8 @@ from scipy.linalg import solve_continuous_lyapunov
 from torch import Tensor
 
 from . import flows
-from ._checks import FitError
 from .dynamics import Dynamics, jacobian
+from .errors import FitError
 
 STARTS = 2000  # points that flow in search of rest
 SLOW = 2e-3  # largest force at the end of a flow that has come to rest; flows stop at half of it
@@ -27,10 +27,6 @@ STILL = 1e-6  # a rest point's largest force, relative to its stiffness
 NEWTON = 50  # steps of the polish
 FAR = 1e3  # times the largest start: whoever gets there has escaped
 CHUNK = 200_000  # points that flow at a time
-NO_LANDSCAPE = (
-    "this model's force is no gradient: depths, barriers, occupancies by energy and rates from them cannot be read. "
-    "Attractors, segments and pictures of the force can: see Fit.attractors."
-)
 
 
 def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr.Dataset:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ._checks import CheckpointError
 from ._files import write_atomically
+from .errors import CheckpointError
 
 STATE = ("schedule", "initial", "runs", "current")
 """What the state of a fit consists of: see `training.fit`."""

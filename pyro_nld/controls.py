@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
 from ._linear import matvec
-from ._modules import Part
 from .dynamics import Dynamics
+from .nn import Part
 from .paths import ControlledPath, Forces, Path, Plan, run, run_linear
 
 Contexts = Float[Tensor, "*batch time context"]

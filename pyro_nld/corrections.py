@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
-from ._checks import FitError, PriorError
 from ._parabola import parabola
 from .draws import reading
+from .errors import FitError, PriorError
 from .guide import PATH_SITES
 from .particles import particle_posterior
 from .results import Fit

@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from scipy.stats import chi2
 
-from ._checks import ShapeError
 from ._typing import Array
+from .errors import ShapeError
 
 States = NDArray[np.integer]
 

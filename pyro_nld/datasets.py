@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._checks import PriorError, ShapeError, TimeGridError
 from ._files import load, save
 from ._series import as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
 from ._typing import Array, Numbers
+from .errors import PriorError, ShapeError, TimeGridError
 from .oracles import ornstein_uhlenbeck_chain
 from .simulated_wells import langevin_wells
 

@@ -16,8 +16,8 @@ import xarray as xr
 from torch import Tensor
 
 from . import counting, flows, kinetics, landscape, occupancies
-from ._checks import DoubtfulFitWarning
 from .em import PRIOR, information
+from .errors import DoubtfulFitWarning
 from .potentials import Potential
 from .results import CHAINS, PATHS, Fit
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
-from ._checks import DoubtfulFitWarning
-from ._modules import holding
+from .errors import DoubtfulFitWarning
 from .guide import AmortizedGuide
 from .model import LatentLangevin
+from .nn import holding
 from .objective import ENOUGH_STEPS, PathELBO, stride_for
 from .pace import solve_pace
 from .particles import Steps, particle_steps

@@ -16,12 +16,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from . import flows, kinetics, landscape, saddles
-from ._checks import FitError
-from ._modules import fixed, random_attributes
 from ._typing import Array
 from .draws import Draw
 from .dynamics import Dynamics
+from .errors import FitError
 from .model import LatentLangevin
+from .nn import fixed, random_attributes
 from .observations import Decoder, IdentityDecoder
 from .potentials import Energy, hessian, in_double
 

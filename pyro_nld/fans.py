@@ -8,9 +8,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ._checks import DataError, check_rows
 from ._drawing import ACCENT, colour
 from ._series import as_tensors
+from .errors import DataError
+from .io.validation import check_rows
 
 FEW = 4  # channels that have room
 

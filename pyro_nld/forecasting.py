@@ -12,9 +12,9 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ._checks import FitError, TimeGridError
-from ._modules import holding
 from .draws import reading
+from .errors import FitError, TimeGridError
+from .nn import holding
 from .paths import LangevinPath, refine
 from .results import Fit
 

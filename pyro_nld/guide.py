@@ -13,11 +13,11 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._checks import check_channels, check_rows
-from ._modules import random_attributes
 from ._typing import Series, Times
 from .controls import AffineControl, Control
 from .encoders import Encoder
+from .io.validation import check_channels, check_rows
+from .nn import random_attributes
 from .paths import ControlledPath, PathModel
 
 PATH_SITES = ["z0", "z", "x", "sequence"]

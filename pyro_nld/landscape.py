@@ -17,8 +17,8 @@ import xarray as xr
 from torch import Tensor
 
 from . import flows
-from ._checks import DoubtfulFitWarning, FitError
 from .dynamics import Dynamics
+from .errors import DoubtfulFitWarning, FitError
 from .integrators import Integrator
 from .potentials import Energy, gradient, hessian, in_double
 

@@ -13,12 +13,13 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ._checks import PriorError, ShapeError, check_channels, check_rows, check_times
-from ._modules import draw_latents
 from ._typing import Series, Times
 from .dynamics import Dynamics
 from .equilibrium import Equilibrium
+from .errors import PriorError, ShapeError
 from .integrators import Integrator, default_integrator
+from .io.validation import check_channels, check_rows, check_times
+from .nn import draw_latents
 from .observations import Likelihood
 from .paths import Batch, LangevinPath, refine
 

@@ -15,8 +15,9 @@ import xarray as xr
 from torch import nn
 
 from . import datasets
-from ._checks import DataError, NLDError, check_rows
+from .errors import DataError, NLDError
 from .guide import AmortizedGuide
+from .io.validation import check_rows
 from .model import LatentLangevin
 from .objective import PathELBO
 

@@ -20,9 +20,9 @@ from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ._checks import ShapeError
-from ._modules import Dense, Part, PartList, Physical, Quantity
 from ._series import channel_moments
+from .errors import ShapeError
+from .nn import Dense, Part, PartList, Physical, Quantity
 
 
 class Decoder(Part):

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor
 
-from ._modules import holding
 from .model import LatentLangevin
+from .nn import holding
 from .objective import paired_traces
 from .paths import PathDistribution
 

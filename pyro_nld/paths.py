@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
 from ._linear import as_columns, matvec, recursion
-from ._modules import holding
 from .dynamics import Dynamics
 from .integrators import Integrator, Step
+from .nn import holding
 
 State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]

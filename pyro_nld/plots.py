@@ -19,17 +19,7 @@ from . import landscape
 from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, colour, energies, mark, window
 from ._files import write_atomically
 from ._typing import Array
-from .diagnostic_plots import (
-    checks,
-    comparison,
-    evidence,
-    marginals,
-    pareto_shapes,
-    pit,
-    ranks,
-    restarts,
-    statistics,
-)
+from .diagnostic_plots import checks, comparison, evidence, marginals, pareto_shapes, pit, ranks, restarts, statistics
 from .fans import forecast
 from .fields import arrows, gallery, isosurface, streamlines, surface
 from .timings import dwell, rates, timescales

@@ -15,8 +15,8 @@ from scipy.special import logsumexp
 from scipy.stats import kstest, norm
 
 from . import kinetics
-from ._checks import ShapeError
 from ._typing import Array
+from .errors import ShapeError
 from .findings import finding, graded
 from .inference_data import Results, group
 

@@ -31,14 +31,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._checks import CheckpointError
-from ._modules import Quantity
 from .checkpoints import read_plain
 from .controls import NeuralControl
 from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from .encoders import Encoder
+from .errors import CheckpointError
 from .guide import AmortizedGuide
 from .model import LatentLangevin
+from .nn import Quantity
 from .observations import Gaussian, LinearDecoder
 from .potentials import ResidualPotential
 

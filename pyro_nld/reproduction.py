@@ -30,10 +30,10 @@ import xarray as xr
 from torch import nn
 
 from . import corrections, counting, datasets, hidden_markov, occupancies, plots, summary, tables, training
-from ._checks import DataError, FitError, RunDirectoryError
 from .controls import AffineControl, NeuralControl
 from .dynamics import OverdampedLangevin, UnderdampedLangevin
 from .encoders import GRUEncoder
+from .errors import DataError, FitError, RunDirectoryError
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .model_files import Pair, load_model_file

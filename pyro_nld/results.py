@@ -12,16 +12,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import attractors, ensemble, flows, kinetics, landscape, occupancies, saddles, verdicts
+from . import attractors, ensemble, errors, flows, kinetics, landscape, occupancies, saddles, verdicts
 from . import draws as joint
-from ._checks import DataError, DoubtfulFitWarning, FitError, ShapeError, check_rows
-from ._modules import fixed
 from ._series import as_tensors, channel_moments
 from .draws import AXES, reading
 from .dynamics import Dynamics
+from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
 from .guide import AmortizedGuide
 from .inference_data import Results, to_inference_data
+from .io.validation import check_rows
 from .model import LatentLangevin
+from .nn import fixed
 from .objective import evaluate
 
 GROUPS = (
@@ -87,7 +88,7 @@ class Fit:
         FitError: the model has no landscape.
         """
         if not self.has_landscape:
-            raise FitError(attractors.NO_LANDSCAPE)
+            raise FitError(errors.NO_LANDSCAPE)
         return self.dynamics.potential
 
     @property

@@ -15,7 +15,7 @@ import xarray as xr
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
-from ._checks import DoubtfulFitWarning, ShapeError
+from .errors import DoubtfulFitWarning, ShapeError
 from .landscape import FLAT, _evenly
 from .potentials import Energy, gradient, hessian, in_double
 

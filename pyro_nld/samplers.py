@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from ._checks import FitError, PriorError, ShapeError
+from .errors import FitError, PriorError, ShapeError
 from .potentials import Energy, gradient, in_double
 
 EVERY = 5  # moves from one jump to the next

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from . import corrections, predictive_checks, replicates
-from ._checks import DataError
+from .errors import DataError
 from .results import Fit
 
 SCORES = ("elbo", "evidence", "future", "dwell")

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from ._checks import FitError
 from ._series import dataset_times
+from .errors import FitError
 from .results import Fit
 
 

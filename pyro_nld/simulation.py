@@ -7,8 +7,8 @@ import torchsde
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import PriorError, ShapeError, TimeGridError
 from .dynamics import Dynamics
+from .errors import PriorError, ShapeError, TimeGridError
 
 
 class _AsSDE:

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 from torch.distributions import Distribution
 
-from . import attractors
-from ._checks import RunDirectoryError
+from . import errors
 from ._files import write_atomically
 from .dynamics import Dynamics
+from .errors import RunDirectoryError
 from .inference_data import Results
 from .results import Fit
 
@@ -127,7 +127,7 @@ def of_attractors(story: xr.Dataset) -> dict:
         "minima": story["position"].values,
         "decoded_minima": story["decoded"].values,
         "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
-        "verdict": {"kinetics_agree": None, "messages": [attractors.NO_LANDSCAPE]},
+        "verdict": {"kinetics_agree": None, "messages": [errors.NO_LANDSCAPE]},
     }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from . import oracles
-from .attractors import NO_LANDSCAPE
+from .errors import NO_LANDSCAPE
 
 Labels = NDArray[np.integer]
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_nld import _checks
-from pyro_nld._checks import (
+from pyro_nld import errors
+from pyro_nld.errors import (
     CheckpointError,
     DataError,
     DoubtfulDataWarning,
@@ -23,10 +23,10 @@ from pyro_nld._checks import (
     RunDirectoryError,
     ShapeError,
     TimeGridError,
-    check_series,
-    check_times,
     optional,
 )
+from pyro_nld.io import validation
+from pyro_nld.io.validation import check_series, check_times
 
 NAN, INF = float("nan"), float("inf")
 SEQUENCES, STEPS, CHANNELS = 5, 30, 3
@@ -236,22 +236,22 @@ def test_every_error_is_ours_and_the_one_a_caller_expects(kind: type[NLDError], 
 
 def test_tensors_that_passed_are_known_until_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    monkeypatch.setattr(_checks, "check_series", lambda *data, whole: looked.append(data) or check_series(*data))
+    monkeypatch.setattr(errors, "check_series", lambda *data, whole: looked.append(data) or check_series(*data))
     times, x = ragged()
     for _ in range(3):
-        _checks.check_rows(times, x)
+        validation.check_rows(times, x)
     assert len(looked) == 1
-    _checks.check_rows(times, x.clone())
+    validation.check_rows(times, x.clone())
     assert len(looked) == 2
-    _checks.check_rows(times, x)
+    validation.check_rows(times, x)
     x[0, 3, 1] = INF
     with pytest.raises(DataError, match="observations must be finite"):
-        _checks.check_rows(times, x)
+        validation.check_rows(times, x)
     with torch.inference_mode():
         kept = x.nan_to_num(posinf=0.0)
-        _checks.check_rows(times, torch.where(times.isnan().unsqueeze(-1), NAN, kept))
+        validation.check_rows(times, torch.where(times.isnan().unsqueeze(-1), NAN, kept))
     with pytest.raises(DataError, match="must be a tensor"):
-        _checks.check_rows(times, None)
+        validation.check_rows(times, None)
 
 
 def test_an_installed_package_is_imported() -> None:
@@ -274,8 +274,6 @@ def test_a_broken_package_raises_its_own_error(tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_class_says_what_it_means() -> None:
-    classes = [
-        part for part in vars(_checks).values() if isinstance(part, type) and part.__module__ == _checks.__name__
-    ]
+    classes = [part for part in vars(errors).values() if isinstance(part, type) and part.__module__ == errors.__name__]
     assert all(part.__doc__ for part in classes)
     assert len(classes) == 12

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from pyro_nld import datasets
-from pyro_nld._checks import DoubtfulDataWarning, NLDError, PriorError, ShapeError, TimeGridError
 from pyro_nld.datasets import as_tensors, asymmetric_transition, ornstein_uhlenbeck, three_state
+from pyro_nld.errors import DoubtfulDataWarning, NLDError, PriorError, ShapeError, TimeGridError
 
 SE = 5
 

@@ -5,7 +5,7 @@ import torch
 from pyro import distributions as dist
 
 import pyro_nld as nld
-from pyro_nld._modules import holding
+from pyro_nld.nn import holding
 
 FRICTION, MASS = torch.tensor([0.6, 1.7], dtype=torch.float64), torch.tensor([0.4, 2.0], dtype=torch.float64)
 POTENTIALS = {

@@ -12,7 +12,7 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld._modules import holding
+from pyro_nld.nn import holding
 
 TIMES = torch.tensor([0.0, 0.3, 0.5, 1.1])
 SEQUENCES, SUBSTEPS, CHANNELS = 3, 2, 4

@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributions import constraints
 
 import pyro_nld as nld
-from pyro_nld._modules import Dense, draw_latents, fixed, holding
+from pyro_nld.nn import Dense, draw_latents, fixed, holding
 
 TIMES, X = torch.arange(5.0), torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
 

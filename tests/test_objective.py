@@ -13,8 +13,8 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.distributions import kl_divergence
 
 import pyro_nld as nld
-from pyro_nld._checks import check_rows
 from pyro_nld.controls import _AffinePlan, _Gain
+from pyro_nld.io.validation import check_rows
 from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS, T, G, M = torch.tensor([1.3, 0.6]), 0.8, 1.2, 0.7

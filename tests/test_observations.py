@@ -10,7 +10,7 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld._modules import Dense
+from pyro_nld.nn import Dense
 
 DECODERS = {
     "identity": lambda: nld.IdentityDecoder(2),

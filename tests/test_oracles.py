@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from pyro_nld import datasets
-from pyro_nld._checks import DataError, ShapeError
+from pyro_nld.errors import DataError, ShapeError
 from pyro_nld.oracles import (
     LinearGaussian,
     hmm_posterior,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
-from pyro_nld._checks import check_rows
+from pyro_nld.io.validation import check_rows
 from pyro_nld.objective import evaluate
 from pyro_nld.oracles import LinearGaussian, kalman
 from pyro_nld.particles import complete_log_prob, particle_posterior, particle_steps

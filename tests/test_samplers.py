@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal
 
 import pyro_nld as nld
 from pyro_nld import samplers
-from pyro_nld._checks import FitError, PriorError, ShapeError
+from pyro_nld.errors import FitError, PriorError, ShapeError
 from pyro_nld.samplers import Mixture, hmc, mala
 
 CENTRE = torch.tensor([1.0, -2.0, 0.5])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import linear
 
-from ._checks import PriorError
+from .errors import PriorError
 
 Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
 """A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
@@ -36,6 +36,7 @@ class Part(PyroModule, metaclass=_PartType):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute `forward`, without a naming context of its own."""
         return nn.Module.__call__(self, *args, **kwargs)
 
 

@@ -1,86 +1,22 @@
-"""Errors, and the one check of observed series: everything a user hands in is looked at once, at the door.
-
-A message is one sentence that says what was expected and what was got, with its index and value, and one that says what
-to do. Every class is an `NLDError`, and also the built-in error a caller would expect.
-"""
+"""The one check of observed series: everything a user hands in is looked at once, at the door."""
 
 from __future__ import annotations
 
-import importlib
 import warnings
 import weakref
 from collections.abc import Callable
-from types import ModuleType
 from typing import cast
 
 from torch import Tensor
 
-from ._typing import Series, Times
+from .._typing import Series, Times
+from ..errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
 
 SHORT = 20
 """Observation times below which a lone sequence is too short to say anything about its dynamics."""
 
 PAUSE = 10.0
 """Times the median interval between observations from which a pause is worth a word."""
-
-
-class NLDError(Exception):
-    """Anything this library refuses to do, with the reason and the remedy."""
-
-
-class DataError(NLDError, ValueError):
-    """Observations or a data file cannot be used as they are."""
-
-
-class ShapeError(NLDError, ValueError):
-    """Axes do not have the number or the length that was expected."""
-
-
-class TimeGridError(NLDError, ValueError):
-    """Times are not finite or do not increase."""
-
-
-class PriorError(NLDError, ValueError):
-    """A physical quantity, or the prior on it, is impossible."""
-
-
-class CheckpointError(NLDError, ValueError):
-    """A checkpoint is damaged or belongs to another model."""
-
-
-class FitError(NLDError, RuntimeError):
-    """A fit cannot start or cannot go on."""
-
-
-class RunDirectoryError(NLDError, OSError):
-    """A run directory is in use, or is not one."""
-
-
-class MissingExtra(NLDError, ImportError):
-    """An optional package is not installed."""
-
-
-class DoubtfulDataWarning(UserWarning):
-    """Data that are legal but probably not what was meant."""
-
-
-class DoubtfulFitWarning(UserWarning):
-    """A fit whose numbers are to be read with care."""
-
-
-def optional(name: str, extra: str) -> ModuleType:
-    """Import the optional module `name`, or say which extra brings it.
-
-    Raises
-    ------
-    MissingExtra: the package is not installed. One that is installed but broken raises its own error.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise MissingExtra(f'{name} is needed here but not installed. Run: pip install "pyro_nld[{extra}]"') from error
 
 
 def check_series(times: object, x: object, *, whole: bool = True) -> tuple[Times, Series]:

@@ -1,0 +1,76 @@
+"""Every error and warning of the library, and how an optional package is asked for.
+
+A message is one sentence that says what was expected and what was got, with its index and value, and one that says what
+to do. Every class is an `NLDError`, and also the built-in error a caller would expect.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class NLDError(Exception):
+    """Anything this library refuses to do, with the reason and the remedy."""
+
+
+class DataError(NLDError, ValueError):
+    """Observations or a data file cannot be used as they are."""
+
+
+class ShapeError(NLDError, ValueError):
+    """Axes do not have the number or the length that was expected."""
+
+
+class TimeGridError(NLDError, ValueError):
+    """Times are not finite or do not increase."""
+
+
+class PriorError(NLDError, ValueError):
+    """A physical quantity, or the prior on it, is impossible."""
+
+
+class CheckpointError(NLDError, ValueError):
+    """A checkpoint is damaged or belongs to another model."""
+
+
+class FitError(NLDError, RuntimeError):
+    """A fit cannot start or cannot go on."""
+
+
+class RunDirectoryError(NLDError, OSError):
+    """A run directory is in use, or is not one."""
+
+
+class MissingExtra(NLDError, ImportError):
+    """An optional package is not installed."""
+
+
+class DoubtfulDataWarning(UserWarning):
+    """Data that are legal but probably not what was meant."""
+
+
+class DoubtfulFitWarning(UserWarning):
+    """A fit whose numbers are to be read with care."""
+
+
+NO_LANDSCAPE = (
+    "this model's force is no gradient: depths, barriers, occupancies by energy and rates from them cannot be read. "
+    "Attractors, segments and pictures of the force can: see Fit.attractors."
+)
+"""What a reading that needs U says of a model without one."""
+
+
+def optional(name: str, extra: str) -> ModuleType:
+    """Import the optional module `name`, or say which extra brings it.
+
+    Raises
+    ------
+    MissingExtra: the package is not installed. One that is installed but broken raises its own error.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise MissingExtra(f'{name} is needed here but not installed. Run: pip install "pyro_nld[{extra}]"') from error

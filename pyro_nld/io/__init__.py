@@ -1,0 +1,1 @@
+"""The door: validation, series, files, and the groups that ArviZ reads."""
