@@ -12,7 +12,7 @@ import typer
 
 from pyro_nld import Fit, command_line, diagnostics, plots, predictive_checks, replicates, runs, tables
 from pyro_nld.findings import attempted
-from pyro_nld.inference_data import group
+from pyro_nld.io.inference_data import group
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
 

@@ -12,7 +12,7 @@ from . import datasets
 from . import diagnostics
 from . import generators
 from . import hidden_markov
-from . import inference_data
+from .io import inference_data
 from . import kinetics
 from . import landscape
 from . import oracles

@@ -17,11 +17,11 @@ from pyro import poutine
 from scipy.stats import beta, chisquare, kstest
 
 from . import corrections, training
-from ._files import write_atomically
-from ._series import from_arrays
 from .draws import reading
 from .errors import FitError, PriorError, RunDirectoryError
 from .findings import finding
+from .io.files import write_atomically
+from .io.series import from_arrays
 from .model_files import Pair
 from .results import Fit
 from .schedules import Schedule

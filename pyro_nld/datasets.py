@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._files import load, save
-from ._series import as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
 from ._typing import Array, Numbers
-from .errors import PriorError, ShapeError, TimeGridError
+from .errors import PriorError, ShapeError
+from .io.files import load, save
+from .io.series import as_tensors, cut, from_arrays
 from .oracles import ornstein_uhlenbeck_chain
 from .simulated_wells import langevin_wells
 
@@ -102,62 +102,6 @@ def three_state(
             parameter_seed=parameter_seed,
         )
     )
-
-
-def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
-    """Pieces without long pauses, each sequence's of nearly one length and none longer than `length` observations.
-
-    A fit steps as coarsely as the longest time between two observations, and learns from many short sequences sooner
-    than from a long one.
-
-    Parameters
-    ----------
-    data: sequences of any length.
-    length: observations in a piece, at most.
-    pause: times the median time between observations; where a sequence pauses for longer, it is cut.
-
-    Returns
-    -------
-    Dataset with the same observations, and states where known; `sequence` names the pieces, `recording (sequence)` what
-    each was cut out of. A lone observation between two pauses is dropped.
-
-    Raises
-    ------
-    ShapeError: `length` is below 2. TimeGridError: every observation stands alone.
-    """
-    if length < 2:
-        raise ShapeError(f"a piece needs 2 observations or more: got length={length}. Ask for longer pieces.")
-    x = dataset_observations(data)
-    times = np.broadcast_to(np.asarray(dataset_times(data), float), x.shape[:2])
-    gaps = np.diff(times)
-    longest = pause * np.nanmedian(gaps)
-    names = data["sequence"].values if "sequence" in data.coords else np.arange(len(x))
-    pieces = [(row, piece) for row in range(len(x)) for piece in _pieces(times[row], longest, length)]
-    if not pieces:
-        raise TimeGridError(f"every time between observations exceeds {longest:.6g}: nothing is left. Raise pause.")
-    widest = max(len(piece) for _, piece in pieces)
-
-    def padded(values: NDArray, fill: float) -> NDArray:
-        whole = np.full((len(pieces), widest, *values.shape[2:]), fill, values.dtype)
-        for place, (row, piece) in enumerate(pieces):
-            whole[place, : len(piece)] = values[row, piece]
-        return whole
-
-    states = padded(np.asarray(dataset_states(data), float), -1.0) if "states" in data else None
-    found = from_arrays(padded(times, np.nan), padded(np.asarray(x, float), np.nan), states)
-    rows = [row for row, _ in pieces]
-    called = [f"{names[row]}/{rows[:place].count(row)}" for place, row in enumerate(rows)]
-    found = found.assign_coords(sequence=called, recording=("sequence", names[rows]))
-    return found.assign_coords(channel=data["channel"]) if "channel" in data.coords else found
-
-
-def _pieces(times: Array, longest: float, length: int) -> list[NDArray[np.int64]]:
-    """Indices of the pieces of one sequence."""
-    there = np.flatnonzero(np.isfinite(times))
-    runs = np.split(there, np.flatnonzero(np.diff(times[there]) > longest) + 1)
-    return [
-        piece for run in runs for piece in np.array_split(run, -(-len(run) // length)) if len(run) and len(piece) > 1
-    ]
 
 
 def asymmetric_transition(occupancy: Sequence[float] = (0.5, 0.3, 0.2), mean_switch: float = 0.05) -> Array:

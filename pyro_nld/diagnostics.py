@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from ._typing import Array
 from .findings import VERDICTS, finding, graded
-from .inference_data import Results, convergence, group, groups, pareto_shape
+from .io.inference_data import Results, convergence, group, groups, pareto_shape
 
 RELIABLE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari et al. 2024)
 SHARES = (0.1, 0.5)  # of sequences above it that are doubtful, and bad

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ._drawing import ACCENT, colour
-from ._series import as_tensors
 from .errors import DataError
+from .io.series import as_tensors
 from .io.validation import check_rows
 
 FEW = 4  # channels that have room

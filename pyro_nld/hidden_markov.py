@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from . import oracles
-from ._series import dataset_observations, dataset_times
 from .errors import DataError, optional
+from .io.series import dataset_observations, dataset_times
 
 ITERATIONS = 100
 

@@ -20,8 +20,8 @@ from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ._series import channel_moments
 from .errors import ShapeError
+from .io.series import channel_moments
 from .nn import Dense, Part, PartList, Physical, Quantity
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape, samplers
-from .inference_data import convergence
+from .io.inference_data import convergence
 from .potentials import Energy, hessian, in_double
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from . import landscape
 from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, colour, energies, mark, window
-from ._files import write_atomically
 from ._typing import Array
 from .diagnostic_plots import checks, comparison, evidence, marginals, pareto_shapes, pit, ranks, restarts, statistics
 from .fans import forecast
 from .fields import arrows, gallery, isosurface, streamlines, surface
+from .io.files import write_atomically
 from .timings import dwell, rates, timescales
 
 UNDECIDED = "#DDDDDD"

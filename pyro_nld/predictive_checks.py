@@ -18,7 +18,7 @@ from . import kinetics
 from ._typing import Array
 from .errors import ShapeError
 from .findings import finding, graded
-from .inference_data import Results, group
+from .io.inference_data import Results, group
 
 FEWEST = 20  # replicates from which a spread is known well enough
 ODDS = (0.1, 0.01)  # of any statistic being so far off by chance: doubtful, and bad below

@@ -31,12 +31,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from .checkpoints import read_plain
 from .controls import NeuralControl
 from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from .encoders import Encoder
 from .errors import CheckpointError
 from .guide import AmortizedGuide
+from .io.files import read_plain
 from .model import LatentLangevin
 from .nn import Quantity
 from .observations import Gaussian, LinearDecoder

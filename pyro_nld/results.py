@@ -14,12 +14,12 @@ from torch import Tensor
 
 from . import attractors, ensemble, errors, flows, kinetics, landscape, occupancies, saddles, verdicts
 from . import draws as joint
-from ._series import as_tensors, channel_moments
 from .draws import AXES, reading
 from .dynamics import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
 from .guide import AmortizedGuide
-from .inference_data import Results, to_inference_data
+from .io.inference_data import Results, to_inference_data
+from .io.series import as_tensors, channel_moments
 from .io.validation import check_rows
 from .model import LatentLangevin
 from .nn import fixed

@@ -22,10 +22,10 @@ import numpy as np
 import xarray as xr
 
 from . import report, summary, training
-from ._files import write_atomically
 from .checkpoints import load_checkpoint
 from .errors import DataError, RunDirectoryError
-from .inference_data import save_inference_data
+from .io.files import write_atomically
+from .io.inference_data import save_inference_data
 from .model_files import Pair, build, load_data, load_model_file
 from .results import Fit
 from .schedules import Schedule

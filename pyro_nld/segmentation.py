@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from ._series import dataset_times
 from .errors import FitError
+from .io.series import dataset_times
 from .results import Fit
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from . import landscape
-from ._series import from_arrays
 from ._typing import Numbers, Points
 from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from .errors import PriorError, ShapeError
 from .integrators import default_integrator
+from .io.series import from_arrays
 from .io.validation import check_times
 from .paths import LangevinPath, refine
 from .potentials import Potential

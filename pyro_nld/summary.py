@@ -12,10 +12,10 @@ import xarray as xr
 from torch.distributions import Distribution
 
 from . import errors
-from ._files import write_atomically
 from .dynamics import Dynamics
 from .errors import RunDirectoryError
-from .inference_data import Results
+from .io.files import write_atomically
+from .io.inference_data import Results
 from .results import Fit
 
 SCHEMA = 1

@@ -18,12 +18,12 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ._series import as_tensors
 from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
 from .em import PARTICLES, maximise
 from .errors import CheckpointError, DoubtfulFitWarning, FitError
 from .guide import AmortizedGuide
+from .io.series import as_tensors
 from .io.validation import check_rows
 from .model import LatentLangevin
 from .objective import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from pyro_nld import datasets
-from pyro_nld.datasets import as_tensors, asymmetric_transition, ornstein_uhlenbeck, three_state
+from pyro_nld.datasets import __all__, as_tensors, asymmetric_transition, ornstein_uhlenbeck, three_state
 from pyro_nld.errors import DoubtfulDataWarning, NLDError, PriorError, ShapeError, TimeGridError
 
 SE = 5
@@ -286,8 +286,8 @@ def test_ornstein_uhlenbeck_repeats_with_its_seed() -> None:
 
 
 def test_the_contents_page_is_complete() -> None:
-    assert set(datasets.__all__) >= {"as_tensors", "load", "save", "three_state", "ornstein_uhlenbeck"}
-    assert all(getattr(datasets, name).__doc__ for name in datasets.__all__)
+    assert set(__all__) >= {"as_tensors", "load", "save", "three_state", "ornstein_uhlenbeck"}
+    assert all(getattr(datasets, name).__doc__ for name in __all__)
 
 
 # Pieces

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from pyro_nld import comparisons, diagnostics, plots
 from pyro_nld.findings import finding
-from pyro_nld.inference_data import to_inference_data
+from pyro_nld.io.inference_data import to_inference_data
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from pyro_nld import DataError, comparisons, diagnostics
 from pyro_nld.findings import VERDICTS, attempted, graded
-from pyro_nld.inference_data import group, to_inference_data
+from pyro_nld.io.inference_data import group, to_inference_data
 
 CHAINS, DRAWS, SEQUENCES = 2, 200, 40
 

@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 
 from pyro_nld import datasets
-from pyro_nld._files import load, save
-from pyro_nld._series import from_arrays
 from pyro_nld.errors import DataError, MissingExtra, NLDError, ShapeError, TimeGridError
+from pyro_nld.io.files import load, save
+from pyro_nld.io.series import from_arrays
 
 SHAPE = (3, 6, 2)
 TIMES = np.arange(6) * 0.5

@@ -10,7 +10,7 @@ import xarray as xr
 from pyro import distributions as dist
 
 import pyro_nld as nld
-from pyro_nld.inference_data import convergence, group, load_inference_data, save_inference_data, to_inference_data
+from pyro_nld.io.inference_data import convergence, group, load_inference_data, save_inference_data, to_inference_data
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import xarray as xr
 
 import pyro_nld as nld
 from pyro_nld import occupancies
-from pyro_nld.inference_data import convergence
+from pyro_nld.io.inference_data import convergence
 from pyro_nld.landscape import minima
 
 CHAINS, DRAWS = 400, 500

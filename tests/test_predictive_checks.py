@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from pyro_nld import ShapeError, predictive_checks
-from pyro_nld.inference_data import to_inference_data
+from pyro_nld.io.inference_data import to_inference_data
 
 SEQUENCES, STEPS, DRAWS = 20, 60, 40
 AXES = ("sequence", "time", "channel")

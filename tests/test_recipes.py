@@ -17,7 +17,7 @@ import xarray as xr
 from programs import ROOT, TINY, Ended, Programs
 
 import pyro_nld as nld
-from pyro_nld.inference_data import load_inference_data
+from pyro_nld.io.inference_data import load_inference_data
 
 SMOKE = ("--budget", "smoke")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import xarray as xr
 
-from pyro_nld._series import as_labels, as_tensors, dataset_times, from_arrays
 from pyro_nld.errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
+from pyro_nld.io.series import as_labels, as_tensors, dataset_times, from_arrays
 
 SHAPE = (4, 25, 2)
 TIMES = np.arange(25) * 0.5

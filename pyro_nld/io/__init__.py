@@ -1,1 +1,7 @@
-"""The door: validation, series, files, and the groups that ArviZ reads."""
+"""The door: what comes in is checked once, and what goes out has names: validation, series, files, ArviZ's groups."""
+
+from . import inference_data
+from .files import load, save
+from .series import as_tensors, cut, from_arrays
+
+__all__ = ["as_tensors", "from_arrays", "cut", "load", "save", "inference_data"]

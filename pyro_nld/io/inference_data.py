@@ -13,8 +13,8 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
-from ._files import write_atomically
-from .errors import DataError
+from ..errors import DataError
+from .files import write_atomically
 
 Results = Any
 """`arviz.InferenceData` or `xarray.DataTree`; both give a group as an attribute or item."""

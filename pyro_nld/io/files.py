@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._series import as_labels, as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
-from .errors import DataError, NLDError, optional
+from ..errors import CheckpointError, DataError, NLDError, optional
+from .series import as_labels, as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
 
 Entry = TypeVar("Entry")
 
@@ -191,3 +192,21 @@ READERS: dict[str, Callable[[Path], xr.Dataset]] = {
     ".parquet": _read_parquet,
 }
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".npz": _write_npz, ".nc": _write_netcdf}
+
+
+def read_plain(path: Path, remedy: str = "Delete it and fit again.") -> Any:
+    """Whatever tensors and plain values a file holds; nothing in it is ever executed.
+
+    Raises
+    ------
+    CheckpointError: the file is damaged, or holds anything else.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has views on the format of what may be no checkpoint at all
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # damaged bytes may lead the reader anywhere
+        reason = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{path.name} is no checkpoint of tensors and plain values: {reason} {remedy}") from error

@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._typing import Series, Times
-from .errors import DataError, DoubtfulDataWarning, ShapeError, TimeGridError
-from .io.validation import check_series, check_times
+from .._typing import Array, Series, Times
+from ..errors import DataError, DoubtfulDataWarning, ShapeError, TimeGridError
+from .validation import check_series, check_times
 
 AXES = ("sequence", "time", "channel")
 
@@ -177,3 +177,59 @@ def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
     loc = torch.where(seen, x, 0.0).sum((0, 1)) / count
     scale = (torch.where(seen, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
     return loc, torch.where(scale > 0, scale, 1.0)
+
+
+def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
+    """Pieces without long pauses, each sequence's of nearly one length and none longer than `length` observations.
+
+    A fit steps as coarsely as the longest time between two observations, and learns from many short sequences sooner
+    than from a long one.
+
+    Parameters
+    ----------
+    data: sequences of any length.
+    length: observations in a piece, at most.
+    pause: times the median time between observations; where a sequence pauses for longer, it is cut.
+
+    Returns
+    -------
+    Dataset with the same observations, and states where known; `sequence` names the pieces, `recording (sequence)` what
+    each was cut out of. A lone observation between two pauses is dropped.
+
+    Raises
+    ------
+    ShapeError: `length` is below 2. TimeGridError: every observation stands alone.
+    """
+    if length < 2:
+        raise ShapeError(f"a piece needs 2 observations or more: got length={length}. Ask for longer pieces.")
+    x = dataset_observations(data)
+    times = np.broadcast_to(np.asarray(dataset_times(data), float), x.shape[:2])
+    gaps = np.diff(times)
+    longest = pause * np.nanmedian(gaps)
+    names = data["sequence"].values if "sequence" in data.coords else np.arange(len(x))
+    pieces = [(row, piece) for row in range(len(x)) for piece in _pieces(times[row], longest, length)]
+    if not pieces:
+        raise TimeGridError(f"every time between observations exceeds {longest:.6g}: nothing is left. Raise pause.")
+    widest = max(len(piece) for _, piece in pieces)
+
+    def padded(values: NDArray, fill: float) -> NDArray:
+        whole = np.full((len(pieces), widest, *values.shape[2:]), fill, values.dtype)
+        for place, (row, piece) in enumerate(pieces):
+            whole[place, : len(piece)] = values[row, piece]
+        return whole
+
+    states = padded(np.asarray(dataset_states(data), float), -1.0) if "states" in data else None
+    found = from_arrays(padded(times, np.nan), padded(np.asarray(x, float), np.nan), states)
+    rows = [row for row, _ in pieces]
+    called = [f"{names[row]}/{rows[:place].count(row)}" for place, row in enumerate(rows)]
+    found = found.assign_coords(sequence=called, recording=("sequence", names[rows]))
+    return found.assign_coords(channel=data["channel"]) if "channel" in data.coords else found
+
+
+def _pieces(times: Array, longest: float, length: int) -> list[NDArray[np.int64]]:
+    """Indices of the pieces of one sequence."""
+    there = np.flatnonzero(np.isfinite(times))
+    runs = np.split(there, np.flatnonzero(np.diff(times[there]) > longest) + 1)
+    return [
+        piece for run in runs for piece in np.array_split(run, -(-len(run) // length)) if len(run) and len(piece) > 1
+    ]
