@@ -17,7 +17,7 @@ from scipy.linalg import solve_continuous_lyapunov
 from torch import Tensor
 
 from . import flows
-from .dynamics import Dynamics, jacobian
+from .dynamics.equations import Dynamics, jacobian
 from .errors import FitError
 
 STARTS = 2000  # points that flow in search of rest

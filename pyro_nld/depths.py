@@ -16,9 +16,9 @@ import xarray as xr
 from torch import Tensor
 
 from . import counting, flows, kinetics, landscape, occupancies
+from .dynamics.potentials import Potential
 from .em import PRIOR, information
 from .errors import DoubtfulFitWarning
-from .potentials import Potential
 from .results import CHAINS, PATHS, Fit
 
 ENOUGH = 10  # entries and exits of a state below which it is not balanced

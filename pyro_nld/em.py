@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
+from .dynamics.paths import Grid, LangevinPath, stratify
+from .dynamics.potentials import Potential
 from .errors import DoubtfulFitWarning
 from .guide import AmortizedGuide
 from .model import LatentLangevin
@@ -27,8 +29,6 @@ from .nn import holding
 from .objective import ENOUGH_STEPS, PathELBO, stride_for
 from .pace import solve_pace
 from .particles import Steps, particle_steps
-from .paths import Grid, LangevinPath, stratify
-from .potentials import Potential
 
 PARTICLES = 8  # per sequence; more are less biased towards the guide
 CHUNK = 50  # sequences at a time: bounds the memory of their particles

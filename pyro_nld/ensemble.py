@@ -18,12 +18,12 @@ from torch import Tensor
 from . import flows, kinetics, landscape, saddles
 from ._typing import Array
 from .draws import Draw
-from .dynamics import Dynamics
+from .dynamics.equations import Dynamics
+from .dynamics.potentials import Energy, hessian, in_double
 from .errors import FitError
 from .model import LatentLangevin
 from .nn import fixed, random_attributes
 from .observations import Decoder, IdentityDecoder
-from .potentials import Energy, hessian, in_double
 
 Numbers = NDArray[np.integer]
 

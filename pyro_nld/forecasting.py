@@ -13,9 +13,9 @@ from pyro import poutine
 from torch import Tensor
 
 from .draws import reading
+from .dynamics.paths import LangevinPath, refine
 from .errors import FitError, TimeGridError
 from .nn import holding
-from .paths import LangevinPath, refine
 from .results import Fit
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh, spsolve
 
 from ._typing import Array
-from .dynamics import OverdampedLangevin
+from .dynamics.equations import OverdampedLangevin
 from .errors import ShapeError
 
 Mask = NDArray[np.bool_]

@@ -15,10 +15,10 @@ from torch.nn.functional import softplus
 
 from ._typing import Series, Times
 from .controls import AffineControl, Control
+from .dynamics.paths import ControlledPath, PathModel
 from .encoders import Encoder
 from .io.validation import check_channels, check_rows
 from .nn import random_attributes
-from .paths import ControlledPath, PathModel
 
 PATH_SITES = ["z0", "z", "x", "sequence"]
 

@@ -32,10 +32,10 @@ from .counting import (
     relaxation,
     transition_matrix,
 )
-from .dynamics import Dynamics, OverdampedLangevin
-from .integrators import Integrator
-from .paths import LangevinPath, refine
-from .potentials import Energy, hessian, in_double
+from .dynamics.equations import Dynamics, OverdampedLangevin
+from .dynamics.integrators import Integrator
+from .dynamics.paths import LangevinPath, refine
+from .dynamics.potentials import Energy, hessian, in_double
 
 __all__ = [
     "by_counting",

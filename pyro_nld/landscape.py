@@ -17,10 +17,10 @@ import xarray as xr
 from torch import Tensor
 
 from . import flows
-from .dynamics import Dynamics
+from .dynamics.equations import Dynamics
+from .dynamics.integrators import Integrator
+from .dynamics.potentials import Energy, gradient, hessian, in_double
 from .errors import DoubtfulFitWarning, FitError
-from .integrators import Integrator
-from .potentials import Energy, gradient, hessian, in_double
 
 STARTS = 2000  # points that flow in search of minima
 LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none

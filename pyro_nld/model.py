@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ._typing import Series, Times
-from .dynamics import Dynamics
-from .equilibrium import Equilibrium
+from .dynamics.equations import Dynamics
+from .dynamics.integrators import Integrator, default_integrator
+from .dynamics.paths import Batch, LangevinPath, refine
+from .dynamics.stationary import Equilibrium
 from .errors import PriorError, ShapeError
-from .integrators import Integrator, default_integrator
 from .io.validation import check_channels, check_rows, check_times
 from .nn import draw_latents
 from .observations import Likelihood
-from .paths import Batch, LangevinPath, refine
 
 FIRST_SUBSTEPS = 5  # where "auto" begins
 STEPS_PER_UNIT = 10

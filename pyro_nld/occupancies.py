@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import landscape, samplers
+from .dynamics.potentials import Energy, hessian, in_double
 from .io.inference_data import convergence
-from .potentials import Energy, hessian, in_double
 
 
 def sampled(

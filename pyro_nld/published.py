@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .controls import NeuralControl
-from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from .dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from .dynamics.potentials import ResidualPotential
 from .encoders import Encoder
 from .errors import CheckpointError
 from .guide import AmortizedGuide
@@ -40,7 +41,6 @@ from .io.files import read_plain
 from .model import LatentLangevin
 from .nn import Quantity
 from .observations import Gaussian, LinearDecoder
-from .potentials import ResidualPotential
 
 LEARNED = ("_beta", "_gamma", "_i_mass")
 NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")

@@ -31,14 +31,14 @@ from torch import nn
 
 from . import corrections, counting, datasets, hidden_markov, occupancies, plots, summary, tables, training
 from .controls import AffineControl, NeuralControl
-from .dynamics import OverdampedLangevin, UnderdampedLangevin
+from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
+from .dynamics.potentials import ResidualPotential
 from .encoders import GRUEncoder
 from .errors import DataError, FitError, RunDirectoryError
 from .guide import AmortizedGuide
 from .model import LatentLangevin
 from .model_files import Pair, load_model_file
 from .observations import Gaussian, LinearDecoder
-from .potentials import ResidualPotential
 from .results import Fit
 from .schedules import Schedule
 from .segmentation import segment

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import attractors, ensemble, errors, flows, kinetics, landscape, occupancies, saddles, verdicts
 from . import draws as joint
 from .draws import AXES, reading
-from .dynamics import Dynamics
+from .dynamics.equations import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
 from .guide import AmortizedGuide
 from .io.inference_data import Results, to_inference_data

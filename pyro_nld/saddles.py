@@ -15,9 +15,9 @@ import xarray as xr
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
+from .dynamics.potentials import Energy, gradient, hessian, in_double
 from .errors import DoubtfulFitWarning, ShapeError
 from .landscape import FLAT, _evenly
-from .potentials import Energy, gradient, hessian, in_double
 
 BEND = 0.3  # how far a bent string starts from the chord, relative to its length: a way around what lies on the chord
 PAIRS = 300  # of minima between which strings are drawn at most

@@ -13,13 +13,13 @@ from torch.quasirandom import SobolEngine
 
 from . import landscape
 from ._typing import Numbers, Points
-from .dynamics import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from .dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from .dynamics.integrators import default_integrator
+from .dynamics.paths import LangevinPath, refine
+from .dynamics.potentials import Potential
 from .errors import PriorError, ShapeError
-from .integrators import default_integrator
 from .io.series import from_arrays
 from .io.validation import check_times
-from .paths import LangevinPath, refine
-from .potentials import Potential
 
 NODES = 2**17  # points of the quadrature
 ENOUGH = 500  # effective number of them that must lie in the wells

@@ -12,7 +12,7 @@ import xarray as xr
 from torch.distributions import Distribution
 
 from . import errors
-from .dynamics import Dynamics
+from .dynamics.equations import Dynamics
 from .errors import RunDirectoryError
 from .io.files import write_atomically
 from .io.inference_data import Results

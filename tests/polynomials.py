@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld.potentials import Potential
+from pyro_nld.dynamics.potentials import Potential
 
 INTERVAL, NOISE = 0.05, 0.02
 SEQUENCES, TIMES = 64, 300

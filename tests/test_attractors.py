@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import pyro_nld as nld
 from pyro_nld import plots
-from pyro_nld.forces import Force
+from pyro_nld.dynamics.forces import Force
 
 WELLS = [[-1.5, 0.0], [1.5, 0.0], [0.0, 2.0]]
 POTENTIAL = nld.GaussianWells(WELLS, widths=0.6)

@@ -6,8 +6,8 @@ from torch import nn
 
 import pyro_nld as nld
 from pyro_nld.controls import AffineControl, NeuralControl
-from pyro_nld.integrators import default_integrator
-from pyro_nld.paths import refine
+from pyro_nld.dynamics.integrators import default_integrator
+from pyro_nld.dynamics.paths import refine
 
 CONTEXT, SUBSTEPS, SEQUENCES, TIMES = 4, 3, 2, 5
 CONTROLS = {"affine": AffineControl, "uncoupled": lambda: AffineControl(coupled=False), "neural": NeuralControl}

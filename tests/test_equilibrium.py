@@ -10,7 +10,7 @@ from pyro import distributions as dist
 from pyro.infer import Predictive
 
 import pyro_nld as nld
-from pyro_nld.equilibrium import Equilibrium
+from pyro_nld.dynamics.stationary import Equilibrium
 
 STIFFNESS, TEMPERATURE, MASS = torch.tensor([2.0, 5.0]), 0.7, 0.3
 

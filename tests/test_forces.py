@@ -7,9 +7,9 @@ from pyro import distributions as dist
 from pyro.nn import PyroSample
 
 import pyro_nld as nld
-from pyro_nld.dynamics import jacobian
-from pyro_nld.forces import Force
-from pyro_nld.integrators import default_integrator
+from pyro_nld.dynamics.equations import jacobian
+from pyro_nld.dynamics.forces import Force
+from pyro_nld.dynamics.integrators import default_integrator
 
 SIGHTS = ["position", "momentum", "both"]
 WELLS = nld.GaussianWells([[-1.0, 0.0], [1.0, 0.5]], widths=0.5)

@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld.integrators import EulerMaruyama, Leapfrog
+from pyro_nld.dynamics.integrators import EulerMaruyama, Leapfrog
 from pyro_nld.landscape import basins, discretisation, lift, minima, occupancy, plane, project
 
 WEIGHTS, WIDTHS = [0.5, 0.3, 0.2], [0.5, 0.6, 0.7]

@@ -9,8 +9,8 @@ from scipy.integrate import solve_ivp
 
 import pyro_nld as nld
 from pyro_nld import saddles as module
+from pyro_nld.dynamics.potentials import in_double
 from pyro_nld.landscape import minima
-from pyro_nld.potentials import in_double
 from pyro_nld.saddles import disconnectivity, saddles
 
 PLACES = [[-0.558, 1.442], [-0.050, 0.467], [0.623, 0.028]]  # Müller–Brown's minima, in the order of the valley

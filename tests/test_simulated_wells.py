@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 from scipy.integrate import quad
 
+from pyro_nld.dynamics.potentials import DoubleWell, GaussianWells, Potential, Quadratic, Tilted
 from pyro_nld.errors import NLDError, PriorError, ShapeError, TimeGridError
-from pyro_nld.potentials import DoubleWell, GaussianWells, Potential, Quadratic, Tilted
 from pyro_nld.simulated_wells import RESOLVED, langevin_wells
 
 SE = 5

@@ -10,8 +10,8 @@ from pyro import distributions as dist
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 import pyro_nld as nld
-from pyro_nld.paths import Grid, run
-from pyro_nld.simulation import _AsSDE, simulate
+from pyro_nld.dynamics.paths import Grid, run
+from pyro_nld.dynamics.simulation import _AsSDE, simulate
 
 STIFFNESS, TEMPERATURE, FRICTION, MASS = 1.7, 0.6, 1.3, 0.8
 TIMES = torch.tensor([0.0, 0.15, 0.5, 2.0], dtype=torch.float64)

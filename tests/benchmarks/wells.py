@@ -30,7 +30,7 @@ import xarray as xr
 
 import pyro_nld as nld
 from pyro_nld import kinetics, tables
-from pyro_nld.integrators import BAOA, default_integrator
+from pyro_nld.dynamics.integrators import BAOA, default_integrator
 from pyro_nld.model_files import load_model_file
 
 WELLS = load_model_file(Path(__file__).parents[2] / "models" / "three_wells.py")

@@ -7,8 +7,8 @@ import torchsde
 from jaxtyping import Float
 from torch import Tensor
 
-from .dynamics import Dynamics
-from .errors import PriorError, ShapeError, TimeGridError
+from ..errors import PriorError, ShapeError, TimeGridError
+from .equations import Dynamics
 
 
 class _AsSDE:

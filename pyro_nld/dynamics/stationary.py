@@ -16,8 +16,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Categorical, MultivariateNormal, constraints
 
-from .dynamics import Dynamics
-from .nn import Part
+from ..nn import Part
+from .equations import Dynamics
 from .paths import NO_SHAPE
 
 POINTS = 4096  # of the importance sample

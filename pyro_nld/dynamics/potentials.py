@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from .errors import ShapeError
-from .nn import Dense, Part, PartList
+from ..errors import ShapeError
+from ..nn import Dense, Part, PartList
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""

@@ -17,10 +17,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
-from ._linear import as_columns, matvec, recursion
-from .dynamics import Dynamics
+from ..nn import holding
+from .equations import Dynamics
 from .integrators import Integrator, Step
-from .nn import holding
+from .recursion import as_columns, matvec, recursion
 
 State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import PriorError
+from ..errors import PriorError
+from ..nn import Physical, Quantity
 from .forces import Force
-from .nn import Physical, Quantity
 from .potentials import Potential
 
 State = Float[Tensor, "*batch time state"]

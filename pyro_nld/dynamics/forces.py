@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from .errors import PriorError, ShapeError
-from .nn import Dense, Part, PartList
+from ..errors import PriorError, ShapeError
+from ..nn import Dense, Part, PartList
 
 
 class Force(Part):

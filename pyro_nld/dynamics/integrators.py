@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .dynamics import Dynamics, Position, State
+from .equations import Dynamics, Position, State
 
 NOTHING = torch.zeros(0)
 
