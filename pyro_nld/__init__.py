@@ -4,7 +4,7 @@ In the order of the data flow: data, potentials, dynamics, paths, observations, 
 the fit.
 """
 
-from . import attractors
+from .landscape import attractors
 from . import calibration
 from . import comparisons
 from . import corrections
@@ -22,8 +22,8 @@ from . import predictive_checks
 from . import published
 from . import replicates
 from . import report
-from . import saddles
-from . import samplers
+from .landscape import saddles
+from .landscape import samplers
 from . import scores
 from .dynamics import simulation
 from . import tables

@@ -15,10 +15,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import counting, flows, kinetics, landscape, occupancies
+from . import counting, kinetics, landscape
 from .dynamics.potentials import Potential
 from .em import PRIOR, information
 from .errors import DoubtfulFitWarning
+from .landscape import flows, occupancies
 from .results import CHAINS, PATHS, Fit
 
 ENOUGH = 10  # entries and exits of a state below which it is not balanced

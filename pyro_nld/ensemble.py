@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from . import flows, kinetics, landscape, saddles
+from . import kinetics, landscape
 from ._typing import Array
 from .draws import Draw
 from .dynamics.equations import Dynamics
 from .dynamics.potentials import Energy, hessian, in_double
 from .errors import FitError
+from .landscape import flows, saddles
 from .model import LatentLangevin
 from .nn import fixed, random_attributes
 from .observations import Decoder, IdentityDecoder

@@ -29,13 +29,14 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, counting, datasets, hidden_markov, occupancies, plots, summary, tables, training
+from . import corrections, counting, datasets, hidden_markov, plots, summary, tables, training
 from .controls import AffineControl, NeuralControl
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .encoders import GRUEncoder
 from .errors import DataError, FitError, RunDirectoryError
 from .guide import AmortizedGuide
+from .landscape import occupancies
 from .model import LatentLangevin
 from .model_files import Pair, load_model_file
 from .observations import Gaussian, LinearDecoder

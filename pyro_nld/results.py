@@ -12,8 +12,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import attractors, ensemble, errors, flows, kinetics, landscape, occupancies, saddles, verdicts
 from . import draws as joint
+from . import ensemble, errors, kinetics, landscape, verdicts
 from .draws import AXES, reading
 from .dynamics.equations import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
@@ -21,6 +21,7 @@ from .guide import AmortizedGuide
 from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
 from .io.validation import check_rows
+from .landscape import attractors, flows, occupancies, saddles
 from .model import LatentLangevin
 from .nn import fixed
 from .objective import evaluate

@@ -20,6 +20,7 @@ from .dynamics.potentials import Potential
 from .errors import PriorError, ShapeError
 from .io.series import from_arrays
 from .io.validation import check_times
+from .landscape.minima import STARTS
 
 NODES = 2**17  # points of the quadrature
 ENOUGH = 500  # effective number of them that must lie in the wells
@@ -81,7 +82,7 @@ def langevin_wells(
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         law = _equilibrium(potential, temperature, box)
-        wells = landscape.minima(potential, law.draw(landscape.STARTS), temperature=temperature)
+        wells = landscape.minima(potential, law.draw(STARTS), temperature=temperature)
         start = law.draw(sequences) if initial is None else _start(initial, sequences, potential.latent)
         path = _walk(dynamics, start, times, fine or _resolving(dynamics, wells, times))
         decode, parameters = _decoder(potential.latent, channels, decoder, parameter_seed)

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 
 import pyro_nld as nld
 from pyro_nld import plots
-from pyro_nld.landscape import plane, project
+from pyro_nld.landscape.projection import plane, project
 
 CENTRES = torch.tensor([[-1.5, 0.0, 0.0], [1.5, 0.0, 1.0], [0.0, 2.0, 0.0]])
 WIDTH = 0.4

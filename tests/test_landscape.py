@@ -8,7 +8,10 @@ from torch import nn
 
 import pyro_nld as nld
 from pyro_nld.dynamics.integrators import EulerMaruyama, Leapfrog
-from pyro_nld.landscape import basins, discretisation, lift, minima, occupancy, plane, project
+from pyro_nld.landscape.minima import basins, minima
+from pyro_nld.landscape.occupancies import occupancy
+from pyro_nld.landscape.projection import lift, plane, project
+from pyro_nld.landscape.step_size import discretisation
 
 WEIGHTS, WIDTHS = [0.5, 0.3, 0.2], [0.5, 0.6, 0.7]
 CENTRES = [[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]

@@ -6,9 +6,9 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import occupancies
 from pyro_nld.io.inference_data import convergence
-from pyro_nld.landscape import minima
+from pyro_nld.landscape import occupancies
+from pyro_nld.landscape.minima import minima
 
 CHAINS, DRAWS = 400, 500
 

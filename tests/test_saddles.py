@@ -8,10 +8,11 @@ import torch
 from scipy.integrate import solve_ivp
 
 import pyro_nld as nld
-from pyro_nld import saddles as module
 from pyro_nld.dynamics.potentials import in_double
-from pyro_nld.landscape import minima
-from pyro_nld.saddles import disconnectivity, saddles
+from pyro_nld.landscape import saddles as module
+from pyro_nld.landscape import strings
+from pyro_nld.landscape.minima import minima
+from pyro_nld.landscape.saddles import disconnectivity, saddles
 
 PLACES = [[-0.558, 1.442], [-0.050, 0.467], [0.623, 0.028]]  # Müller–Brown's minima, in the order of the valley
 PASSES = [[-0.822, 0.624], [0.212, 0.293]]  # between the first two, between the last two
@@ -117,7 +118,7 @@ def test_a_string_through_a_third_well_gives_its_two_saddles():
     np.testing.assert_allclose(np.sort(story["saddle_position"].values[:, 0]), [-1.5, 1.5], atol=1e-3)
     assert np.isnan(story["barrier"][left, right])
     outer = torch.tensor([LINE[0], LINE[2]]).double()
-    tops, _ = module._tops(in_double(potential), module._bent(outer[:1], outer[1:], 41)[:1])
+    tops, _ = module._tops(in_double(potential), strings.bent(outer[:1], outer[1:], 41)[:1])
     np.testing.assert_allclose(tops[:, 0], [-1.5, 1.5], atol=0.15)  # of one string: both are seen
 
 
@@ -210,7 +211,7 @@ def test_the_highest_image_of_a_string_is_no_saddle_yet(mueller_brown):
     wells, story = mueller_brown
     exact = in_double(nld.MuellerBrown())
     centres = torch.as_tensor(wells["position"].values[nearest(wells, PLACES)])
-    tops, _ = module._tops(exact, module._bent(centres[:2], centres[1:], 41)[:2])
+    tops, _ = module._tops(exact, strings.bent(centres[:2], centres[1:], 41)[:2])
     saddle = torch.as_tensor(story["saddle_position"].values)
     assert torch.cdist(saddle, tops.detach()).min() > 1e-4
     assert exact.gradient(tops).norm(dim=-1).min() > 1e-3

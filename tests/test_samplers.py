@@ -12,9 +12,9 @@ from scipy.integrate import quad
 from torch.distributions import MultivariateNormal
 
 import pyro_nld as nld
-from pyro_nld import samplers
 from pyro_nld.errors import FitError, PriorError, ShapeError
-from pyro_nld.samplers import Mixture, hmc, mala
+from pyro_nld.landscape import samplers
+from pyro_nld.landscape.samplers import Mixture, hmc, mala
 
 CENTRE = torch.tensor([1.0, -2.0, 0.5])
 STIFFNESS = torch.tensor([[4.0, 1.0, 0.0], [1.0, 1.0, 0.2], [0.0, 0.2, 0.1]])

@@ -14,7 +14,8 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import kinetics, landscape, saddles, verdicts
+from pyro_nld import kinetics, landscape, verdicts
+from pyro_nld.landscape import saddles
 
 DOUBLE = nld.Tilted(nld.DoubleWell(3.0), [0.2])
 TRIPLE = nld.GaussianWells([[-1.4, 0.0], [1.4, 0.0], [0.0, 1.9]], [0.45, 0.33, 0.22], 0.55)

@@ -9,9 +9,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import landscape, samplers
-from .dynamics.potentials import Energy, hessian, in_double
-from .io.inference_data import convergence
+from ..dynamics.potentials import Energy, hessian, in_double
+from ..io.inference_data import convergence
+from . import samplers
+from .minima import basins
 
 
 def sampled(
@@ -40,7 +41,7 @@ def sampled(
     return xr.Dataset(
         {
             "occupancy_sampled": ("state", shares / shares.sum()),
-            "occupancy_rhat": ("state", nested_rhat(inside, landscape.basins(potential, wells, starts).numpy())),
+            "occupancy_rhat": ("state", nested_rhat(inside, basins(potential, wells, starts).numpy())),
             "occupancy_ess": ("state", mixing["ess"].values),
         }
     )
@@ -79,4 +80,31 @@ def equilibrium(
     jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
     drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)
     points = torch.as_tensor(drawn["position"].values).to(starts)
-    return points, landscape.basins(potential, wells, points)
+    return points, basins(potential, wells, points)
+
+
+def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = None) -> xr.Dataset:
+    """Occupancies `(state,)`: `energy` ∝ exp(−U/T); `harmonic` ∝ exp(−U/T) det(T H⁻¹)^½; `data`, shares of labels.
+
+    Parameters
+    ----------
+    wells: from `minima`.
+    temperature: T, in the unit of U.
+    labels: from `basins` of encoded data; labels of −1 do not count.
+
+    References
+    ----------
+    Koop et al., NLDL 2024, section 6.
+    """
+    log_weight = -wells["energy"].values / temperature
+    volume = 0.5 * np.log(temperature / wells["curvature"].values).sum(-1)
+    shares = {"energy": _normalised(log_weight), "harmonic": _normalised(log_weight + volume)}
+    if labels is not None:
+        counts = np.bincount(labels[labels >= 0].numpy().ravel(), minlength=len(log_weight))
+        shares["data"] = counts / max(counts.sum(), 1)
+    return xr.Dataset({route: ("state", share) for route, share in shares.items()})
+
+
+def _normalised(log_weight: np.ndarray) -> np.ndarray:
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum()

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from .dynamics.potentials import Energy, gradient, in_double
-from .errors import FitError, PriorError, ShapeError
+from ..dynamics.potentials import Energy, gradient, in_double
+from ..errors import FitError, PriorError, ShapeError
 
 EVERY = 5  # moves from one jump to the next
 JITTER = 0.5  # of a trajectory's length, relative: all of one length come back, or swing from side to side, for ever

@@ -6,7 +6,6 @@ Strings relaxed between minima only suggest where to look. What counts is certif
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -15,11 +14,11 @@ import xarray as xr
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
-from .dynamics.potentials import Energy, gradient, hessian, in_double
-from .errors import DoubtfulFitWarning, ShapeError
-from .landscape import FLAT, _evenly
+from ..dynamics.potentials import Energy, gradient, hessian, in_double
+from ..errors import DoubtfulFitWarning, ShapeError
+from .minima import FLAT
+from .strings import BEND, bent, evenly_spaced, relaxed
 
-BEND = 0.3  # how far a bent string starts from the chord, relative to its length: a way around what lies on the chord
 PAIRS = 300  # of minima between which strings are drawn at most
 STRINGS = 256  # relaxed at a time
 KICK = 1e-3  # distance from a saddle at which its sides start to flow, relative to the spread of the minima
@@ -117,7 +116,7 @@ def _candidates(potential: Energy, wells: xr.Dataset, images: int) -> Tensor:
     tree = torch.as_tensor(minimum_spanning_tree(apart.numpy()).toarray())
     first, second = (owner.unsqueeze(1) < owner).nonzero().unbind(1)
     nearest = torch.where((tree + tree.T) > 0, 0.0, apart)[first, second].argsort(stable=True)[:PAIRS]
-    strings = _bent(dents[first[nearest]], dents[second[nearest]], images)
+    strings = bent(dents[first[nearest]], dents[second[nearest]], images)
     return torch.cat([_climbed(potential, *_tops(potential, some)) for some in strings.split(STRINGS)])
 
 
@@ -125,35 +124,9 @@ def _dents(wells: xr.Dataset) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(wells["dent_position"].values), torch.as_tensor(wells["dent_state"].values)
 
 
-def _bent(start: Tensor, end: Tensor, images: int) -> Tensor:
-    """Three strings for every pair: without the bent ones, a hill between two wells would hide the ways around it."""
-    share = torch.linspace(0, 1, images, dtype=start.dtype).view(-1, 1)
-    chord = end - start
-    random = torch.randn(chord.shape, generator=torch.Generator().manual_seed(0), dtype=chord.dtype)
-    across = random - (random * chord).sum(-1, keepdim=True) / chord.square().sum(-1, keepdim=True) * chord
-    bow = BEND * chord.norm(dim=-1, keepdim=True) * across / across.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-    straight = start.unsqueeze(1) + share * chord.unsqueeze(1)
-    return torch.cat([straight + sign * (math.pi * share).sin() * bow.unsqueeze(1) for sign in (0, 1, -1)])
-
-
-def _relaxed(potential: Energy, strings: Tensor, rounds: int = 8, steps: int = 25) -> Tensor:
-    """Strings `(string, image, latent)` let down −∇U, evenly spaced, ends fixed; each image as fast as is stable."""
-    share = torch.linspace(0, 1, strings.shape[1], dtype=strings.dtype)
-    ends = strings[:, [0, -1]]
-    for _ in range(rounds):
-        rate = 0.5 / hessian(potential, strings).norm(dim=(-2, -1)).clamp(min=1e-12).unsqueeze(-1)
-        for _ in range(steps):
-            spacing = strings.diff(dim=1).norm(dim=-1).mean(1).view(-1, 1, 1)
-            move = rate * gradient(potential, strings)
-            strings = strings - move * (spacing / move.norm(dim=-1, keepdim=True).clamp(min=1e-300)).clamp(max=1)
-            strings[:, [0, -1]] = ends
-            strings = _evenly(strings, share)
-    return strings
-
-
 def _tops(potential: Energy, strings: Tensor) -> tuple[Tensor, Tensor]:
     """Images of relaxed strings above their neighbours, `(top, latent)`, and their distance from them, `(top, 1)`."""
-    strings = _relaxed(potential, strings)
+    strings = relaxed(potential, strings)
     rise = potential(strings).diff(dim=1)
     top = (rise[:, :-1] > 0) & (rise[:, 1:] <= 0)
     return strings[:, 1:-1][top], strings.diff(dim=1).norm(dim=-1, keepdim=True)[:, 1:][top]
@@ -231,9 +204,9 @@ def _paths(potential: Energy, trail: Tensor, dent: Tensor, home: Tensor, images:
     """From one state's minimum over the saddle to the other's, `(saddle, image, latent)`, out of its two descents."""
     tail = dent.unsqueeze(2).repeat(1, 1, images, 1)
     if bool((elsewhere := (dent != home).any(-1)).any()):  # another dent of the state than its deepest
-        tail[elsewhere] = _relaxed(potential, _bent(dent[elsewhere], home[elsewhere], images).chunk(3)[0])
+        tail[elsewhere] = relaxed(potential, bent(dent[elsewhere], home[elsewhere], images).chunk(3)[0])
     share = torch.linspace(0, 1, images // 2 + 1, dtype=trail.dtype)
-    first, second = (_evenly(torch.cat([trail[:, end], tail[:, end]], 1), share) for end in (0, 1))
+    first, second = (evenly_spaced(torch.cat([trail[:, end], tail[:, end]], 1), share) for end in (0, 1))
     return torch.cat([first.flip(1), second[:, 1:]], 1)
 
 

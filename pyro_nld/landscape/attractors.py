@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from scipy.linalg import solve_continuous_lyapunov
 from torch import Tensor
 
+from ..dynamics.equations import Dynamics, jacobian
+from ..errors import FitError
 from . import flows
-from .dynamics.equations import Dynamics, jacobian
-from .errors import FitError
 
 STARTS = 2000  # points that flow in search of rest
 SLOW = 2e-3  # largest force at the end of a flow that has come to rest; flows stop at half of it

@@ -6,31 +6,23 @@ down the gradient without an autograd graph, so that memory does not grow with t
 
 from __future__ import annotations
 
-import copy
-import warnings
-from bisect import bisect_left
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from ..dynamics.potentials import Energy, gradient, hessian, in_double
+from ..errors import FitError
 from . import flows
-from .dynamics.equations import Dynamics
-from .dynamics.integrators import Integrator
-from .dynamics.potentials import Energy, gradient, hessian, in_double
-from .errors import DoubtfulFitWarning, FitError
+from .strings import pass_heights
 
 STARTS = 2000  # points that flow in search of minima
 LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
-LIMIT = 0.2  # largest curvature × step at which chain and landscape agree within about 10 %
-MOST_SUBSTEPS = 1000  # looked for when there are too few
 FAR = 1e3  # times the largest start: whoever gets there has escaped
 MANY = 500  # clusters of ends polished at most
-IMAGES = 25  # points of a string between two minima
 
 
 def minima(
@@ -115,114 +107,6 @@ def downhill(potential: Energy) -> flows.Velocity:
     return lambda points: -gradient(potential, points)
 
 
-def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = None) -> xr.Dataset:
-    """Occupancies `(state,)`: `energy` ∝ exp(−U/T); `harmonic` ∝ exp(−U/T) det(T H⁻¹)^½; `data`, shares of labels.
-
-    Parameters
-    ----------
-    wells: from `minima`.
-    temperature: T, in the unit of U.
-    labels: from `basins` of encoded data; labels of −1 do not count.
-
-    References
-    ----------
-    Koop et al., NLDL 2024, section 6.
-    """
-    log_weight = -wells["energy"].values / temperature
-    volume = 0.5 * np.log(temperature / wells["curvature"].values).sum(-1)
-    shares = {"energy": _normalised(log_weight), "harmonic": _normalised(log_weight + volume)}
-    if labels is not None:
-        counts = np.bincount(labels[labels >= 0].numpy().ravel(), minlength=len(log_weight))
-        shares["data"] = counts / max(counts.sum(), 1)
-    return xr.Dataset({route: ("state", share) for route, share in shares.items()})
-
-
-def discretisation(
-    dynamics: Dynamics, integrator: Integrator, wells: xr.Dataset, step: float, substeps: int = 1
-) -> dict[str, float | int]:
-    """The stiffest minimum against the integrator: κ, the largest eigenvalue of ∇²U/k₀(h), `coarse_stiffness`.
-
-    Where the force is no gradient, −∂F/∂q stands for ∇²U, and the modulus of its eigenvalues counts.
-
-    For Euler steps κ is curvature × step, the largest eigenvalue of ∇²U/γ times h. A well of the chain has variance
-    T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims; at κ = 2 the chain explodes.
-
-    Parameters
-    ----------
-    dynamics: with fixed quantities. integrator: that of the chain. wells: from `minima`, or `attractors.rest_points`.
-    step: h, model's unit of time. substeps: those that gave h.
-
-    Returns
-    -------
-    `max_curvature_step`, κ; `ok` (1 if κ ≤ 0.2, else 0); `substeps_needed`, the fewest with κ ≤ 0.2 (at most 1000).
-
-    Warns
-    -----
-    DoubtfulFitWarning: above 0.2.
-    """
-    curvature = copy.deepcopy(dynamics).double().stiffness(torch.as_tensor(wells["position"].values))
-
-    def coarseness(count: int) -> float:
-        h = torch.full((1,), step * substeps / count, dtype=torch.float64)
-        root = integrator.coarse_stiffness(dynamics, h).detach().double().rsqrt().expand(curvature.shape[-1])
-        return float(torch.linalg.eigvals(root.unsqueeze(-1) * curvature * root).abs().max())
-
-    largest = coarseness(substeps)
-    finer = range(substeps, max(substeps, MOST_SUBSTEPS) + 1)
-    needed = bisect_left(finer, -LIMIT, key=lambda count: -coarseness(count)) + substeps
-    if largest > LIMIT:
-        warnings.warn(
-            f"curvature × step is {largest:.2f} at the stiffest minimum, above {LIMIT}: chain and landscape "
-            f"disagree there. Use substeps={needed}, or read occupancies as approximate.",
-            DoubtfulFitWarning,
-            stacklevel=3,
-        )
-    return {"max_curvature_step": largest, "ok": int(largest <= LIMIT), "substeps_needed": needed}
-
-
-def plane(points: Tensor, wells: xr.Dataset | None = None, axes: int = 2) -> xr.Dataset:
-    """The plane (or space) to look at: principal axes of the minima, as many as they span, then those of the points.
-
-    Minima that span less than a plane are left out: what matters then is how the points spread.
-
-    Parameters
-    ----------
-    points: `(point, latent)`. wells: from `minima`. axes: how many; fewer where the latent space has fewer.
-
-    Returns
-    -------
-    `origin (latent)`, `axes (axis, latent)`, orthonormal; where there is one latent axis, that axis itself.
-    """
-    if points.shape[-1] == 1:
-        return xr.Dataset({"origin": ("latent", np.zeros(1)), "axes": (("axis", "latent"), np.eye(1))})
-    cloud = points.detach().double().reshape(-1, points.shape[-1]).numpy()
-    centres = cloud[:0] if wells is None else wells["position"].values
-    span = _principal(centres) if len(centres) > 2 else cloud[:0]
-    if len(span) < 2:
-        origin, span = cloud.mean(0), cloud[:0]
-    else:
-        origin, span = centres.mean(0), span[:axes]
-    rest = (cloud - origin) - (cloud - origin) @ span.T @ span
-    span = np.concatenate([span, _principal(rest, 0.0)[: axes - len(span)]])
-    return xr.Dataset({"origin": ("latent", origin), "axes": (("axis", "latent"), span)})
-
-
-def _principal(points: np.ndarray, least: float = 1e-3) -> np.ndarray:
-    """Principal axes `(axis, latent)`, widest first, without those narrower than `least` of the widest."""
-    _, width, axes = np.linalg.svd(points - points.mean(0), full_matrices=False)
-    return axes[width > least * width[0]]
-
-
-def project(view: xr.Dataset, points: Tensor | np.ndarray) -> np.ndarray:
-    """Coordinates `(*batch, axis)` of points `(*batch, latent)` on a plane."""
-    return (np.asarray(points, float) - view["origin"].values) @ view["axes"].values.T
-
-
-def lift(view: xr.Dataset, coordinates: np.ndarray) -> np.ndarray:
-    """Points `(*batch, latent)` of coordinates `(*batch, axis)` on a plane."""
-    return view["origin"].values + coordinates @ view["axes"].values
-
-
 # From ends of flows to states
 
 
@@ -263,7 +147,7 @@ def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: f
     owner = torch.arange(len(found.position))
     if len(owner) < 2 or min_barrier <= 0:
         return owner
-    height = _passes(potential, found.position)
+    height = pass_heights(potential, found.position)
     if not bool((height.amin(1) - found.energy < min_barrier * temperature).any()):
         return owner
     exchange = torch.zeros_like(height) if moves is None else _exchange(potential, found.position, moves)
@@ -292,37 +176,6 @@ def _exchange(potential: Energy, dents: Tensor, moves: Tensor) -> Tensor:
     return count + count.T
 
 
-def _passes(potential: Energy, centres: Tensor, steps: int = 300) -> Tensor:
-    """Highest energy on a string between every two minima, `(dent, dent)`: strings relax downhill, evenly spaced."""
-    first, second = torch.triu_indices(len(centres), len(centres), 1)
-    share = torch.linspace(0, 1, IMAGES, dtype=centres.dtype).view(-1, 1)
-    strings = centres[first].unsqueeze(1) * (1 - share) + centres[second].unsqueeze(1) * share
-    stiff = float(torch.linalg.eigvalsh(hessian(potential, centres)).max())
-    with torch.no_grad():
-        for _ in range(steps):
-            moved = strings - 0.2 / stiff * gradient(potential, strings)
-            moved[:, 0], moved[:, -1] = centres[first], centres[second]
-            strings = _evenly(moved, share.squeeze(-1))
-        top = potential(strings).amax(1)
-    height = torch.full((len(centres), len(centres)), torch.inf, dtype=centres.dtype)
-    height[first, second] = height[second, first] = top
-    return height
-
-
-def _evenly(strings: Tensor, share: Tensor) -> Tensor:
-    """Strings `(string, image, latent)` with their images spread evenly along the arc again."""
-    arc = torch.nn.functional.pad(strings.diff(dim=1).norm(dim=-1).cumsum(1), (1, 0))
-    arc = arc / arc[:, -1:]
-    upper = torch.searchsorted(arc, share.expand(len(arc), -1).contiguous()).clamp(1, strings.shape[1] - 1)
-    low, high = arc.gather(1, upper - 1), arc.gather(1, upper)
-    weight = ((share - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).unsqueeze(-1)
-
-    def at(index: Tensor) -> Tensor:
-        return strings.gather(1, index.unsqueeze(-1).expand(-1, -1, strings.shape[-1]))
-
-    return at(upper - 1) * (1 - weight) + at(upper) * weight
-
-
 def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor, starts: int) -> xr.Dataset:
     """The Dataset of `minima`: the deepest dent speaks for its state."""
     counts = torch.stack(
@@ -345,8 +198,3 @@ def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor,
     }
     arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
     return xr.Dataset(arrays, attrs={"unsettled": 1 - float((reached >= 0).sum()) / starts})
-
-
-def _normalised(log_weight: np.ndarray) -> np.ndarray:
-    weight = np.exp(log_weight - log_weight.max())
-    return weight / weight.sum()
