@@ -24,7 +24,7 @@ from .dynamics.paths import Grid, LangevinPath, stratify
 from .dynamics.potentials import Potential
 from .errors import DoubtfulFitWarning
 from .guide import AmortizedGuide
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .nn import holding
 from .objective import ENOUGH_STEPS, PathELBO, stride_for
 from .pace import solve_pace

@@ -22,9 +22,9 @@ from .dynamics.equations import Dynamics
 from .dynamics.potentials import Energy, hessian, in_double
 from .errors import FitError
 from .landscape import flows, saddles
-from .model import LatentLangevin
+from .model.decoders import Decoder, IdentityDecoder
+from .model.latent_langevin import LatentLangevin
 from .nn import fixed, random_attributes
-from .observations import Decoder, IdentityDecoder
 
 Numbers = NDArray[np.integer]
 

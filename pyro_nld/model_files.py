@@ -18,7 +18,7 @@ from . import datasets
 from .errors import DataError, NLDError
 from .guide import AmortizedGuide
 from .io.validation import check_rows
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .objective import PathELBO
 
 Pair = tuple[LatentLangevin, AmortizedGuide]

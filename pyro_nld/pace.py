@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._parabola import parabola
 from .guide import AmortizedGuide
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .particles import particle_posterior
 
 QUANTITIES = ("friction", "mass", "noise_scale")

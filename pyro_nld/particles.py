@@ -16,7 +16,7 @@ from pyro import poutine
 from torch import Tensor
 
 from .dynamics.paths import PathDistribution
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .nn import holding
 from .objective import paired_traces
 

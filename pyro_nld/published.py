@@ -38,9 +38,10 @@ from .encoders import Encoder
 from .errors import CheckpointError
 from .guide import AmortizedGuide
 from .io.files import read_plain
-from .model import LatentLangevin
+from .model.decoders import LinearDecoder
+from .model.latent_langevin import LatentLangevin
+from .model.likelihoods import Gaussian
 from .nn import Quantity
-from .observations import Gaussian, LinearDecoder
 
 LEARNED = ("_beta", "_gamma", "_i_mass")
 NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")

@@ -37,9 +37,10 @@ from .encoders import GRUEncoder
 from .errors import DataError, FitError, RunDirectoryError
 from .guide import AmortizedGuide
 from .landscape import occupancies
-from .model import LatentLangevin
+from .model.decoders import LinearDecoder
+from .model.latent_langevin import LatentLangevin
+from .model.likelihoods import Gaussian
 from .model_files import Pair, load_model_file
-from .observations import Gaussian, LinearDecoder
 from .results import Fit
 from .schedules import Schedule
 from .segmentation import segment

@@ -22,7 +22,7 @@ from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
 from .io.validation import check_rows
 from .landscape import attractors, flows, occupancies, saddles
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .nn import fixed
 from .objective import evaluate
 

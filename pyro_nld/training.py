@@ -25,7 +25,7 @@ from .errors import CheckpointError, DoubtfulFitWarning, FitError
 from .guide import AmortizedGuide
 from .io.series import as_tensors
 from .io.validation import check_rows
-from .model import LatentLangevin
+from .model.latent_langevin import LatentLangevin
 from .objective import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .particles import complete_log_prob, particle_posterior
 from .results import Fit, best_run

@@ -13,15 +13,15 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ._typing import Series, Times
-from .dynamics.equations import Dynamics
-from .dynamics.integrators import Integrator, default_integrator
-from .dynamics.paths import Batch, LangevinPath, refine
-from .dynamics.stationary import Equilibrium
-from .errors import PriorError, ShapeError
-from .io.validation import check_channels, check_rows, check_times
-from .nn import draw_latents
-from .observations import Likelihood
+from .._typing import Series, Times
+from ..dynamics.equations import Dynamics
+from ..dynamics.integrators import Integrator, default_integrator
+from ..dynamics.paths import Batch, LangevinPath, refine
+from ..dynamics.stationary import Equilibrium
+from ..errors import PriorError, ShapeError
+from ..io.validation import check_channels, check_rows, check_times
+from ..nn import draw_latents
+from .likelihoods import Likelihood
 
 FIRST_SUBSTEPS = 5  # where "auto" begins
 STEPS_PER_UNIT = 10
