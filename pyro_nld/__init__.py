@@ -39,8 +39,8 @@ from .errors import PriorError
 from .errors import RunDirectoryError
 from .errors import ShapeError
 from .errors import TimeGridError
-from .controls import AffineControl
-from .controls import NeuralControl
+from .guide.controls import AffineControl
+from .guide.controls import NeuralControl
 from .datasets import as_tensors
 from .datasets import load
 from .datasets import save
@@ -48,11 +48,11 @@ from .dynamics.equations import OverdampedLangevin
 from .dynamics.equations import OverdampedSDE
 from .dynamics.equations import UnderdampedLangevin
 from .dynamics.equations import UnderdampedSDE
-from .encoders import GRUEncoder
+from .guide.encoders import GRUEncoder
 from .forecasting import forecast
 from .dynamics.forces import NeuralForce
 from .dynamics.forces import SumOfForces
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .dynamics.integrators import BAOA
 from .dynamics.integrators import EulerMaruyama
 from .dynamics.integrators import Leapfrog

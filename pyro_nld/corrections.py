@@ -21,7 +21,7 @@ from torch.quasirandom import SobolEngine
 from ._parabola import parabola
 from .draws import reading
 from .errors import FitError, PriorError
-from .guide import PATH_SITES
+from .guide.amortized import PATH_SITES
 from .particles import particle_posterior
 from .results import Fit
 

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .dynamics.paths import Grid, LangevinPath, stratify
 from .dynamics.potentials import Potential
 from .errors import DoubtfulFitWarning
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .model.latent_langevin import LatentLangevin
 from .nn import holding
 from .objective import ENOUGH_STEPS, PathELBO, stride_for

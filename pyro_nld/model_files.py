@@ -16,7 +16,7 @@ from torch import nn
 
 from . import datasets
 from .errors import DataError, NLDError
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .io.validation import check_rows
 from .model.latent_langevin import LatentLangevin
 from .objective import PathELBO

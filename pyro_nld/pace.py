@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._parabola import parabola
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .model.latent_langevin import LatentLangevin
 from .particles import particle_posterior
 

@@ -31,12 +31,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from .controls import NeuralControl
 from .dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
-from .encoders import Encoder
 from .errors import CheckpointError
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
+from .guide.controls import NeuralControl
+from .guide.encoders import Encoder
 from .io.files import read_plain
 from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin

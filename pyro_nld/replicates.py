@@ -7,7 +7,7 @@ import xarray as xr
 from pyro import poutine
 
 from .draws import AXES, reading
-from .guide import PATH_SITES
+from .guide.amortized import PATH_SITES
 from .results import Fit
 
 

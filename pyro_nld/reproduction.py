@@ -30,12 +30,12 @@ import xarray as xr
 from torch import nn
 
 from . import corrections, counting, datasets, hidden_markov, plots, summary, tables, training
-from .controls import AffineControl, NeuralControl
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
-from .encoders import GRUEncoder
 from .errors import DataError, FitError, RunDirectoryError
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
+from .guide.controls import AffineControl, NeuralControl
+from .guide.encoders import GRUEncoder
 from .landscape import occupancies
 from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin

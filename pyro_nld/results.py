@@ -17,7 +17,7 @@ from . import ensemble, errors, kinetics, landscape, verdicts
 from .draws import AXES, reading
 from .dynamics.equations import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
 from .io.validation import check_rows

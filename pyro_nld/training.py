@@ -22,7 +22,7 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
 from .em import PARTICLES, maximise
 from .errors import CheckpointError, DoubtfulFitWarning, FitError
-from .guide import AmortizedGuide
+from .guide.amortized import AmortizedGuide
 from .io.series import as_tensors
 from .io.validation import check_rows
 from .model.latent_langevin import LatentLangevin

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld.controls import AffineControl, NeuralControl
 from pyro_nld.dynamics.integrators import default_integrator
 from pyro_nld.dynamics.paths import refine
+from pyro_nld.guide.controls import AffineControl, NeuralControl
 
 CONTEXT, SUBSTEPS, SEQUENCES, TIMES = 4, 3, 2, 5
 CONTROLS = {"affine": AffineControl, "uncoupled": lambda: AffineControl(coupled=False), "neural": NeuralControl}

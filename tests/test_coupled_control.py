@@ -10,7 +10,7 @@ from pyro import distributions as dist
 from pyro.infer import Trace_ELBO
 
 import pyro_nld as nld
-from pyro_nld.controls import _AffinePlan, _Gain
+from pyro_nld.guide.controls import _AffinePlan, _Gain
 from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS = torch.tensor([[2.0, 0.9], [0.9, 1.1]], dtype=torch.float64)

@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.distributions import kl_divergence
 
 import pyro_nld as nld
-from pyro_nld.controls import _AffinePlan, _Gain
+from pyro_nld.guide.controls import _AffinePlan, _Gain
 from pyro_nld.io.validation import check_rows
 from pyro_nld.oracles import LinearGaussian, kalman
 

@@ -7,8 +7,8 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_nld as nld
-from pyro_nld.controls import NeuralControl, _AffinePlan, _Gain
 from pyro_nld.dynamics.paths import Forces, Grid, refine, run, run_linear, stratify
+from pyro_nld.guide.controls import NeuralControl, _AffinePlan, _Gain
 
 K, T, G, M = torch.tensor([1.5, 0.7], dtype=torch.float64), 0.8, 1.2, 0.6
 STEPS = 6

@@ -1,7 +1,12 @@
 """The joint density: decoders, likelihoods, and the model of latent Langevin dynamics."""
 
-from .decoders import Decoder, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
-from .likelihoods import Gaussian, Likelihood
+from .decoders import Decoder
+from .decoders import IdentityDecoder
+from .decoders import LinearDecoder
+from .decoders import MLPDecoder
+from .decoders import OrthonormalDecoder
+from .likelihoods import Gaussian
+from .likelihoods import Likelihood
 from .latent_langevin import LatentLangevin
 
 __all__ = [

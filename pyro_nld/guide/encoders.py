@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .io.series import channel_moments
-from .nn import Part
+from ..io.series import channel_moments
+from ..nn import Part
 
 
 class Encoder(Part):

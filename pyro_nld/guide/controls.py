@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
-from .dynamics.equations import Dynamics
-from .dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
-from .dynamics.recursion import matvec
-from .nn import Part
+from ..dynamics.equations import Dynamics
+from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
+from ..dynamics.recursion import matvec
+from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
 

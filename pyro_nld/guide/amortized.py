@@ -13,12 +13,12 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._typing import Series, Times
+from .._typing import Series, Times
+from ..dynamics.paths import ControlledPath, PathModel
+from ..io.validation import check_channels, check_rows
+from ..nn import random_attributes
 from .controls import AffineControl, Control
-from .dynamics.paths import ControlledPath, PathModel
 from .encoders import Encoder
-from .io.validation import check_channels, check_rows
-from .nn import random_attributes
 
 PATH_SITES = ["z0", "z", "x", "sequence"]
 
