@@ -10,7 +10,7 @@ from . import comparisons
 from . import corrections
 from . import datasets
 from . import diagnostics
-from . import generators
+from .kinetics import generators
 from . import hidden_markov
 from .io import inference_data
 from . import kinetics
@@ -27,7 +27,7 @@ from .landscape import samplers
 from . import scores
 from .dynamics import simulation
 from . import tables
-from . import verdicts
+from .kinetics import verdicts
 from .errors import CheckpointError
 from .errors import DataError
 from .errors import DoubtfulDataWarning

@@ -15,10 +15,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import counting, kinetics, landscape
+from . import kinetics, landscape
 from .dynamics.potentials import Potential
 from .em import PRIOR, information
 from .errors import DoubtfulFitWarning
+from .kinetics import counting, markov
 from .landscape import flows, occupancies
 from .results import CHAINS, PATHS, Fit
 
@@ -103,10 +104,10 @@ def _counted(fit: Fit, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
         return None
     time = counts["time"].values
     if fit.model.equilibrium is None:
-        return torch.as_tensor(counting.stationary(exits / time[:, None]))
+        return torch.as_tensor(markov.stationary(exits / time[:, None]))
     begun = fit.basins(wells, paths[:, :, 0])
     starts = np.bincount(begun[begun >= 0].numpy(), minlength=states) / PATHS
-    return torch.as_tensor(counting.reversible(exits, time, starts))
+    return torch.as_tensor(markov.reversible(exits, time, starts))
 
 
 def _smallest(features: Tensor, inside: Tensor, noticed: Tensor, share: Tensor) -> tuple[Tensor, list[Tensor]]:

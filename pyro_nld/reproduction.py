@@ -29,13 +29,14 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, counting, datasets, hidden_markov, plots, summary, tables, training
+from . import corrections, datasets, hidden_markov, plots, summary, tables, training
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .errors import DataError, FitError, RunDirectoryError
 from .guide.amortized import AmortizedGuide
 from .guide.controls import AffineControl, NeuralControl
 from .guide.encoders import GRUEncoder
+from .kinetics import counting, markov
 from .landscape import occupancies
 from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin
@@ -173,7 +174,7 @@ def seen(data: xr.Dataset) -> float:
     data: with the true `states` and `occupancy`, at regular times.
     """
     drawn = counting.transition_matrix(data["states"].values, data.sizes["state"])
-    return float(np.abs(counting.stationary(drawn) - data["occupancy"].values).sum())
+    return float(np.abs(markov.stationary(drawn) - data["occupancy"].values).sum())
 
 
 def _hidden_markov(data: xr.Dataset, new: xr.Dataset, seed: int) -> dict:

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from . import draws as joint
-from . import ensemble, errors, kinetics, landscape, verdicts
+from . import ensemble, errors, kinetics, landscape
 from .draws import AXES, reading
 from .dynamics.equations import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
@@ -21,6 +21,7 @@ from .guide.amortized import AmortizedGuide
 from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
 from .io.validation import check_rows
+from .kinetics import verdicts
 from .landscape import attractors, flows, occupancies, saddles
 from .model.latent_langevin import LatentLangevin
 from .nn import fixed

@@ -8,7 +8,7 @@ import torch
 from chains import chain, clock
 
 import pyro_nld as nld
-from pyro_nld import counting
+from pyro_nld.kinetics import counting, markov
 
 # Counting
 
@@ -139,7 +139,7 @@ def test_timescales_of_a_markov_chain_do_not_depend_on_the_lag():
     matrix = np.array([[0.97, 0.02, 0.01], [0.04, 0.95, 0.01], [0.02, 0.02, 0.96]])
     states = chain(matrix, 400, 800, 7)
     route = counting.by_counting(counting.count(states, clock(states, 0.5), 3))
-    exact = counting.implied_timescales(matrix, 0.5)
+    exact = markov.implied_timescales(matrix, 0.5)
     assert route["lag"].values.tolist() == [1, 2, 4, 8, 16, 32, 64, 128]
     np.testing.assert_allclose(route["implied"].sel(lag=[1, 2, 4, 8, 16]), np.tile(exact, (5, 1)), rtol=0.1)
 
@@ -172,7 +172,7 @@ def test_intervals_of_rates_cover_them():
 def test_passage_times_by_hand():
     """From 0 the chain goes to 1 in 1/2 on average, from 1 back or on to 2: τ₀₂ = 1/2 + τ₁₂ and τ₁₂ = 1/4 + 3/4 τ₀₂."""
     rate = np.array([[np.nan, 2.0, 0.0], [3.0, np.nan, 1.0], [0.0, 5.0, np.nan]])
-    passage = counting.passage_times(rate)
+    passage = markov.passage_times(rate)
     assert passage[0, 1] == pytest.approx(1 / 2)
     assert passage[0, 2] == pytest.approx(3.0)
     assert passage[1, 2] == pytest.approx(2.5)
@@ -183,11 +183,11 @@ def test_passage_times_by_hand():
 def test_whoever_may_get_lost_has_no_passage_time():
     """From 0 the chain may end in 2, which is never left: only 1 → 0 is sure."""
     rate = np.array([[np.nan, 1.0, 1.0], [1.0, np.nan, 0.0], [0.0, 0.0, np.nan]])
-    passage = counting.passage_times(rate)
+    passage = markov.passage_times(rate)
     assert passage[1, 0] == pytest.approx(1.0)
     assert np.isinf(passage[[0, 2, 2], [1, 0, 1]]).all()
     assert np.isfinite(passage[:, 2]).all()
-    assert np.isinf(counting.passage_times(np.full((2, 2), np.nan))[0, 1])
+    assert np.isinf(markov.passage_times(np.full((2, 2), np.nan))[0, 1])
 
 
 # Matrices
@@ -195,26 +195,26 @@ def test_whoever_may_get_lost_has_no_passage_time():
 
 def test_the_stationary_shares_balance_the_flows():
     rate = np.array([[np.nan, 0.2, 0.1], [0.3, np.nan, 0.4], [0.5, 0.0, np.nan]])
-    share = counting.stationary(rate)
+    share = markov.stationary(rate)
     hops = np.nan_to_num(rate)
     assert share.sum() == pytest.approx(1)
     np.testing.assert_allclose(share @ hops, share * hops.sum(-1))
-    np.testing.assert_allclose(counting.stationary(np.array([[9.0, 1.0], [3.0, 9.0]])), [0.75, 0.25])
+    np.testing.assert_allclose(markov.stationary(np.array([[9.0, 1.0], [3.0, 9.0]])), [0.75, 0.25])
 
 
 def test_more_than_one_stationary_law_is_none():
-    assert np.isnan(counting.stationary(np.array([[9.0, 0.0], [0.0, 9.0]]))).all()
-    assert counting.stationary(np.array([[9.0, 2.0], [0.0, 9.0]])).tolist() == [0.0, 1.0]
+    assert np.isnan(markov.stationary(np.array([[9.0, 0.0], [0.0, 9.0]]))).all()
+    assert markov.stationary(np.array([[9.0, 2.0], [0.0, 9.0]])).tolist() == [0.0, 1.0]
 
 
 def test_a_reversible_law_is_that_of_starts_and_transitions_together():
     """Exact where one of them says it all; in between where they differ; and closer to the truth than either."""
     time, exits = np.array([6.0, 3.0, 1.0]), np.array([[0, 30, 6], [30, 0, 9], [6, 9, 0]]) * 1.0
-    np.testing.assert_allclose(counting.reversible(exits, time, np.zeros(3)), [0.6, 0.3, 0.1], atol=1e-5)
+    np.testing.assert_allclose(markov.reversible(exits, time, np.zeros(3)), [0.6, 0.3, 0.1], atol=1e-5)
     np.testing.assert_allclose(
-        counting.reversible(exits, time, 1e9 * np.array([2.0, 1.0, 1.0])), [0.5, 0.25, 0.25], atol=1e-4
+        markov.reversible(exits, time, 1e9 * np.array([2.0, 1.0, 1.0])), [0.5, 0.25, 0.25], atol=1e-4
     )
-    between = counting.reversible(exits, time, np.array([0.0, 0.0, 20.0]))
+    between = markov.reversible(exits, time, np.array([0.0, 0.0, 20.0]))
     assert between[2] > 0.11
     truth, draw = np.array([5, 3, 2]) / 10, np.random.default_rng(10)
     flow = np.array([[0.0, 0.3, 0.2], [0.3, 0.0, 0.1], [0.2, 0.1, 0.0]])
@@ -223,9 +223,9 @@ def test_a_reversible_law_is_that_of_starts_and_transitions_together():
         starts, spent = draw.multinomial(100, truth) * 1.0, 100 * truth
         hops = draw.poisson(100 * flow) * 1.0
         found = (
-            counting.stationary(hops / spent[:, None]),
+            markov.stationary(hops / spent[:, None]),
             starts / 100,
-            counting.reversible(hops, spent, starts),
+            markov.reversible(hops, spent, starts),
         )
         errors.append([np.abs(law - truth).sum() for law in found])
     alone, at_start, together = np.mean(errors, 0)
@@ -249,8 +249,8 @@ def test_intervals_of_what_follows_from_all_rates_hold_the_truth_as_often_as_the
 
 def test_passages_of_many_chains_are_those_of_each():
     rate = np.random.default_rng(9).exponential(1.0, (4, 5, 5))
-    each = np.stack([counting.passage_times(one) for one in rate])
-    np.testing.assert_allclose(counting._passages(rate, counting.stationary(rate)), each, atol=1e-12)
+    each = np.stack([markov.passage_times(one) for one in rate])
+    np.testing.assert_allclose(markov._passages(rate, markov.stationary(rate)), each, atol=1e-12)
 
 
 def _holds(route, name, value):
@@ -263,9 +263,9 @@ def test_a_transition_matrix_and_its_timescales():
     found = counting.transition_matrix(states, 3)
     error = np.sqrt(matrix * (1 - matrix) / np.bincount(states[:, :-1].ravel())[:, None])
     assert (np.abs(found - matrix) < 5 * error).all()
-    times = counting.implied_timescales(matrix, 2.0)
+    times = markov.implied_timescales(matrix, 2.0)
     np.testing.assert_allclose(times, -2 / np.log(np.sort(np.linalg.eigvals(matrix).real)[::-1][1:]))
-    later = counting.implied_timescales(counting.transition_matrix(states, 3, lag=5), 10.0)
+    later = markov.implied_timescales(counting.transition_matrix(states, 3, lag=5), 10.0)
     np.testing.assert_allclose(later, times, rtol=0.15)
 
 
@@ -277,5 +277,5 @@ def test_unknown_labels_are_no_transition():
 
 def test_relaxation_of_two_states_is_the_sum_of_their_rates():
     rate = np.array([[np.nan, 0.3], [0.1, np.nan]])
-    assert counting.relaxation(rate) == pytest.approx([1 / 0.4])
-    assert np.isnan(counting.relaxation(np.full((2, 2), np.nan))).all()
+    assert markov.relaxation(rate) == pytest.approx([1 / 0.4])
+    assert np.isnan(markov.relaxation(np.full((2, 2), np.nan))).all()

@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import cumulative_trapezoid
 
 import pyro_nld as nld
-from pyro_nld import generators
+from pyro_nld.kinetics import generators
 
 GRID = np.linspace(-3.0, 3.0, 60_001)
 

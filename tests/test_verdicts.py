@@ -14,7 +14,8 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import kinetics, landscape, verdicts
+from pyro_nld import kinetics, landscape
+from pyro_nld.kinetics import verdicts
 from pyro_nld.landscape import saddles
 
 DOUBLE = nld.Tilted(nld.DoubleWell(3.0), [0.2])

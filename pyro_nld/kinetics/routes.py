@@ -20,42 +20,14 @@ from jaxtyping import Float, Int
 from scipy.stats import chi2
 from torch import Tensor
 
+from .._typing import Array
+from ..dynamics.equations import Dynamics, OverdampedLangevin
+from ..dynamics.integrators import Integrator
+from ..dynamics.paths import LangevinPath, refine
+from ..dynamics.potentials import Energy, hessian, in_double
 from . import generators
-from ._typing import Array
-from .counting import (
-    by_counting,
-    count,
-    implied_timescales,
-    milestones,
-    of_rates,
-    passage_times,
-    relaxation,
-    transition_matrix,
-)
-from .dynamics.equations import Dynamics, OverdampedLangevin
-from .dynamics.integrators import Integrator
-from .dynamics.paths import LangevinPath, refine
-from .dynamics.potentials import Energy, hessian, in_double
-
-__all__ = [
-    "by_counting",
-    "committor",
-    "cores",
-    "count",
-    "exact",
-    "eyring_kramers",
-    "implied_timescales",
-    "in_unit",
-    "joined",
-    "milestones",
-    "of_rates",
-    "passage_times",
-    "relaxation",
-    "routes",
-    "saddle_committors",
-    "simulated",
-    "transition_matrix",
-]
+from .counting import by_counting, count
+from .markov import of_rates
 
 HALF = 0.5  # share of a harmonic well's mass inside its core
 TIMES = ("implied", *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh, spsolve
 
-from ._typing import Array
-from .dynamics.equations import OverdampedLangevin
-from .errors import ShapeError
+from .._typing import Array
+from ..dynamics.equations import OverdampedLangevin
+from ..errors import ShapeError
 
 Mask = NDArray[np.bool_]
 CELLS = {1: 2000, 2: 150}  # per axis

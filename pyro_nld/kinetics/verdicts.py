@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ._typing import Array
+from .._typing import Array
 
 TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided

@@ -1,0 +1,30 @@
+"""Time read: from labels to counts, rates by independent routes, and whether to believe them."""
+
+from . import generators, verdicts
+from .counting import by_counting, count, milestones, transition_matrix
+from .markov import implied_timescales, of_rates, passage_times, relaxation, reversible, stationary
+from .routes import committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated
+
+__all__ = [
+    "generators",
+    "verdicts",
+    "by_counting",
+    "count",
+    "milestones",
+    "transition_matrix",
+    "implied_timescales",
+    "of_rates",
+    "passage_times",
+    "relaxation",
+    "reversible",
+    "stationary",
+    "committor",
+    "cores",
+    "exact",
+    "eyring_kramers",
+    "in_unit",
+    "joined",
+    "routes",
+    "saddle_committors",
+    "simulated",
+]
