@@ -11,11 +11,11 @@ from . import corrections
 from . import datasets
 from . import diagnostics
 from .kinetics import generators
-from . import hidden_markov
+from .datasets import hidden_markov
 from .io import inference_data
 from . import kinetics
 from . import landscape
-from . import oracles
+from .datasets import oracles
 from . import particles
 from . import plots
 from . import predictive_checks
@@ -41,9 +41,9 @@ from .errors import ShapeError
 from .errors import TimeGridError
 from .guide.controls import AffineControl
 from .guide.controls import NeuralControl
-from .datasets import as_tensors
-from .datasets import load
-from .datasets import save
+from .io import as_tensors
+from .io import load
+from .io import save
 from .dynamics.equations import OverdampedLangevin
 from .dynamics.equations import OverdampedSDE
 from .dynamics.equations import UnderdampedLangevin

@@ -14,9 +14,10 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import datasets
 from .errors import DataError, NLDError
 from .guide.amortized import AmortizedGuide
+from .io.files import load
+from .io.series import as_tensors, cut
 from .io.validation import check_rows
 from .model.latent_langevin import LatentLangevin
 from .objective import PathELBO
@@ -51,7 +52,7 @@ def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
     ------
     DataError: the file's `build` fails, returns something else, or what it returns does not work on the data.
     """
-    times, x = check_rows(*datasets.as_tensors(data))
+    times, x = check_rows(*as_tensors(data))
     with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
         PathELBO().loss(*_pair(source, data, seed), times[:2], x[:2])
         return _pair(source, data, seed)
@@ -68,11 +69,11 @@ def _pair(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
 def load_data(source: ModuleType, path: str | Path | None, seed: int, pieces: int | None = None) -> xr.Dataset:
     """The data file at `path`, or the model file's own simulation when there is none; cut into pieces where asked."""
     if path is not None:
-        data = datasets.load(path)
+        data = load(path)
     else:
         with _blaming(source.__file__):
             data = source.simulate(seed)
-    return data if pieces is None else datasets.cut(data, pieces)
+    return data if pieces is None else cut(data, pieces)
 
 
 @contextmanager

@@ -29,7 +29,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, datasets, hidden_markov, plots, summary, tables, training
+from . import corrections, datasets, plots, summary, tables, training
+from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .errors import DataError, FitError, RunDirectoryError

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from . import oracles
+from .datasets import oracles
 from .errors import NO_LANDSCAPE
 
 Labels = NDArray[np.integer]

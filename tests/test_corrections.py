@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 import pyro_nld as nld
 from pyro_nld import corrections
-from pyro_nld.oracles import LinearGaussian, kalman
+from pyro_nld.datasets.oracles import LinearGaussian, kalman
 
 STIFFNESS, NOISE, SUBSTEPS, SEQUENCES, TIMES, GAP = 1.3, 0.4, 2, 24, 6, 0.4
 PRIOR_LOC, PRIOR_SCALE = 0.0, 0.7

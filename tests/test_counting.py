@@ -250,7 +250,7 @@ def test_intervals_of_what_follows_from_all_rates_hold_the_truth_as_often_as_the
 def test_passages_of_many_chains_are_those_of_each():
     rate = np.random.default_rng(9).exponential(1.0, (4, 5, 5))
     each = np.stack([markov.passage_times(one) for one in rate])
-    np.testing.assert_allclose(markov._passages(rate, markov.stationary(rate)), each, atol=1e-12)
+    np.testing.assert_allclose(markov.ergodic_passage_times(rate, markov.stationary(rate)), each, atol=1e-12)
 
 
 def _holds(route, name, value):

@@ -10,8 +10,8 @@ from pyro import distributions as dist
 from pyro.infer import Trace_ELBO
 
 import pyro_nld as nld
+from pyro_nld.datasets.oracles import LinearGaussian, kalman
 from pyro_nld.guide.controls import _AffinePlan, _Gain
-from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS = torch.tensor([[2.0, 0.9], [0.9, 1.1]], dtype=torch.float64)
 MAP = torch.tensor([[1.0, 0.9], [0.8, 1.1], [0.7, 0.4]], dtype=torch.float64)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import pyro_nld as nld
-from pyro_nld import hidden_markov, oracles, tables
+from pyro_nld import tables
+from pyro_nld.datasets import hidden_markov, oracles
 
 
 @pytest.fixture(scope="module")

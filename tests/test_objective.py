@@ -13,9 +13,9 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.distributions import kl_divergence
 
 import pyro_nld as nld
+from pyro_nld.datasets.oracles import LinearGaussian, kalman
 from pyro_nld.guide.controls import _AffinePlan, _Gain
 from pyro_nld.io.validation import check_rows
-from pyro_nld.oracles import LinearGaussian, kalman
 
 STIFFNESS, T, G, M = torch.tensor([1.3, 0.6]), 0.8, 1.2, 0.7
 START, WIDTH, NOISE, SUBSTEPS = torch.tensor([0.4, -0.2]), torch.tensor([0.9, 0.5]), 0.3, 3

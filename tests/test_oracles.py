@@ -12,14 +12,14 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from pyro_nld import datasets
-from pyro_nld.errors import DataError, ShapeError
-from pyro_nld.oracles import (
+from pyro_nld.datasets.oracles import (
     LinearGaussian,
     hmm_posterior,
     kalman,
     ornstein_uhlenbeck_chain,
     ornstein_uhlenbeck_posterior,
 )
+from pyro_nld.errors import DataError, ShapeError
 
 
 def chain(**changes: object) -> xr.Dataset:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import pyro_nld as nld
+from pyro_nld.datasets.oracles import LinearGaussian, kalman
 from pyro_nld.io.validation import check_rows
 from pyro_nld.objective import evaluate
-from pyro_nld.oracles import LinearGaussian, kalman
 from pyro_nld.particles import complete_log_prob, particle_posterior, particle_steps
 
 STIFFNESS, TEMPERATURE, NOISE, SUBSTEPS, TIMES = 1.3, 0.8, 0.4, 2, 6

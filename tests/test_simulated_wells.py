@@ -10,9 +10,9 @@ import torch
 import xarray as xr
 from scipy.integrate import quad
 
+from pyro_nld.datasets.langevin import RESOLVED, langevin_wells
 from pyro_nld.dynamics.potentials import DoubleWell, GaussianWells, Potential, Quadratic, Tilted
 from pyro_nld.errors import NLDError, PriorError, ShapeError, TimeGridError
-from pyro_nld.simulated_wells import RESOLVED, langevin_wells
 
 SE = 5
 TILTED = Tilted(DoubleWell(2.0), [0.4])

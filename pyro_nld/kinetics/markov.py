@@ -139,4 +139,5 @@ def implied_timescales(matrix: Array, lag: float) -> Array:
 
 
 def off_diagonal(matrix: Array) -> Array:
+    """Rates with NaN on the diagonal, which says nothing."""
     return np.where(np.eye(matrix.shape[-1], dtype=bool), np.nan, matrix)

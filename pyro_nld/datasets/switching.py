@@ -1,4 +1,4 @@
-"""Observed series as xarray Datasets: simulated ones with their truths inside, and data files.
+"""Hidden Markov chains seen through one Gaussian per state, the paper's benchmark among them.
 
 A Dataset holds `observations(sequence, time, channel)`, NaN where missing; the coordinate `time` when all sequences
 share their times, otherwise `times(sequence, time)`, NaN after the end of a ragged sequence; and, where known,
@@ -13,24 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._typing import Array, Numbers
-from .errors import PriorError, ShapeError
-from .io.files import load, save
-from .io.series import as_tensors, cut, from_arrays
-from .oracles import ornstein_uhlenbeck_chain
-from .simulated_wells import langevin_wells
-
-__all__ = [
-    "as_tensors",
-    "asymmetric_transition",
-    "cut",
-    "from_arrays",
-    "langevin_wells",
-    "load",
-    "ornstein_uhlenbeck",
-    "save",
-    "three_state",
-]
+from .._typing import Array, Numbers
+from ..errors import PriorError, ShapeError
+from ..io.series import from_arrays
 
 PARAMETERS, DRAWS = 1, 0
 """First words of the seeds, so that the same number never gives parameters and draws the same stream."""
@@ -77,7 +62,7 @@ def three_state(
     ----------
     Koop et al., Neural Langevin Dynamics, PMLR 233:130–137, 2024, section 5.
     """
-    _require_counts(sequences, steps)
+    require_counts(sequences, steps)
     chain = _transition(asymmetric_transition((1 / 3,) * 3) if transition is None else transition)
     loc, spread = _emission(len(chain), channels, parameter_seed, means, covariances)
     initial = _initial(chain, first_state)
@@ -129,69 +114,10 @@ def asymmetric_transition(occupancy: Sequence[float] = (0.5, 0.3, 0.2), mean_swi
     return chain + np.diag(1 - leave)
 
 
-def ornstein_uhlenbeck(
-    sequences: int = 100,
-    steps: int = 100,
-    seed: int = 0,
-    *,
-    rate: Numbers = 1.0,
-    temperature: float = 1.0,
-    noise: float = 0.1,
-    interval: Numbers = 0.1,
-) -> xr.Dataset:
-    """dz = −k z dt + √(2T) dW seen as x = z + noise·ξ, drawn exactly from its stationary law N(0, T/k) on.
-
-    This is overdamped Langevin dynamics in U = k z²/2 with friction 1 and an identity decoder.
-
-    Parameters
-    ----------
-    sequences, steps, seed: how many, how many observations each, and which.
-    rate: k > 0, 1/time; one number per axis. temperature: T > 0, length²/time. noise: standard deviation > 0, length.
-    interval: time between observations > 0; one number, or one for each of the `steps - 1` intervals.
-
-    Returns
-    -------
-    Dataset with the truths path(sequence, time, channel), rate(channel), temperature, noise; the exact evidence and
-    smoother are `oracles.ornstein_uhlenbeck_posterior` of it.
-
-    Raises
-    ------
-    PriorError: a quantity that is not positive. ShapeError: a wrong number of intervals.
-    """
-    _require_counts(sequences, steps)
-    _require_positive(rate=rate, temperature=temperature, noise=noise, interval=interval)
-    if np.ndim(interval) and np.shape(interval) != (steps - 1,):
-        raise ShapeError(f"interval must be a number or {steps - 1} numbers: got shape {np.shape(interval)}. Count it.")
-    times = np.concatenate([[0.0], np.broadcast_to(interval, (steps - 1,)).cumsum()])
-    chain = ornstein_uhlenbeck_chain(times, rate, temperature, noise)
-    decay, kick = (np.diagonal(part, axis1=-2, axis2=-1) for part in (chain.transition, np.sqrt(chain.noise)))
-    random = np.random.default_rng((DRAWS, seed))
-    path = random.standard_normal((sequences, steps, decay.shape[-1]))
-    path[:, 0] *= np.sqrt(np.diagonal(chain.covariance))
-    for k in range(steps - 1):
-        path[:, k + 1] = decay[k] * path[:, k] + kick[k] * path[:, k + 1]
-    return (
-        from_arrays(times, path + noise * random.standard_normal(path.shape))
-        .assign(
-            path=(("sequence", "time", "channel"), path),
-            rate=("channel", np.atleast_1d(np.asarray(rate, float))),
-            temperature=float(temperature),
-            noise=float(noise),
-        )
-        .assign_attrs(description="Ornstein–Uhlenbeck process observed with Gaussian noise", seed=seed)
-    )
-
-
-def _require_counts(sequences: int, steps: int) -> None:
+def require_counts(sequences: int, steps: int) -> None:
+    """Refuse a data set without a sequence, or with less than two steps."""
     if sequences < 1 or steps < 2:
         raise ShapeError(f"a data set needs a sequence and 2 steps or more: got {sequences} and {steps}. Ask for more.")
-
-
-def _require_positive(**quantities: Numbers) -> None:
-    for name, value in quantities.items():
-        values = np.asarray(value, float)
-        if not (values > 0).all() or not np.isfinite(values).all():
-            raise PriorError(f"{name} must be positive: got {values.tolist()}. Give a number above zero.")
 
 
 def _transition(transition: Numbers) -> Array:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from ..errors import DataError, optional
+from ..io.series import dataset_observations, dataset_times
 from . import oracles
-from .errors import DataError, optional
-from .io.series import dataset_observations, dataset_times
 
 ITERATIONS = 100
 

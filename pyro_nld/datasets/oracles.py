@@ -13,9 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
-from ._typing import Array, Numbers
-from .errors import DataError, ShapeError
-from .io.series import dataset_observations, dataset_times
+from .._typing import Array, Numbers
+from ..errors import DataError, ShapeError
+from ..io.series import dataset_observations, dataset_times
 
 HIDDEN_MARKOV = ("transition", "initial", "means", "covariances")
 ORNSTEIN_UHLENBECK = ("rate", "temperature", "noise")

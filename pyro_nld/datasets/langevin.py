@@ -11,16 +11,16 @@ import xarray as xr
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from . import landscape
-from ._typing import Numbers, Points
-from .dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
-from .dynamics.integrators import default_integrator
-from .dynamics.paths import LangevinPath, refine
-from .dynamics.potentials import Potential
-from .errors import PriorError, ShapeError
-from .io.series import from_arrays
-from .io.validation import check_times
-from .landscape.minima import STARTS
+from .. import landscape
+from .._typing import Numbers, Points
+from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
+from ..dynamics.integrators import default_integrator
+from ..dynamics.paths import LangevinPath, refine
+from ..dynamics.potentials import Potential
+from ..errors import PriorError, ShapeError
+from ..io.series import from_arrays
+from ..io.validation import check_times
+from ..landscape.minima import STARTS
 
 NODES = 2**17  # points of the quadrature
 ENOUGH = 500  # effective number of them that must lie in the wells
