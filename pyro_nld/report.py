@@ -17,9 +17,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from . import browsing, interactive, lights, plots, tables
-from ._drawing import colour
 from ._markup import SHAPES, badge, facts, folded, light, number, picture, table
 from .errors import FitError, optional
+from .plots.style import colour
 from .results import Fit
 
 MANY = 20  # channels above which their table is folded

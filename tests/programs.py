@@ -120,7 +120,7 @@ def warm() -> None:
     from matplotlib.figure import Figure
 
     import pyro_nld.command_line
-    import pyro_nld.plots
+    import pyro_nld.plots.landscape
     import pyro_nld.runs
     import pyro_nld.tables  # noqa: F401
 

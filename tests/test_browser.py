@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from pyro_nld._drawing import STATE_COLOURS
+from pyro_nld.plots.style import STATE_COLOURS
 
 pytestmark = pytest.mark.browser
 

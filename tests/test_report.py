@@ -16,8 +16,8 @@ from pages import CENTRES, INTERVAL, history, made
 
 import pyro_nld as nld
 from pyro_nld import browsing, interactive, lights, report, tables
-from pyro_nld._drawing import STATE_COLOURS
 from pyro_nld._markup import BLACK, INKS, WHITE, ink, number
+from pyro_nld.plots.style import STATE_COLOURS
 
 SECTIONS = ["data", "states", "landscape", "segmentation", "kinetics", "checks", "again", "words"]
 VOID = {"meta", "link", "img", "br", "input", "path", "circle", "rect"}

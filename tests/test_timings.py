@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pyro_nld import kinetics, timings
+from pyro_nld import kinetics
+from pyro_nld.plots import kinetics as timings
 
 
 @pytest.fixture(scope="module")

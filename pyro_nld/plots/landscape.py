@@ -1,97 +1,18 @@
-"""Matplotlib pictures of the library's Datasets; every function returns a Figure, and only `save` writes."""
+"""A landscape drawn: U/T on the plane of its minima, and along the paths between them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 from torch import Tensor
 
-from . import landscape
-from ._drawing import ACCENT, CEILING, CLOUD, STATE_COLOURS, colour, energies, mark, window
-from ._typing import Array
-from .diagnostic_plots import checks, comparison, evidence, marginals, pareto_shapes, pit, ranks, restarts, statistics
-from .fans import forecast
-from .fields import arrows, gallery, isosurface, streamlines, surface
-from .io.files import write_atomically
-from .timings import dwell, rates, timescales
-
-UNDECIDED = "#DDDDDD"
-FEW = 4  # channels up to which lines can be told apart
-
-__all__ = [
-    "arrows",
-    "checks",
-    "comparison",
-    "dwell",
-    "energy",
-    "evidence",
-    "forecast",
-    "gallery",
-    "isosurface",
-    "loss",
-    "marginals",
-    "pareto_shapes",
-    "passes",
-    "pit",
-    "ranks",
-    "rates",
-    "restarts",
-    "save",
-    "segmentation",
-    "statistics",
-    "streamlines",
-    "surface",
-    "timescales",
-]
-
-TERMS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure to `path` (its suffix says the format), atomically, making its folder when needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix.lstrip(".")
-    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, bbox_inches="tight"))
-
-
-def loss(history: xr.Dataset) -> Figure:
-    """The ELBO and its terms per observed value against the step, and what the optimiser did.
-
-    Parameters
-    ----------
-    history: `Fit.history`.
-    """
-    figure = Figure(figsize=(11, 3.3), layout="constrained")
-    bound, divergence, optimiser = figure.subplots(1, 3)
-    elbo = history["log_likelihood"] - sum(history[name] for name in TERMS)
-    bound.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[4], lw=0.8, label="log likelihood")
-    bound.plot(history["step"], elbo, color="black", lw=0.8, label="ELBO")
-    if late := elbo.values[len(elbo) // 20 :].tolist():  # the first steps would flatten all that follows
-        lowest, highest = np.nanmin(late), np.nanmax(history["log_likelihood"])
-        bound.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
-    bound.set(title="bound, per observed value", xlabel="step")
-    for shade, (name, label) in zip(STATE_COLOURS, TERMS.items(), strict=False):
-        positive = history[name].where(history[name] > 0)
-        if bool(positive.notnull().any()):
-            divergence.semilogy(history["step"], positive, color=shade, lw=0.8, label=label)
-    divergence.set(title="KL terms, per observed value", xlabel="step")
-    optimiser.semilogy(history["step"], history["gradient_norm"], color="0.4", lw=0.8, label="norm of the gradient")
-    optimiser.semilogy(history["step"], history["learning_rate"], color=ACCENT, lw=1, label="learning rate")
-    optimiser.set(title="optimiser", xlabel="step")
-    for axes in (bound, divergence, optimiser):
-        if axes.lines:
-            axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
+from .. import landscape
+from .._typing import Array
+from .style import ACCENT, CEILING, CLOUD, energies, mark, window
 
 
 def energy(
@@ -130,40 +51,6 @@ def energy(
             mark(axes, state, centre)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9, markerscale=4)
     axes.set_title(_title(wells))
-    return figure
-
-
-def segmentation(
-    segments: xr.Dataset, observations: xr.DataArray, truth: xr.Dataset | None = None, sequence: int = 0
-) -> Figure:
-    """One sequence: its channels, P(state | data), the labels as a bar, and the truth below where it is known.
-
-    Parameters
-    ----------
-    segments: from `segment`.
-    observations: `(sequence, time, channel)`.
-    truth: from `tables.score`: true or expert labels `states (sequence, time)` in the segments' numbers, -1 unknown.
-    sequence: which.
-    """
-    one = segments.isel(sequence=sequence)
-    length = int(one["times"].notnull().sum())
-    times, one = one["times"].values[:length], one.isel(time=slice(length))
-    bars = {"label": one["label"].values}
-    if truth is not None:
-        bars["truth"] = truth["states"].isel(sequence=sequence).values[:length]
-    figure = Figure(figsize=(11, 4.4 + 0.35 * len(bars)), layout="constrained")
-    top, middle, *strips = figure.subplots(2 + len(bars), 1, sharex=True, height_ratios=[2.4, 1.4] + [0.35] * len(bars))
-    edges = _edges(times)
-    _draw_channels(top, times, edges, observations.isel(sequence=sequence).values[:length])
-    shares = np.cumsum(np.pad(one["probability"].values, ((0, 0), (1, 0))), -1)
-    for state in range(segments.sizes["state"]):
-        middle.stairs(shares[:, state + 1], edges, baseline=shares[:, state], fill=True, color=colour(state))
-    middle.set(ylabel="P(state | data)", ylim=(0, 1))
-    for axes, (name, labels) in zip(strips, bars.items(), strict=True):
-        _bar(axes, edges, labels, name)
-    strips[-1].set_xlabel("time")
-    _name_states(figure, segments.sizes["state"], any((labels < 0).any() for labels in bars.values()))
-    top.set_title(f"sequence {sequence}")
     return figure
 
 
@@ -274,41 +161,3 @@ def _title(wells: xr.Dataset) -> str:
     title = "one well" if count == 1 else f"{count} wells"
     shares = wells.get("occupancy_data", wells["share"]).values
     return title if count == 1 else f"{title}, with " + ", ".join(f"{100 * s:.0f} %" for s in shares) + " of the data"
-
-
-# Segmentation
-
-
-def _draw_channels(axes: Axes, times: Array, edges: Array, values: Array) -> None:
-    """Lines where they can be told apart, otherwise one row of colours per channel, in its standard deviations."""
-    if values.shape[-1] <= FEW:
-        for shade, channel in zip(np.linspace(0, 0.6, values.shape[-1]), values.T, strict=True):
-            axes.plot(times, channel, lw=0.7, color=str(shade))
-        axes.set_ylabel("observed")
-        return
-    standard = (values - np.nanmean(values, 0)) / np.maximum(np.nanstd(values, 0), np.finfo(float).tiny)
-    rows = np.arange(values.shape[-1] + 1) - 0.5
-    mesh = axes.pcolormesh(edges, rows, standard.T, cmap="RdBu_r", vmin=-3, vmax=3, rasterized=True)
-    axes.set_ylabel("channel")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.figure.colorbar(mesh, ax=axes, label="in its own sd", pad=0.01)
-
-
-def _bar(axes: Axes, edges: Array, labels: NDArray[np.integer], name: str) -> None:
-    colours = ListedColormap([UNDECIDED, *STATE_COLOURS])
-    shown = np.where(labels < 0, 0, labels % len(STATE_COLOURS) + 1)
-    axes.pcolormesh(edges, [0, 1], shown[None], cmap=colours, vmin=0, vmax=len(STATE_COLOURS), rasterized=True)
-    axes.set(yticks=[])
-    axes.set_ylabel(name, rotation=0, ha="right", va="center")
-
-
-def _name_states(figure: Figure, states: int, undecided: bool) -> None:
-    patches = [Patch(color=colour(state), label=f"state {state}") for state in range(states)]
-    if undecided:
-        patches.append(Patch(color=UNDECIDED, label="undecided or unknown"))
-    figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
-
-
-def _edges(times: Array) -> Array:
-    """Borders of bars that begin at each time; the last is as wide as the one before."""
-    return np.append(times, 2 * times[-1] - times[-2])

@@ -8,10 +8,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ._drawing import ACCENT, colour
-from .errors import DataError
-from .io.series import as_tensors
-from .io.validation import check_rows
+from ..errors import DataError
+from ..io.series import as_tensors
+from ..io.validation import check_rows
+from .style import ACCENT, colour
 
 FEW = 4  # channels that have room
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from ._drawing import ACCENT, colour
-from ._typing import Array
+from .._typing import Array
+from .style import ACCENT, colour
 
 SHADE = "0.85"
 RANKS = 100  # of 99 draws

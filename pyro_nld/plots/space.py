@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from torch import Tensor
 
-from . import landscape
-from ._drawing import CEILING, colour, energies, mark, window
-from ._typing import Array
-from .errors import ShapeError
+from .. import landscape
+from .._typing import Array
+from ..errors import ShapeError
+from .style import CEILING, colour, energies, mark, window
 
 Force = Callable[[Tensor], Tensor]
 """Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from ._typing import Array
+from .._typing import Array
+from ..io.files import write_atomically
 
 STATE_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 """One colour per state: the palette of Okabe and Ito, told apart with every kind of colour vision."""
@@ -43,3 +46,10 @@ def energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:
     """U at points `(*any, latent)`."""
     with torch.no_grad():
         return potential(torch.as_tensor(points, dtype=torch.get_default_dtype())).numpy()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to `path` (its suffix says the format), atomically, making its folder when needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix.lstrip(".")
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, bbox_inches="tight"))

@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ._drawing import STATE_COLOURS, colour
-from ._typing import Array
+from .._typing import Array
+from .style import STATE_COLOURS, colour
 
 ROUTES: dict[str, dict] = {
     "counted": {"color": "black", "ls": "-", "lw": 0.8},
