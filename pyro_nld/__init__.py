@@ -16,7 +16,7 @@ from .io import inference_data
 from . import kinetics
 from . import landscape
 from .datasets import oracles
-from . import particles
+from .fitting import particles
 from . import plots
 from . import predictive_checks
 from . import published
@@ -57,7 +57,7 @@ from .dynamics.integrators import BAOA
 from .dynamics.integrators import EulerMaruyama
 from .dynamics.integrators import Leapfrog
 from .model.latent_langevin import LatentLangevin
-from .objective import PathELBO
+from .fitting.elbo import PathELBO
 from .model.likelihoods import Gaussian
 from .model.decoders import IdentityDecoder
 from .model.decoders import LinearDecoder
@@ -73,9 +73,9 @@ from .dynamics.potentials import Quadratic
 from .dynamics.potentials import ResidualPotential
 from .dynamics.potentials import Tilted
 from .results import Fit
-from .schedules import Schedule
+from .fitting.schedule import Schedule
 from .segmentation import segment
-from .training import fit
+from .fitting.training import fit
 
 __version__ = "0.1.0"
 

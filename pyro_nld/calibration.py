@@ -16,15 +16,16 @@ import xarray as xr
 from pyro import poutine
 from scipy.stats import beta, chisquare, kstest
 
-from . import corrections, training
-from .draws import reading
+from . import corrections
 from .errors import FitError, PriorError, RunDirectoryError
 from .findings import finding
+from .fitting import training
+from .fitting.draws import reading
+from .fitting.schedule import Schedule
 from .io.files import write_atomically
 from .io.series import from_arrays
 from .model_files import Pair
 from .results import Fit
-from .schedules import Schedule
 
 DRAWS = 99  # of a posterior, so that ranks are 0 … 99
 BINS = 10  # of ranks, for χ²

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
-from ._parabola import parabola
-from .draws import reading
 from .errors import FitError, PriorError
+from .fitting.draws import reading
+from .fitting.particles import particle_posterior
+from .fitting.quadratic import parabola
 from .guide.amortized import PATH_SITES
-from .particles import particle_posterior
 from .results import Fit
 
 WIDE = 2.5  # of the points at which the evidence is asked for, in standard deviations of what was believed before

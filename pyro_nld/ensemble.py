@@ -17,10 +17,10 @@ from torch import Tensor
 
 from . import kinetics, landscape
 from ._typing import Array
-from .draws import Draw
 from .dynamics.equations import Dynamics
 from .dynamics.potentials import Energy, hessian, in_double
 from .errors import FitError
+from .fitting.draws import Draw
 from .landscape import flows, saddles
 from .model.decoders import Decoder, IdentityDecoder
 from .model.latent_langevin import LatentLangevin

@@ -12,9 +12,9 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from .draws import reading
 from .dynamics.paths import LangevinPath, refine
 from .errors import FitError, TimeGridError
+from .fitting.draws import reading
 from .nn import holding
 from .results import Fit
 

@@ -15,12 +15,12 @@ import xarray as xr
 from torch import nn
 
 from .errors import DataError, NLDError
+from .fitting.elbo import PathELBO
 from .guide.amortized import AmortizedGuide
 from .io.files import load
 from .io.series import as_tensors, cut
 from .io.validation import check_rows
 from .model.latent_langevin import LatentLangevin
-from .objective import PathELBO
 
 Pair = tuple[LatentLangevin, AmortizedGuide]
 

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from pyro import poutine
 
-from .draws import AXES, reading
+from .fitting.draws import AXES, reading
 from .guide.amortized import PATH_SITES
 from .results import Fit
 

@@ -29,11 +29,13 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, datasets, plots, summary, tables, training
+from . import corrections, datasets, plots, summary, tables
 from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .errors import DataError, FitError, RunDirectoryError
+from .fitting import training
+from .fitting.schedule import Schedule
 from .guide.amortized import AmortizedGuide
 from .guide.controls import AffineControl, NeuralControl
 from .guide.encoders import GRUEncoder
@@ -44,7 +46,6 @@ from .model.latent_langevin import LatentLangevin
 from .model.likelihoods import Gaussian
 from .model_files import Pair, load_model_file
 from .results import Fit
-from .schedules import Schedule
 from .segmentation import segment
 
 FILES = {

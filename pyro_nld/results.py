@@ -12,11 +12,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import draws as joint
 from . import ensemble, errors, kinetics, landscape
-from .draws import AXES, reading
 from .dynamics.equations import Dynamics
 from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
+from .fitting import draws as joint
+from .fitting.draws import AXES, reading
+from .fitting.elbo import evaluate
 from .guide.amortized import AmortizedGuide
 from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
@@ -25,7 +26,6 @@ from .kinetics import verdicts
 from .landscape import attractors, flows, occupancies, saddles
 from .model.latent_langevin import LatentLangevin
 from .nn import fixed
-from .objective import evaluate
 
 GROUPS = (
     "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",

@@ -21,14 +21,15 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from . import report, summary, training
-from .checkpoints import load_checkpoint
+from . import report, summary
 from .errors import DataError, RunDirectoryError
+from .fitting import training
+from .fitting.checkpoints import load_checkpoint
+from .fitting.schedule import Schedule
 from .io.files import write_atomically
 from .io.inference_data import save_inference_data
 from .model_files import Pair, build, load_data, load_model_file
 from .results import Fit
-from .schedules import Schedule
 from .segmentation import tabulated
 
 BUDGETS = {

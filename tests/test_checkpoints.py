@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
-from pyro_nld.checkpoints import load_checkpoint, save_checkpoint
+from pyro_nld.fitting.checkpoints import load_checkpoint, save_checkpoint
 
 STATE = {
     "schedule": {"steps": 3, "minutes": None},

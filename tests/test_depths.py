@@ -6,10 +6,10 @@ import torch
 from polynomials import INTERVAL, NOISE, SEQUENCES, TIMES, Polynomial, follower, recording
 
 import pyro_nld as nld
-from pyro_nld import depths
-from pyro_nld.depths import balance
 from pyro_nld.dynamics.stationary import Equilibrium
-from pyro_nld.em import PRIOR
+from pyro_nld.fitting import depths
+from pyro_nld.fitting.depths import balance
+from pyro_nld.fitting.em import PRIOR
 
 TRUE, TILT = [0.0, -2.0, 0.5], 0.3
 TILTED = [TILT, *TRUE[1:]]

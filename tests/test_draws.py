@@ -9,7 +9,7 @@ from pyro import distributions as dist
 from torch.distributions import Normal
 
 import pyro_nld as nld
-from pyro_nld import draws
+from pyro_nld.fitting import draws
 
 TIMES, STIFF, HEAT, NOISE, STEPS = 3, 1.0, 1.0, 1.5, 2
 

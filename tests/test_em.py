@@ -8,9 +8,9 @@ import torch
 from polynomials import INTERVAL, NOISE, Polynomial, follower, recording
 
 import pyro_nld as nld
-from pyro_nld import em, training
 from pyro_nld.dynamics.stationary import Equilibrium
-from pyro_nld.em import feature_slope, learn_layers, solve_coefficients
+from pyro_nld.fitting import em, training
+from pyro_nld.fitting.em import feature_slope, learn_layers, solve_coefficients
 
 TRUE = [-1.0, 0.25]
 

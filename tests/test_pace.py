@@ -9,12 +9,12 @@ import torch
 from scipy.optimize import minimize_scalar
 
 import pyro_nld as nld
-from pyro_nld import pace
 from pyro_nld.datasets.oracles import LinearGaussian, kalman
-from pyro_nld.em import follow
+from pyro_nld.fitting import scales as pace
+from pyro_nld.fitting.elbo import evaluate
+from pyro_nld.fitting.em import follow
+from pyro_nld.fitting.scales import solve_pace
 from pyro_nld.io.validation import check_rows
-from pyro_nld.objective import evaluate
-from pyro_nld.pace import solve_pace
 
 STIFFNESS, FRICTION, NOISE, SUBSTEPS, INTERVAL = 1.3, 1.6, 0.3, 3, 0.3
 

@@ -10,9 +10,9 @@ import torch
 
 import pyro_nld as nld
 from pyro_nld.datasets.oracles import LinearGaussian, kalman
+from pyro_nld.fitting.elbo import evaluate
+from pyro_nld.fitting.particles import complete_log_prob, particle_posterior, particle_steps
 from pyro_nld.io.validation import check_rows
-from pyro_nld.objective import evaluate
-from pyro_nld.particles import complete_log_prob, particle_posterior, particle_steps
 
 STIFFNESS, TEMPERATURE, NOISE, SUBSTEPS, TIMES = 1.3, 0.8, 0.4, 2, 6
 REPEATS = 3000

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 import pyro_nld as nld
 from pyro_nld import plots
-from pyro_nld.training import COLUMNS
+from pyro_nld.fitting.training import COLUMNS
 
 CENTRES = {
     1: [[-1.5], [1.5]],

@@ -14,7 +14,8 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld import draws, guide, results
+from pyro_nld import guide, results
+from pyro_nld.fitting import draws
 
 SEQUENCES, TIMES, CHANNELS = 5, 7, 3
 

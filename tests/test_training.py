@@ -13,9 +13,9 @@ from pyro import distributions as dist
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld import training
-from pyro_nld.checkpoints import load_checkpoint, save_checkpoint
-from pyro_nld.training import COLUMNS, Trainer
+from pyro_nld.fitting import training
+from pyro_nld.fitting.checkpoints import load_checkpoint, save_checkpoint
+from pyro_nld.fitting.training import COLUMNS, Trainer
 
 CHANNELS = 3
 SCHEDULE = nld.Schedule(steps=12, batch_size=4, learning_rate=1e-2)

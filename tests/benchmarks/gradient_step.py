@@ -32,8 +32,8 @@ from torch.distributions import kl_divergence
 from tqdm import tqdm
 
 import pyro_nld as nld
+from pyro_nld.fitting.training import Trainer
 from pyro_nld.io.validation import check_rows
-from pyro_nld.training import Trainer
 
 LATENT, CHANNELS, CONTEXT, HIDDEN = 3, 15, 128, 256
 TIME_UNIT = 8.0  # a step of 1/8 is exact in binary: the solver's clock stays on the observations

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
-from .dynamics.paths import Grid, LangevinPath, stratify
-from .dynamics.potentials import Potential
-from .errors import DoubtfulFitWarning
-from .guide.amortized import AmortizedGuide
-from .model.latent_langevin import LatentLangevin
-from .nn import holding
-from .objective import ENOUGH_STEPS, PathELBO, stride_for
-from .pace import solve_pace
+from ..dynamics.paths import Grid, LangevinPath, stratify
+from ..dynamics.potentials import Potential
+from ..errors import DoubtfulFitWarning
+from ..guide.amortized import AmortizedGuide
+from ..model.latent_langevin import LatentLangevin
+from ..nn import holding
+from .elbo import ENOUGH_STEPS, PathELBO, stride_for
 from .particles import Steps, particle_steps
+from .scales import solve_pace
 
 PARTICLES = 8  # per sequence; more are less biased towards the guide
 CHUNK = 50  # sequences at a time: bounds the memory of their particles

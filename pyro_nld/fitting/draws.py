@@ -15,9 +15,9 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor
 
-from .guide.amortized import PATH_SITES, AmortizedGuide
-from .model.latent_langevin import LatentLangevin
-from .objective import TERMS, paired_traces, terms_of
+from ..guide.amortized import PATH_SITES, AmortizedGuide
+from ..model.latent_langevin import LatentLangevin
+from .elbo import TERMS, paired_traces, terms_of
 from .particles import particle_posterior
 
 AXES = ("sequence", "time", "channel")

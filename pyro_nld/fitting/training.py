@@ -18,18 +18,18 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ..errors import CheckpointError, DoubtfulFitWarning, FitError
+from ..guide.amortized import AmortizedGuide
+from ..io.series import as_tensors
+from ..io.validation import check_rows
+from ..model.latent_langevin import LatentLangevin
+from ..results import Fit, best_run
 from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
+from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
-from .errors import CheckpointError, DoubtfulFitWarning, FitError
-from .guide.amortized import AmortizedGuide
-from .io.series import as_tensors
-from .io.validation import check_rows
-from .model.latent_langevin import LatentLangevin
-from .objective import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .particles import complete_log_prob, particle_posterior
-from .results import Fit, best_run
-from .schedules import Schedule
+from .schedule import Schedule
 
 MANY_VALUES = 2_000_000  # observed, of which one draw of the bound is enough: of 3 000 000 its sd is 0.0013 per value
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._parabola import parabola
-from .guide.amortized import AmortizedGuide
-from .model.latent_langevin import LatentLangevin
+from ..guide.amortized import AmortizedGuide
+from ..model.latent_langevin import LatentLangevin
 from .particles import particle_posterior
+from .quadratic import parabola
 
 QUANTITIES = ("friction", "mass", "noise_scale")
 LOOKS = 4  # grids, each around the top of the last, while that is far from its centre

@@ -15,7 +15,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence, register_kl
 
-from .dynamics.paths import ControlledPath, LangevinPath
+from ..dynamics.paths import ControlledPath, LangevinPath
 
 ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 MANY_STEPS = 200_000  # of paths, at which the path KL of a data set is known to about a thousandth

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from .errors import CheckpointError
-from .io.files import read_plain, write_atomically
+from ..errors import CheckpointError
+from ..io.files import read_plain, write_atomically
 
 STATE = ("schedule", "initial", "runs", "current")
 """What the state of a fit consists of: see `training.fit`."""

@@ -15,13 +15,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import kinetics, landscape
-from .dynamics.potentials import Potential
+from .. import kinetics, landscape
+from ..dynamics.potentials import Potential
+from ..errors import DoubtfulFitWarning
+from ..kinetics import counting, markov
+from ..landscape import flows, occupancies
+from ..results import CHAINS, PATHS, Fit
 from .em import PRIOR, information
-from .errors import DoubtfulFitWarning
-from .kinetics import counting, markov
-from .landscape import flows, occupancies
-from .results import CHAINS, PATHS, Fit
 
 ENOUGH = 10  # entries and exits of a state below which it is not balanced
 POINTS = 20_000  # of the data, at which the information is averaged

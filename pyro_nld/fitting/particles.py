@@ -15,10 +15,10 @@ from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor
 
-from .dynamics.paths import PathDistribution
-from .model.latent_langevin import LatentLangevin
-from .nn import holding
-from .objective import paired_traces
+from ..dynamics.paths import PathDistribution
+from ..model.latent_langevin import LatentLangevin
+from ..nn import holding
+from .elbo import paired_traces
 
 SPENT = 0.5  # effective share of the particles below which a sequence is resampled
 
