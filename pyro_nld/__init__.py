@@ -75,7 +75,7 @@ from .dynamics.potentials import Tilted
 from .results import Fit
 from .fitting.schedule import Schedule
 from .segmentation import segment
-from .fitting.training import fit
+from .results import fit
 
 __version__ = "0.1.0"
 

@@ -16,10 +16,9 @@ import xarray as xr
 from pyro import poutine
 from scipy.stats import beta, chisquare, kstest
 
-from . import corrections
+from . import corrections, results
 from .errors import FitError, PriorError, RunDirectoryError
 from .findings import finding
-from .fitting import training
 from .fitting.draws import reading
 from .fitting.schedule import Schedule
 from .io.files import write_atomically
@@ -85,7 +84,7 @@ def repeat(
     """
     truth, data = simulate(reference, seed, sequences)
     torch.manual_seed(seed)
-    fit = training.fit(*build(data), data, schedule, seed=seed, progress=False)
+    fit = results.fit(*build(data), data, schedule, seed=seed, progress=False)
     drawn = {"variational": _guided(fit, seed)}
     if particles:
         drawn["corrected"] = corrections.posterior(fit, particles=particles, draws=DRAWS, seed=seed)
@@ -130,7 +129,7 @@ def study(
             f"{folder} holds a study with other settings. Go on with those, or choose another --out."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    reference = training.fit(
+    reference = results.fit(
         *build(data), data, schedule, seed=seed, checkpoint=folder / "reference.pt", resume=True, progress=False
     )
     if done is not None:

@@ -29,12 +29,11 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, datasets, plots, summary, tables
+from . import corrections, datasets, plots, results, summary, tables
 from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .errors import DataError, FitError, RunDirectoryError
-from .fitting import training
 from .fitting.schedule import Schedule
 from .guide.amortized import AmortizedGuide
 from .guide.controls import AffineControl, NeuralControl
@@ -157,7 +156,7 @@ def measured(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # curvature × step stands in the row
         try:
-            fit = training.fit(*build(cell, data, models, seed), data, schedule, seed=seed, progress=False)
+            fit = results.fit(*build(cell, data, models, seed), data, schedule, seed=seed, progress=False)
             found["seconds"] = time.perf_counter() - started
             found["not_finite"] = int((~np.isfinite(fit.history["loss"])).sum())
             return found | _judged(cell, fit, new, figures)

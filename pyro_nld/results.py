@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from . import ensemble, errors, kinetics, landscape
-from .dynamics.equations import Dynamics
-from .errors import DataError, DoubtfulFitWarning, FitError, ShapeError
+from . import ensemble, kinetics, landscape
+from .errors import DataError, DoubtfulFitWarning, FitError
 from .fitting import draws as joint
 from .fitting.draws import AXES, reading
-from .fitting.elbo import evaluate
+from .fitting.posterior import CHAINS, PATHS, Posterior
+from .fitting.schedule import Schedule
+from .fitting.training import best_run, history_dataset, train
 from .guide.amortized import AmortizedGuide
 from .io.inference_data import Results, to_inference_data
 from .io.series import as_tensors, channel_moments
-from .io.validation import check_rows
 from .kinetics import verdicts
-from .landscape import attractors, flows, occupancies, saddles
+from .landscape import attractors, occupancies, saddles
 from .model.latent_langevin import LatentLangevin
-from .nn import fixed
 
 GROUPS = (
     "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
@@ -33,19 +32,17 @@ GROUPS = (
 """What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
 
 PREDICTED = {"posterior_predictive", "prior_predictive"}
-PATHS = 4  # posterior draws counted for kinetics
-CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
 NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
-class Fit:
-    """A fitted model and guide with the data they were fitted on.
+class Fit(Posterior):
+    """A fitted model and guide with the data they were fitted on: a snapshot, which no later fit of them changes.
 
     Made by `fit`, or by hand after plain Pyro SVI: `Fit(model, guide, times, x)`.
 
     Parameters
     ----------
-    model, guide: fitted; read, never changed.
+    model, guide: fitted; copied.
     times, x: the data.
     history: terms of the loss per observed value, gradient norm, learning rate and seconds, by `step`.
     runs: one entry per restart.
@@ -60,83 +57,9 @@ class Fit:
         history: xr.Dataset | None = None,
         runs: list[dict] | None = None,
     ) -> None:
-        self.model, self.guide = model, guide
-        self.times, self.x = check_rows(times, x)
+        super().__init__(*copy.deepcopy((model, guide)), times, x)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
-        with reading(0):
-            if guide.others.prototype_trace is None:  # it has met no data yet
-                guide(self.times, self.x, 1)
-            self.medians = {
-                name: value.detach() for name, value in guide.others.median(self.times[:1], self.x[:1]).items()
-            }
-
-    @property
-    def dynamics(self) -> Dynamics:
-        """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
-        return fixed(self.model.dynamics, self.medians)
-
-    @property
-    def has_landscape(self) -> bool:
-        """Whether the prior's force is −∇U."""
-        return hasattr(self.model.dynamics, "potential")
-
-    @property
-    def potential(self) -> Callable[[Tensor], Tensor]:
-        """U: `(*batch, latent)` to `(*batch,)`, at the posterior median of whatever is random in it.
-
-        Raises
-        ------
-        FitError: the model has no landscape.
-        """
-        if not self.has_landscape:
-            raise FitError(errors.NO_LANDSCAPE)
-        return self.dynamics.potential
-
-    @property
-    def temperature(self) -> float:
-        """Posterior median of T, in the unit of U."""
-        return float(self.dynamics.temperature)
-
-    @property
-    def time_unit(self) -> float:
-        """The model's unit of time in the user's."""
-        return float(self.model.time_unit)
-
-    @property
-    def step(self) -> float:
-        """The integrator's largest step h, in the model's unit of time."""
-        gaps = self.times.diff()
-        return float(gaps[gaps.isfinite()].max()) / self.time_unit / self.model.substeps
-
-    def positions(self, data: object = None, draws: int = 1, seed: int = 0) -> Tensor:
-        """Posterior draws of the positions at the observation times, `(draw, sequence, time, latent)`.
-
-        Parameters
-        ----------
-        data: what to encode; the data of the fit when None.
-        draws: number of draws.
-        seed: of the draws.
-        """
-        times, x = self.series(data)
-        with reading(seed):
-            return joint.positions(self.model, self.guide, times, x, draws)
-
-    def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
-        """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
-        return flows.some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
-
-    def moves(self, limit: int = 10_000, seed: int = 0) -> Tensor:
-        """Successive positions `(move, 2, latent)` of one posterior draw, from one observation time to the next."""
-        positions, there = self.positions(seed=seed)[0], self.times.isfinite()
-        pairs = torch.stack([positions[:, :-1], positions[:, 1:]], -2)
-        return flows.some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
-
-    def decode(self, points: Tensor) -> Tensor:
-        """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
-        with torch.no_grad():
-            decoder = fixed(self.model.likelihood, self.medians).decoder
-            return decoder(points.to(decoder.loc.dtype))
 
     def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
@@ -227,47 +150,12 @@ class Fit:
         """`wells` of a landscape; `attractors` where there is none."""
         return self.wells(seed) if self.has_landscape else self.attractors(seed)
 
-    def basins(self, states: xr.Dataset, points: Tensor) -> Tensor:
-        """The state that each point `(*batch, latent)` is led to, −1 for none; see `landscape` and `attractors`.
-
-        Parameters
-        ----------
-        states: from `wells`, `attractors` or `states`.
-        """
-        if "dent_position" in states:  # wells
-            return landscape.basins(self.potential, states, points)
-        return attractors.basins(self.dynamics, states, points)
-
-    def _found(self, points: Tensor) -> xr.Dataset:
-        if self.has_landscape:
-            return landscape.minima(self.potential, points, temperature=self.temperature)
-        return attractors.rest_points(self.dynamics, points)
-
     def _described(self, states: xr.Dataset) -> xr.Dataset:
         """With the channels' means there, the units, and whether the step was fine enough."""
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
         return found.assign_attrs(units | self.discretisation(states))
-
-    def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
-        """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.
-
-        Parameters
-        ----------
-        wells: from `landscape.minima` or `attractors.rest_points`; found from a few encoded points when None.
-        """
-        if wells is None:
-            few = slice(None, None, max(1, len(self.x) // 100))  # a hundred sequences or so
-            points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
-            wells = self._found(flows.some(points, 500))
-        return landscape.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
-
-    def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
-        """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
-        times, x = self.series(data)
-        with reading(seed):
-            return evaluate(self.model, self.guide, times, x, draws)
 
     def restarts(self) -> list[Fit]:
         """Every run of the fit as a fit of its own, in the order they were made; this one in the place of the best."""
@@ -381,19 +269,49 @@ class Fit:
                 return ensemble.read(self.model, draws, story)
         return None
 
-    def series(self, data: object = None) -> tuple[Tensor, Tensor]:
-        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
-        if data is None:
-            return self.times, self.x
-        times, x = as_tensors(data, dtype=self.x.dtype, whole=False)
-        if x.shape[-1] != self.x.shape[-1]:
-            raise ShapeError(
-                f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
-                "Give the same channels in the same order."
-            )
-        return check_rows(times, x)
 
+def fit(
+    model: LatentLangevin,
+    guide: AmortizedGuide,
+    data: xr.Dataset | tuple[Tensor, Tensor],
+    schedule: Schedule | None = None,
+    *,
+    seed: int = 0,
+    restarts: int = 1,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    every: int = 100,
+    progress: bool = True,
+) -> Fit:
+    """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
-def best_run(runs: Sequence[dict]) -> int:
-    """The number of the run of highest ELBO among `Fit.runs`."""
-    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
+    Parameters
+    ----------
+    model, guide: what to fit; trained in place (with restarts, they end as the best one).
+    data: Dataset with `observations`, or a pair `(times, x)`.
+    schedule: steps, batch size, rates, annealing.
+    seed: of all randomness in here; the caller's generators are left as they were.
+    restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
+    checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
+    resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
+    progress: show a bar with the current ELBO per observed value.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: the data cannot be used.
+    CheckpointError: the checkpoint cannot be used.
+    FitError: the loss stays non-finite, or there is no run to do.
+
+    Notes
+    -----
+    Ctrl-C keeps the last checkpoint and is raised again; without a checkpoint it ends the fit early, with a warning.
+    """
+    series = as_tensors(data)
+    runs = train(
+        model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
+        resume=resume, every=every, progress=progress,
+    )  # fmt: skip
+    result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs)
+    with suppress(FitError):  # a fit without states is the reader's to judge
+        result.discretisation()  # warns when the steps were too coarse for the landscape
+    return result

@@ -21,9 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from . import report, summary
+from . import report, results, summary
 from .errors import DataError, RunDirectoryError
-from .fitting import training
 from .fitting.checkpoints import load_checkpoint
 from .fitting.schedule import Schedule
 from .io.files import write_atomically
@@ -206,7 +205,7 @@ def _digest(file: Path) -> str:
 def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
     """Fit a model and guide, as built by `model_files.build`, with checkpoints in the run directory."""
     schedule = Schedule(**config["schedule"])
-    return training.fit(
+    return results.fit(
         *pair,
         data,
         schedule,

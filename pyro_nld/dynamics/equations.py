@@ -67,6 +67,11 @@ class Dynamics(Physical):
     def thermal_scale(self) -> Tensor:
         """Equilibrium standard deviation of the state beyond the position: empty, or √(M T) for the momentum."""
 
+    @property
+    def landscape(self) -> Potential | None:
+        """U where the force is −∇U; None where there is no landscape."""
+        return None
+
     def _quantity(self, value: Quantity | None, start: float = 1.0) -> Quantity:
         """What a user gave, or one learned number per axis."""
         return nn.Parameter(torch.full((self.latent,), start)) if value is None else value
@@ -154,6 +159,11 @@ class OverdampedLangevin(Overdamped):
         super().__init__(potential.latent, temperature, friction)
         self.potential = potential
 
+    @property
+    def landscape(self) -> Potential:
+        """U."""
+        return self.potential
+
     def force(self, z: State) -> Position:
         """−∇U(z)."""
         return -self.potential.gradient(z)
@@ -188,6 +198,11 @@ class UnderdampedLangevin(Underdamped):
     ) -> None:
         super().__init__(potential.latent, temperature, friction, mass)
         self.potential = potential
+
+    @property
+    def landscape(self) -> Potential:
+        """U."""
+        return self.potential
 
     def force(self, z: State) -> Position:
         """−∇U(q)."""

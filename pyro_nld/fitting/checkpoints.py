@@ -10,7 +10,7 @@ from ..errors import CheckpointError
 from ..io.files import read_plain, write_atomically
 
 STATE = ("schedule", "initial", "runs", "current")
-"""What the state of a fit consists of: see `training.fit`."""
+"""What the state of a fit consists of: see `training.train`."""
 
 
 def save_checkpoint(state: dict, path: Path) -> None:

@@ -16,12 +16,11 @@ import xarray as xr
 from torch import Tensor
 
 from .. import kinetics, landscape
-from ..dynamics.potentials import Potential
 from ..errors import DoubtfulFitWarning
 from ..kinetics import counting, markov
 from ..landscape import flows, occupancies
-from ..results import CHAINS, PATHS, Fit
 from .em import PRIOR, information
+from .posterior import CHAINS, PATHS, Posterior
 
 ENOUGH = 10  # entries and exits of a state below which it is not balanced
 POINTS = 20_000  # of the data, at which the information is averaged
@@ -31,7 +30,7 @@ TURNS = 20  # of Newton's method; three are usual
 
 
 @torch.no_grad()
-def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
+def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … by the smallest path KL that gives every basin its share π, where πQ = 0.
 
     Q are the rates between cores, counted on posterior paths. Where sequences start in equilibrium, they say of π by
@@ -57,8 +56,8 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
     -----
     DoubtfulFitWarning: a state has too few entries or exits, or no draws; nothing is changed.
     """
-    potential = getattr(fit.model.dynamics, "potential", None)
-    coefficients = potential.coefficients if isinstance(potential, Potential) else None
+    potential = fit.model.dynamics.landscape
+    coefficients = None if potential is None else potential.coefficients
     if coefficients is None:
         return None
     paths = fit.positions(draws=PATHS, seed=seed)
@@ -77,6 +76,7 @@ def balance(fit: Fit, seed: int = 0) -> xr.Dataset | None:
         _left_alone(f"draws of exp(−U/T) do not reach the shares {share.numpy().round(3)}")
         return None
     coefficients.add_(change.to(coefficients).view_as(coefficients))
+    fit.forget()
     variables = {"before": seen[0], "counted": share, "after": seen[-1]}
     price = float(change @ noticed @ change) / 2
     return xr.Dataset({name: ("state", values.numpy()) for name, values in variables.items()}, attrs={"path_kl": price})
@@ -90,7 +90,7 @@ def _left_alone(reason: str) -> None:
     )
 
 
-def _counted(fit: Fit, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
+def _counted(fit: Posterior, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
     """π, if there are states, and transitions to tell it by."""
     states = wells.sizes["state"]
     if states < 2:
@@ -132,7 +132,7 @@ def _smallest(features: Tensor, inside: Tensor, noticed: Tensor, share: Tensor) 
     return change, seen
 
 
-def _information(fit: Fit, points: Tensor) -> Tensor:
+def _information(fit: Posterior, points: Tensor) -> Tensor:
     """What all steps tell of w, and the prior of the M-step: Σ Rᵀ R + 1, with all steps as long as the mean one."""
     dynamics, integrator, gaps = fit.dynamics, fit.model.integrator, fit.times.diff()
     gaps = gaps[gaps.isfinite()]

@@ -133,8 +133,8 @@ def learn_layers(
     -----
     DoubtfulFitWarning: paths are not finite; nothing is changed.
     """
-    potential = getattr(model.dynamics, "potential", None)
-    if not isinstance(potential, Potential) or potential.coefficients is None:
+    potential = model.dynamics.landscape
+    if potential is None or potential.coefficients is None:
         return
     learned = [value for value in potential.parameters() if value.requires_grad]
     before = [value.clone() for value in learned]
@@ -213,8 +213,8 @@ def solve_coefficients(
     -----
     DoubtfulFitWarning: paths are not finite; nothing is changed.
     """
-    potential = getattr(model.dynamics, "potential", None)
-    coefficients = potential.coefficients if isinstance(potential, Potential) else None
+    potential = model.dynamics.landscape
+    coefficients = None if potential is None else potential.coefficients
     if potential is None or coefficients is None:
         return 0.0
     count = coefficients.numel()

@@ -7,11 +7,12 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pyro
 import torch
 import xarray as xr
@@ -20,15 +21,14 @@ from tqdm.auto import tqdm
 
 from ..errors import CheckpointError, DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
-from ..io.series import as_tensors
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
-from ..results import Fit, best_run
 from .checkpoints import load_checkpoint, save_checkpoint
 from .depths import balance
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
 from .particles import complete_log_prob, particle_posterior
+from .posterior import Posterior
 from .schedule import Schedule
 
 MANY_VALUES = 2_000_000  # observed, of which one draw of the bound is enough: of 3 000 000 its sd is 0.0013 per value
@@ -111,7 +111,7 @@ class Trainer:
         """As many substeps as the landscape found so far asks for."""
         with warnings.catch_warnings(), contextlib.suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
-            needed = int(Fit(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
+            needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
             if needed > self.model.substeps:
                 self._take(min(needed, max(MOST_SUBSTEPS, self.model.substeps)))
 
@@ -184,11 +184,11 @@ class Trainer:
         torch.set_rng_state(state["generator"])
 
 
-def fit(
+def train(
     model: LatentLangevin,
     guide: AmortizedGuide,
-    data: xr.Dataset | tuple[Tensor, Tensor],
-    schedule: Schedule | None = None,
+    data: tuple[Tensor, Tensor],
+    schedule: Schedule,
     *,
     seed: int = 0,
     restarts: int = 1,
@@ -196,34 +196,17 @@ def fit(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
-) -> Fit:
-    """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
+) -> list[dict]:
+    """Maximise the ELBO in place, and return what is kept of every run; model and guide end as the best of them.
 
     Parameters
     ----------
-    model, guide: what to fit; trained in place (with restarts, they end as the best one).
-    data: Dataset with `observations`, or a pair `(times, x)`.
-    schedule: steps, batch size, rates, annealing.
-    seed: of all randomness in here; the caller's generators are left as they were.
-    restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
-    checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
-    resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
-    progress: show a bar with the current ELBO per observed value.
-
-    Raises
-    ------
-    DataError, ShapeError, TimeGridError: the data cannot be used.
-    CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, or there is no run to do.
-
-    Notes
-    -----
-    Ctrl-C keeps the last checkpoint and is raised again; without a checkpoint it ends the fit early, with a warning.
+    data: checked times and x.
+    schedule: of every run. The others, what is raised and what Ctrl-C does: see `results.fit`.
     """
     if restarts < 1:
         raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
-    schedule = schedule or Schedule()
-    times, x = as_tensors(data)
+    times, x = data
     path = None if checkpoint is None else Path(checkpoint)
     state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
     with _own_randomness(seed), _own_parameters():
@@ -234,7 +217,7 @@ def fit(
         # An exploded path is to be a loss that is not finite, which the trainer undoes, and not Pyro's complaint of it.
         with pyro.validation_enabled(False):
             while len(state["runs"]) < restarts:
-                trainer = _next_run(model, guide, (times, x), schedule, state, seed)
+                trainer = _next_run(model, guide, data, schedule, state, seed)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
                 finished = _train(trainer, state, path, every, progress, name)
                 trainer.settle()
@@ -244,18 +227,14 @@ def fit(
                 _keep(state, path)
                 if not finished:
                     break
-    runs = state["runs"]
-    best = runs[best_run(runs)]
-    _load(model, guide, best)
-    result = Fit(model, guide, times, x, history_dataset(best["history"]), runs)
-    _check_step(result)
-    return result
+    runs: list[dict] = state["runs"]
+    _load(model, guide, runs[best_run(runs)])
+    return runs
 
 
-def _check_step(result: Fit) -> None:
-    """Warn when the steps were too coarse for the landscape; a fit without states is the reader's to judge."""
-    with contextlib.suppress(FitError):
-        result.discretisation()
+def best_run(runs: Sequence[dict]) -> int:
+    """The number of the run of highest ELBO among `Fit.runs`."""
+    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
 
 
 def history_dataset(history: Tensor) -> xr.Dataset:
@@ -311,7 +290,7 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
             with contextlib.suppress(FitError):  # no states, or none to sample: the reader's to judge
-                balance(Fit(*fitted))
+                balance(Posterior(*fitted))
     except KeyboardInterrupt:
         if path is not None:
             raise

@@ -1,0 +1,182 @@
+"""`Posterior`: a model and its guide with data, every random quantity at its posterior median."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ..dynamics.equations import Dynamics
+from ..errors import NO_LANDSCAPE, FitError, ShapeError
+from ..guide.amortized import AmortizedGuide
+from ..io.series import as_tensors
+from ..io.validation import check_rows
+from ..landscape import attractors, basins, flows, minima, step_size
+from ..model.latent_langevin import LatentLangevin
+from ..nn import fixed
+from . import draws as joint
+from .draws import reading
+from .elbo import evaluate
+
+Pair = tuple[LatentLangevin, AmortizedGuide]
+"""A model and its guide."""
+
+PATHS = 4  # posterior draws counted for kinetics
+CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
+KEPT = 20_000_000  # values of drawn positions that are kept for the next reader
+
+
+class Posterior:
+    """What a model and guide say of data: positions, the dynamics at the posterior median, the ELBO.
+
+    Parameters
+    ----------
+    model, guide: read, never changed. Their numbers are taken at the first look and kept: after a change of either, ask
+        `forget` to look anew.
+    times, x: the data.
+    """
+
+    def __init__(self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> None:
+        self.model, self.guide = model, guide
+        self.times, self.x = check_rows(times, x)
+        self._drawn: dict[tuple[int, int], Tensor] = {}
+        with reading(0):
+            if guide.others.prototype_trace is None:  # it has met no data yet
+                guide(self.times, self.x, 1)
+
+    @cached_property
+    def medians(self) -> dict[str, Tensor]:
+        """The posterior median of every random quantity, by site."""
+        with reading(0):
+            found = self.guide.others.median(self.times[:1], self.x[:1])
+        return {name: value.detach() for name, value in found.items()}
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
+        return fixed(self.model.dynamics, self.medians)
+
+    def forget(self) -> None:
+        """Read model and guide anew from now on, since one of them was changed."""
+        self._drawn.clear()
+        for name in ("medians", "dynamics"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def has_landscape(self) -> bool:
+        """Whether the prior's force is −∇U."""
+        return self.model.dynamics.landscape is not None
+
+    @property
+    def potential(self) -> Callable[[Tensor], Tensor]:
+        """U: `(*batch, latent)` to `(*batch,)`, at the posterior median of whatever is random in it.
+
+        Raises
+        ------
+        FitError: the model has no landscape.
+        """
+        if not self.has_landscape:
+            raise FitError(NO_LANDSCAPE)
+        return self.dynamics.potential
+
+    @property
+    def temperature(self) -> float:
+        """Posterior median of T, in the unit of U."""
+        return float(self.dynamics.temperature)
+
+    @property
+    def time_unit(self) -> float:
+        """The model's unit of time in the user's."""
+        return float(self.model.time_unit)
+
+    @property
+    def step(self) -> float:
+        """The integrator's largest step h, in the model's unit of time."""
+        gaps = self.times.diff()
+        return float(gaps[gaps.isfinite()].max()) / self.time_unit / self.model.substeps
+
+    def positions(self, data: object = None, draws: int = 1, seed: int = 0) -> Tensor:
+        """Posterior draws of the positions at the observation times, `(draw, sequence, time, latent)`.
+
+        Those of the fit's own data are drawn once per seed and number, and kept.
+
+        Parameters
+        ----------
+        data: what to encode; the data of the fit when None.
+        draws: number of draws.
+        seed: of the draws.
+        """
+        if data is None and (draws, seed) in self._drawn:
+            return self._drawn[draws, seed]
+        times, x = self.series(data)
+        with reading(seed):
+            drawn = joint.positions(self.model, self.guide, times, x, draws)
+        if data is None and drawn.numel() + sum(kept.numel() for kept in self._drawn.values()) <= KEPT:
+            self._drawn[draws, seed] = drawn
+        return drawn
+
+    def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
+        """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
+        return flows.some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
+
+    def moves(self, limit: int = 10_000, seed: int = 0) -> Tensor:
+        """Successive positions `(move, 2, latent)` of one posterior draw, from one observation time to the next."""
+        positions, there = self.positions(seed=seed)[0], self.times.isfinite()
+        pairs = torch.stack([positions[:, :-1], positions[:, 1:]], -2)
+        return flows.some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
+
+    def basins(self, states: xr.Dataset, points: Tensor) -> Tensor:
+        """The state that each point `(*batch, latent)` is led to, −1 for none; see `landscape` and `attractors`.
+
+        Parameters
+        ----------
+        states: from `wells`, `attractors` or `states`.
+        """
+        if "dent_position" in states:  # wells
+            return basins(self.potential, states, points)
+        return attractors.basins(self.dynamics, states, points)
+
+    def decode(self, points: Tensor) -> Tensor:
+        """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
+        with torch.no_grad():
+            decoder = fixed(self.model.likelihood, self.medians).decoder
+            return decoder(points.to(decoder.loc.dtype))
+
+    def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
+        """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.
+
+        Parameters
+        ----------
+        wells: from `landscape.minima` or `attractors.rest_points`; found from a few encoded points when None.
+        """
+        if wells is None:
+            few = slice(None, None, max(1, len(self.x) // 100))  # a hundred sequences or so
+            points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
+            wells = self._found(flows.some(points, 500))
+        return step_size.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
+
+    def _found(self, points: Tensor) -> xr.Dataset:
+        if self.has_landscape:
+            return minima(self.potential, points, temperature=self.temperature)
+        return attractors.rest_points(self.dynamics, points)
+
+    def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
+        """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
+        times, x = self.series(data)
+        with reading(seed):
+            return evaluate(self.model, self.guide, times, x, draws)
+
+    def series(self, data: object = None) -> tuple[Tensor, Tensor]:
+        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
+        if data is None:
+            return self.times, self.x
+        times, x = as_tensors(data, dtype=self.x.dtype, whole=False)
+        if x.shape[-1] != self.x.shape[-1]:
+            raise ShapeError(
+                f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
+                "Give the same channels in the same order."
+            )
+        return check_rows(times, x)
