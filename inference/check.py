@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, command_line, diagnostics, plots, predictive_checks, replicates, runs, tables
+from pyro_nld import Fit, command_line, diagnostics, plots, predictive_checks, runs, tables
 from pyro_nld.findings import attempted
 from pyro_nld.io.inference_data import group
+from pyro_nld.results import replicates
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
 

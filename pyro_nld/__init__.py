@@ -7,7 +7,7 @@ the fit.
 from .landscape import attractors
 from . import calibration
 from . import comparisons
-from . import corrections
+from .results import corrections
 from . import datasets
 from . import diagnostics
 from .kinetics import generators
@@ -20,7 +20,7 @@ from .fitting import particles
 from . import plots
 from . import predictive_checks
 from . import published
-from . import replicates
+from .results import replicates
 from . import report
 from .landscape import saddles
 from .landscape import samplers
@@ -49,7 +49,7 @@ from .dynamics.equations import OverdampedSDE
 from .dynamics.equations import UnderdampedLangevin
 from .dynamics.equations import UnderdampedSDE
 from .guide.encoders import GRUEncoder
-from .forecasting import forecast
+from .results.forecasting import forecast
 from .dynamics.forces import NeuralForce
 from .dynamics.forces import SumOfForces
 from .guide.amortized import AmortizedGuide
@@ -72,10 +72,10 @@ from .dynamics.potentials import NeuralPotential
 from .dynamics.potentials import Quadratic
 from .dynamics.potentials import ResidualPotential
 from .dynamics.potentials import Tilted
-from .results import Fit
+from .results.fit import Fit
 from .fitting.schedule import Schedule
-from .segmentation import segment
-from .results import fit
+from .results.segmentation import segment
+from .results.fit import fit
 
 __version__ = "0.1.0"
 

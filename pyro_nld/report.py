@@ -20,7 +20,7 @@ from . import browsing, interactive, lights, plots, tables
 from ._markup import SHAPES, badge, facts, folded, light, number, picture, table
 from .errors import FitError, optional
 from .plots.style import colour
-from .results import Fit
+from .results.fit import Fit
 
 MANY = 20  # channels above which their table is folded
 PARTS = ("pyro_nld", "torch", "pyro-ppl", "plotly")

@@ -29,7 +29,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import corrections, datasets, plots, results, summary, tables
+from . import datasets, plots, results, summary, tables
 from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
@@ -44,8 +44,9 @@ from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin
 from .model.likelihoods import Gaussian
 from .model_files import Pair, load_model_file
-from .results import Fit
-from .segmentation import segment
+from .results import corrections
+from .results.fit import Fit
+from .results.segmentation import segment
 
 FILES = {
     ("overdamped", "ours"): "three_state_switching.py",

@@ -28,8 +28,8 @@ from .fitting.schedule import Schedule
 from .io.files import write_atomically
 from .io.inference_data import save_inference_data
 from .model_files import Pair, build, load_data, load_model_file
-from .results import Fit
-from .segmentation import tabulated
+from .results.fit import Fit
+from .results.segmentation import tabulated
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),

@@ -16,7 +16,7 @@ from .dynamics.equations import Dynamics
 from .errors import RunDirectoryError
 from .io.files import write_atomically
 from .io.inference_data import Results
-from .results import Fit
+from .results.fit import Fit
 
 SCHEMA = 1
 FIELDS: dict[str, tuple[str, ...]] = {

@@ -11,8 +11,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import pyro_nld as nld
-from pyro_nld import corrections
 from pyro_nld.datasets.oracles import LinearGaussian, kalman
+from pyro_nld.results import corrections
 
 STIFFNESS, NOISE, SUBSTEPS, SEQUENCES, TIMES, GAP = 1.3, 0.4, 2, 24, 6, 0.4
 PRIOR_LOC, PRIOR_SCALE = 0.0, 0.7

@@ -10,6 +10,7 @@ from torch.distributions import Normal
 
 import pyro_nld as nld
 from pyro_nld.fitting import draws
+from pyro_nld.results import groups
 
 TIMES, STIFF, HEAT, NOISE, STEPS = 3, 1.0, 1.0, 1.5, 2
 
@@ -149,6 +150,6 @@ def test_axes_are_named_after_what_they_run_over():
         "noise_scale": torch.ones(1),
         "w": torch.ones(2, 3),
     }
-    assert draws.axes(model, values) == {
+    assert groups.axes(model, values) == {
         "temperature": (), "friction": ("latent",), "noise_scale": ("channel",), "w": ("w_dim_0", "w_dim_1"),
     }  # fmt: skip

@@ -10,8 +10,8 @@ from pyro import distributions as dist
 from pyro.nn import PyroSample
 
 import pyro_nld as nld
-from pyro_nld import ensemble
 from pyro_nld.fitting import draws
+from pyro_nld.results import ensemble
 
 UNIT = 5.0
 HEAT = torch.linspace(0.6, 1.6, 3)

@@ -9,7 +9,8 @@ from pyro import distributions as dist
 from pyro.nn import PyroSample
 
 import pyro_nld as nld
-from pyro_nld import forecasting, plots
+from pyro_nld import plots
+from pyro_nld.results import forecasting
 
 STIFF, HEAT, NOISE, GAP, STEPS = 1.0, 1.0, 0.3, 0.1, 2
 

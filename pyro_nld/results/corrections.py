@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
-from .errors import FitError, PriorError
-from .fitting.draws import reading
-from .fitting.particles import particle_posterior
-from .fitting.quadratic import parabola
-from .guide.amortized import PATH_SITES
-from .results import Fit
+from ..errors import FitError, PriorError
+from ..fitting.draws import reading
+from ..fitting.particles import particle_posterior
+from ..fitting.quadratic import parabola
+from ..guide.amortized import PATH_SITES
+from .fit import Fit
 
 WIDE = 2.5  # of the points at which the evidence is asked for, in standard deviations of what was believed before
 MOST = 6  # globals for which a parabola is found from tens of points

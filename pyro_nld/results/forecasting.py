@@ -12,11 +12,11 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from .dynamics.paths import LangevinPath, refine
-from .errors import FitError, TimeGridError
-from .fitting.draws import reading
-from .nn import holding
-from .results import Fit
+from ..dynamics.paths import LangevinPath, refine
+from ..errors import FitError, TimeGridError
+from ..fitting.draws import reading
+from ..nn import holding
+from .fit import Fit
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 NUMBERS = 20_000_000  # values simulated at a time

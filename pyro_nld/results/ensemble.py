@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from . import kinetics, landscape
-from ._typing import Array
-from .dynamics.equations import Dynamics
-from .dynamics.potentials import Energy, hessian, in_double
-from .errors import FitError
-from .fitting.draws import Draw
-from .landscape import flows, saddles
-from .model.decoders import Decoder, IdentityDecoder
-from .model.latent_langevin import LatentLangevin
-from .nn import fixed, random_attributes
+from .. import kinetics, landscape
+from .._typing import Array
+from ..dynamics.equations import Dynamics
+from ..dynamics.potentials import Energy, hessian, in_double
+from ..errors import FitError
+from ..fitting.draws import Draw
+from ..landscape import flows, saddles
+from ..model.decoders import Decoder, IdentityDecoder
+from ..model.latent_langevin import LatentLangevin
+from ..nn import fixed, random_attributes
 
 Numbers = NDArray[np.integer]
 

@@ -12,19 +12,20 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import ensemble, kinetics, landscape
-from .errors import DataError, DoubtfulFitWarning, FitError
-from .fitting import draws as joint
-from .fitting.draws import AXES, reading
-from .fitting.posterior import CHAINS, PATHS, Posterior
-from .fitting.schedule import Schedule
-from .fitting.training import best_run, history_dataset, train
-from .guide.amortized import AmortizedGuide
-from .io.inference_data import Results, to_inference_data
-from .io.series import as_tensors, channel_moments
-from .kinetics import verdicts
-from .landscape import attractors, occupancies, saddles
-from .model.latent_langevin import LatentLangevin
+from .. import kinetics, landscape
+from ..errors import DataError, DoubtfulFitWarning, FitError
+from ..fitting import draws as joint
+from ..fitting.draws import AXES, reading
+from ..fitting.posterior import CHAINS, PATHS, Posterior
+from ..fitting.schedule import Schedule
+from ..fitting.training import best_run, history_dataset, train
+from ..guide.amortized import AmortizedGuide
+from ..io.inference_data import Results, to_inference_data
+from ..io.series import as_tensors, channel_moments
+from ..kinetics import verdicts
+from ..landscape import attractors, occupancies, saddles
+from ..model.latent_langevin import LatentLangevin
+from . import ensemble
 
 GROUPS = (
     "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
@@ -227,10 +228,10 @@ class Fit(Posterior):
                 [joint.posterior(chain.model, chain.guide, times, x, self.medians, particles) for _ in range(draws)]
                 for chain in chains
             ]
-            found |= joint.of_posterior(self.model, drawn, x)
+            found |= groups.of_posterior(self.model, drawn, x)
             if asked & {"prior", "prior_predictive"}:
                 predicted = x if "prior_predictive" in asked else None
-                found |= joint.of_prior(self.model, self.medians, draws, times, predicted)
+                found |= groups.of_prior(self.model, self.medians, draws, times, predicted)
             if "posterior" in asked and states is not False:
                 found["posterior"] = found["posterior"].assign(self._ensemble(chains, drawn, states).data_vars)
         free = ensemble.gauge_free(self.model)

@@ -6,9 +6,9 @@ import torch
 import xarray as xr
 from pyro import poutine
 
-from .fitting.draws import AXES, reading
-from .guide.amortized import PATH_SITES
-from .results import Fit
+from ..fitting.draws import AXES, reading
+from ..guide.amortized import PATH_SITES
+from .fit import Fit
 
 
 def from_fit(fit: Fit, data: object = None, *, draws: int = 50, seed: int = 0) -> xr.DataArray:

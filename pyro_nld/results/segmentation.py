@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from .errors import FitError
-from .io.series import dataset_times
-from .results import Fit
+from ..errors import FitError
+from ..io.series import dataset_times
+from .fit import Fit
 
 
 def segment(
