@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from pyro_nld import calibration, command_line, model_files, plots, tables
+from pyro_nld import command_line, model_files, plots, tables
+from pyro_nld.checks import calibration
 
 
 def main(

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, command_line, diagnostics, plots, predictive_checks, runs, tables
-from pyro_nld.findings import attempted
+from pyro_nld import Fit, command_line, plots, runs, tables
+from pyro_nld.checks import diagnostics, predictive_checks
+from pyro_nld.checks.findings import attempted
 from pyro_nld.io.inference_data import group
 from pyro_nld.results import replicates
 

@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from pyro_nld import Fit, command_line, plots, runs, segment, tables
+from pyro_nld.checks import accuracy
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
@@ -24,7 +25,7 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         story = fit.landscape() if fit.has_landscape else fit.attractors()
         story = story.assign_coords(channel=loaded.data["channel"])  # its name
         segments = segment(fit, wells=story)
-        truth = tables.score(segments, loaded.data)
+        truth = accuracy.score(segments, loaded.data)
         pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
         pictures |= _of_landscape(fit, story) if fit.has_landscape else _of_force(fit, story)
         for name, figure in pictures.items():

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pyro_nld import command_line, model_files, runs, segment, tables
+from pyro_nld.checks import accuracy
 
 
 def main(
@@ -31,7 +32,7 @@ def main(
         series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
         segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.story(loaded))
         runs.write_segments(out, segments, series)
-    print(tables.segments(segments, tables.score(segments, series)))
+    print(tables.segments(segments, accuracy.score(segments, series)))
     print(f"Wrote {out}.")
 
 

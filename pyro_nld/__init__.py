@@ -5,11 +5,11 @@ the fit.
 """
 
 from .landscape import attractors
-from . import calibration
-from . import comparisons
+from .checks import calibration
+from .checks import comparisons
 from .results import corrections
 from . import datasets
-from . import diagnostics
+from .checks import diagnostics
 from .kinetics import generators
 from .datasets import hidden_markov
 from .io import inference_data
@@ -18,13 +18,13 @@ from . import landscape
 from .datasets import oracles
 from .fitting import particles
 from . import plots
-from . import predictive_checks
+from .checks import predictive_checks
 from . import published
 from .results import replicates
 from . import report
 from .landscape import saddles
 from .landscape import samplers
-from . import scores
+from .checks import scores
 from .dynamics import simulation
 from . import tables
 from .kinetics import verdicts

@@ -16,13 +16,10 @@ from torch import nn
 
 from .errors import DataError, NLDError
 from .fitting.elbo import PathELBO
-from .guide.amortized import AmortizedGuide
+from .fitting.posterior import Pair
 from .io.files import load
 from .io.series import as_tensors, cut
 from .io.validation import check_rows
-from .model.latent_langevin import LatentLangevin
-
-Pair = tuple[LatentLangevin, AmortizedGuide]
 
 
 def load_model_file(path: Path) -> ModuleType:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from . import browsing, interactive, lights, plots, tables
 from ._markup import SHAPES, badge, facts, folded, light, number, picture, table
+from .checks import accuracy
 from .errors import FitError, optional
 from .plots.style import colour
 from .results.fit import Fit
@@ -78,7 +79,7 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
     MissingExtra: plotly is not installed. FitError: there is no landscape.
     """
     require_landscape(fit)
-    truth = tables.score(segments, data)
+    truth = accuracy.score(segments, data)
     found = lights.of_run(story, segments, fit.history, summary)
     points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
     scene = interactive.picture(fit.potential, points, story, first, fit.temperature)

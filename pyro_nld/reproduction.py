@@ -29,11 +29,13 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import datasets, plots, results, summary, tables
+from . import datasets, plots, results, summary
+from .checks import accuracy
 from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
 from .dynamics.potentials import ResidualPotential
 from .errors import DataError, FitError, RunDirectoryError
+from .fitting.posterior import Pair
 from .fitting.schedule import Schedule
 from .guide.amortized import AmortizedGuide
 from .guide.controls import AffineControl, NeuralControl
@@ -43,7 +45,7 @@ from .landscape import occupancies
 from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin
 from .model.likelihoods import Gaussian
-from .model_files import Pair, load_model_file
+from .model_files import load_model_file
 from .results import corrections
 from .results.fit import Fit
 from .results.segmentation import segment
@@ -182,7 +184,7 @@ def seen(data: xr.Dataset) -> float:
 def _hidden_markov(data: xr.Dataset, new: xr.Dataset, seed: int) -> dict:
     model = hidden_markov.fitted(data, 3, seed)
     found = hidden_markov.segment(model, new, online=True)
-    truth = tables.score(found, new)
+    truth = accuracy.score(found, new)
     assert truth is not None  # simulated data carry it
     return _agreement(truth) | {"evidence": float(found["log_evidence"].sum()) / new["observations"].size}
 
@@ -190,7 +192,7 @@ def _hidden_markov(data: xr.Dataset, new: xr.Dataset, seed: int) -> dict:
 def _judged(cell: Cell, fit: Fit, new: xr.Dataset, figures: Path | None) -> dict:
     states = fit.states()
     segments = segment(fit, new, wells=states, draws=10)
-    truth = tables.score(segments, new)
+    truth = accuracy.score(segments, new)
     assert truth is not None  # simulated data carry it
     if figures is not None:
         _draw(figures, cell, fit, states, segments, new, truth)

@@ -24,10 +24,11 @@ import xarray as xr
 from . import report, results, summary
 from .errors import DataError, RunDirectoryError
 from .fitting.checkpoints import load_checkpoint
+from .fitting.posterior import Pair
 from .fitting.schedule import Schedule
 from .io.files import write_atomically
 from .io.inference_data import save_inference_data
-from .model_files import Pair, build, load_data, load_model_file
+from .model_files import build, load_data, load_model_file
 from .results.fit import Fit
 from .results.segmentation import tabulated
 

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import calibration
+from pyro_nld.checks import calibration
 
 SETTINGS = {"simulations": 2, "steps": 3, "sequences": 3, "particles": 0, "seed": 0}
 

@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyro_nld import comparisons, diagnostics, plots
-from pyro_nld.findings import finding
+from pyro_nld import plots
+from pyro_nld.checks import comparisons, diagnostics
+from pyro_nld.checks.findings import finding
 from pyro_nld.io.inference_data import to_inference_data
 
 

@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from pyro_nld import DataError, comparisons, diagnostics
-from pyro_nld.findings import VERDICTS, attempted, graded
+from pyro_nld import DataError
+from pyro_nld.checks import comparisons, diagnostics
+from pyro_nld.checks.findings import VERDICTS, attempted, graded
 from pyro_nld.io.inference_data import group, to_inference_data
 
 CHAINS, DRAWS, SEQUENCES = 2, 200, 40

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyro_nld as nld
-from pyro_nld import tables
+from pyro_nld.checks import accuracy
 from pyro_nld.datasets import hidden_markov, oracles
 
 
@@ -35,7 +35,7 @@ def test_the_parameters_are_found(data, model):
 @pytest.mark.parametrize("online", [True, False])
 def test_it_segments_nearly_as_well_as_the_truth(data, model, online):
     new = nld.datasets.three_state(40, 100, seed=2, channels=6, transition=nld.datasets.asymmetric_transition())
-    score = tables.score(hidden_markov.segment(model, new, online), new)
+    score = accuracy.score(hidden_markov.segment(model, new, online), new)
     assert float(score["accuracy"]) > float(score["best"]) - 0.01
     assert float(score["best"]) == np.mean(oracles.hmm_posterior(new, online)["label"].values == new["states"].values)
 
@@ -46,7 +46,7 @@ def test_its_likelihood_is_no_less_than_the_truths(data, model):
 
 
 def test_too_few_states_segment_badly(data):
-    score = tables.score(hidden_markov.segment(hidden_markov.fitted(data, 2), data, True), data)
+    score = accuracy.score(hidden_markov.segment(hidden_markov.fitted(data, 2), data, True), data)
     assert float(score["accuracy"]) < float(score["best"]) - 0.1
 
 

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from pyro_nld import ShapeError, predictive_checks
+from pyro_nld import ShapeError
+from pyro_nld.checks import predictive_checks
 from pyro_nld.io.inference_data import to_inference_data
 
 SEQUENCES, STEPS, DRAWS = 20, 60, 40

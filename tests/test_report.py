@@ -17,6 +17,7 @@ from pages import CENTRES, INTERVAL, history, made
 import pyro_nld as nld
 from pyro_nld import browsing, interactive, lights, report, tables
 from pyro_nld._markup import BLACK, INKS, WHITE, ink, number
+from pyro_nld.checks import accuracy
 from pyro_nld.plots.style import STATE_COLOURS
 
 SECTIONS = ["data", "states", "landscape", "segmentation", "kinetics", "checks", "again", "words"]
@@ -241,7 +242,7 @@ def test_plotly_travels_gzipped():
 
 def test_sequences_are_unpacked_as_they_were(page):
     names = ["0", "1"]
-    packed = browsing.packed(page.segments, page.data, names, tables.score(page.segments, page.data))
+    packed = browsing.packed(page.segments, page.data, names, accuracy.score(page.segments, page.data))
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values

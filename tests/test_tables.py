@@ -6,6 +6,7 @@ import xarray as xr
 
 import pyro_nld as nld
 from pyro_nld import tables
+from pyro_nld.checks import accuracy
 
 
 def segmented(labels, states=3, online=0, times=None):
@@ -53,19 +54,19 @@ STORY = xr.Dataset(
 
 def test_states_are_matched_whatever_their_numbers():
     found, true = np.array([2, 2, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2, 0])
-    assert tables.match(found, true, 3).tolist() == [1, 2, 0]
+    assert accuracy.match(found, true, 3).tolist() == [1, 2, 0]
 
 
 def test_unknown_labels_do_not_decide_a_match():
-    assert tables.match(np.array([0, -1, -1, 1]), np.array([1, 0, 0, -1]), 2).tolist() == [1, 0]
+    assert accuracy.match(np.array([0, -1, -1, 1]), np.array([1, 0, 0, -1]), 2).tolist() == [1, 0]
 
 
 def test_a_state_too_many_has_no_partner():
-    assert sorted(tables.match(np.array([0, 1, 2, 2]), np.array([0, 0, 1, 1]), 3).tolist()) == [-1, 0, 1]
+    assert sorted(accuracy.match(np.array([0, 1, 2, 2]), np.array([0, 0, 1, 1]), 3).tolist()) == [-1, 0, 1]
 
 
 def test_accuracy_counts_known_times_and_an_undecided_label_as_wrong():
-    score = tables.score(segmented([[0, 0, 1, -1], [1, 1, 1, 1]], 2), truth([[1, 1, 0, 0], [0, 0, -1, 1]]))
+    score = accuracy.score(segmented([[0, 0, 1, -1], [1, 1, 1, 1]], 2), truth([[1, 1, 0, 0], [0, 0, -1, 1]]))
     assert float(score["accuracy"]) == pytest.approx(5 / 7)
     assert float(score["spread"]) == pytest.approx((3 / 4 - 2 / 3) / 2)
     assert score["states"].values.tolist() == [[0, 0, 1, 1], [1, 1, -1, 0]]
@@ -73,25 +74,25 @@ def test_accuracy_counts_known_times_and_an_undecided_label_as_wrong():
 
 def test_true_occupancies_come_in_the_numbers_of_the_found_states():
     law = ("law", np.array([0.2, 0.8]))
-    assert tables.score(segmented([[0, 1]], 2), truth([[1, 0]], occupancy=law))["occupancy"].values.tolist() == [
+    assert accuracy.score(segmented([[0, 1]], 2), truth([[1, 0]], occupancy=law))["occupancy"].values.tolist() == [
         0.8,
         0.2,
     ]
-    assert tables.score(segmented([[0, 0, 1]], 2), truth([[1, 1, 0]]))["occupancy"].values == pytest.approx(
+    assert accuracy.score(segmented([[0, 0, 1]], 2), truth([[1, 1, 0]]))["occupancy"].values == pytest.approx(
         [2 / 3, 1 / 3]
     )
 
 
 def test_there_is_no_score_without_a_truth():
-    assert tables.score(segmented([[0, 1]]), xr.Dataset()) is None
-    assert tables.score(segmented([[0, 1]]), truth([[-1, -1]])) is None
+    assert accuracy.score(segmented([[0, 1]]), xr.Dataset()) is None
+    assert accuracy.score(segmented([[0, 1]]), truth([[-1, -1]])) is None
 
 
 @pytest.mark.parametrize("online", [0, 1])
 def test_the_best_possible_is_the_exact_posterior(online):
     data = nld.datasets.three_state(sequences=5, steps=40, seed=0)
     labels = nld.oracles.hmm_posterior(data, online=bool(online))["label"].values
-    score = tables.score(segmented(labels, online=online), data)
+    score = accuracy.score(segmented(labels, online=online), data)
     assert float(score["best"]) == float(score["accuracy"]) > 0.98
 
 
@@ -126,7 +127,7 @@ def test_levels_are_those_of_the_channels_that_differ_most():
 
 
 def test_findings_name_errors_and_the_cure_of_the_step():
-    score = tables.score(segmented([[0, 0, 0, 1]], 2, online=1), truth([[0, 0, 1, 1]]))
+    score = accuracy.score(segmented([[0, 0, 0, 1]], 2, online=1), truth([[0, 0, 1, 1]]))
     text = tables.findings(STORY, score)
     assert "75.00 % right (online)" in text
     assert "0.400 in the data, 0.480 sampled, 0.500 by energy, 0.440 harmonic" in text

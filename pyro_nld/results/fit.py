@@ -26,6 +26,7 @@ from ..kinetics import verdicts
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
 from . import ensemble
+from .groups import of_posterior, of_prior
 
 GROUPS = (
     "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
@@ -228,10 +229,10 @@ class Fit(Posterior):
                 [joint.posterior(chain.model, chain.guide, times, x, self.medians, particles) for _ in range(draws)]
                 for chain in chains
             ]
-            found |= groups.of_posterior(self.model, drawn, x)
+            found |= of_posterior(self.model, drawn, x)
             if asked & {"prior", "prior_predictive"}:
                 predicted = x if "prior_predictive" in asked else None
-                found |= groups.of_prior(self.model, self.medians, draws, times, predicted)
+                found |= of_prior(self.model, self.medians, draws, times, predicted)
             if "posterior" in asked and states is not False:
                 found["posterior"] = found["posterior"].assign(self._ensemble(chains, drawn, states).data_vars)
         free = ensemble.gauge_free(self.model)

@@ -22,7 +22,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 import pyro_nld as nld
-from pyro_nld import predictive_checks, scores
+from pyro_nld.checks import predictive_checks, scores
 
 CHOICES = list(itertools.product((200, 500, 1200), (1, 2, 5), ("affine", "causal", "neural")))
 

@@ -22,7 +22,7 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import calibration
+from pyro_nld.checks import calibration
 
 NOISE, SUBSTEPS, OBSERVATIONS, INTERVAL = 0.2, 3, 20, 0.1
 PRIOR = dist.LogNormal(math.log(0.8), 0.5)

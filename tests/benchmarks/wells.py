@@ -29,7 +29,8 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import kinetics, tables
+from pyro_nld import kinetics
+from pyro_nld.checks import accuracy
 from pyro_nld.dynamics.integrators import BAOA, default_integrator
 from pyro_nld.model_files import load_model_file
 
@@ -113,7 +114,7 @@ def row(
     fit = nld.fit(*build(mass, **options), data, schedule, seed=seed, progress=False)
     seconds = time.perf_counter() - started
     story = fit.landscape()
-    score = tables.score(nld.segment(fit, wells=story, draws=5), data)
+    score = accuracy.score(nld.segment(fit, wells=story, draws=5), data)
     found = {"fit": name} if name else {"seed": seed}
     found |= {"wells": story.sizes["state"]}
     if story.sizes["state"] == 3:

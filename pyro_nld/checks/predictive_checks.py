@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import kstest, norm
 
-from . import kinetics
-from ._typing import Array
-from .errors import ShapeError
+from .. import kinetics
+from .._typing import Array
+from ..errors import ShapeError
+from ..io.inference_data import Results, group
 from .findings import finding, graded
-from .io.inference_data import Results, group
 
 FEWEST = 20  # replicates from which a spread is known well enough
 ODDS = (0.1, 0.01)  # of any statistic being so far off by chance: doubtful, and bad below

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import xarray as xr
 
-from .errors import DataError
+from ..errors import DataError
 
 VERDICTS = ("good", "doubtful", "bad")
 

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from ._typing import Array
+from .._typing import Array
+from ..io.inference_data import Results, convergence, group, groups, pareto_shape
 from .findings import VERDICTS, finding, graded
-from .io.inference_data import Results, convergence, group, groups, pareto_shape
 
 RELIABLE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari et al. 2024)
 SHARES = (0.1, 0.5)  # of sequences above it that are doubtful, and bad

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..errors import DataError
+from ..results import corrections, replicates
+from ..results.fit import Fit
 from . import predictive_checks
-from .errors import DataError
-from .results import corrections, replicates
-from .results.fit import Fit
 
 SCORES = ("elbo", "evidence", "future", "dwell")
 """Held-out ELBO; evidence by particles; evidence of the second half given the first; dwell times of replicates."""

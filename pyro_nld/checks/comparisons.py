@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .errors import DataError, ShapeError
+from ..errors import DataError, ShapeError
 from .findings import finding
 
 

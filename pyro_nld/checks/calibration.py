@@ -16,16 +16,16 @@ import xarray as xr
 from pyro import poutine
 from scipy.stats import beta, chisquare, kstest
 
-from . import results
-from .errors import FitError, PriorError, RunDirectoryError
+from .. import results
+from ..errors import FitError, PriorError, RunDirectoryError
+from ..fitting.draws import reading
+from ..fitting.posterior import Pair
+from ..fitting.schedule import Schedule
+from ..io.files import write_atomically
+from ..io.series import from_arrays
+from ..results import corrections
+from ..results.fit import Fit
 from .findings import finding
-from .fitting.draws import reading
-from .fitting.schedule import Schedule
-from .io.files import write_atomically
-from .io.series import from_arrays
-from .model_files import Pair
-from .results import corrections
-from .results.fit import Fit
 
 DRAWS = 99  # of a posterior, so that ranks are 0 … 99
 BINS = 10  # of ranks, for χ²
