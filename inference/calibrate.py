@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from pyro_nld import command_line, model_files, plots, tables
+from pyro_nld import command_line, model_files, plots
 from pyro_nld.checks import calibration
+from pyro_nld.report import tables
 
 
 def main(

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import command_line, forecast, model_files, plots, runs, tables
+from pyro_nld import command_line, forecast, model_files, plots, runs
+from pyro_nld.report import tables
 
 
 def main(

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import command_line, model_files, runs, segment, tables
+from pyro_nld import command_line, model_files, runs, segment
 from pyro_nld.checks import accuracy
+from pyro_nld.report import tables
 
 
 def main(

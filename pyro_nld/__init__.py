@@ -26,7 +26,7 @@ from .landscape import saddles
 from .landscape import samplers
 from .checks import scores
 from .dynamics import simulation
-from . import tables
+from .report import tables
 from .kinetics import verdicts
 from .errors import CheckpointError
 from .errors import DataError

@@ -121,8 +121,7 @@ def warm() -> None:
 
     import pyro_nld.command_line
     import pyro_nld.plots.landscape
-    import pyro_nld.runs
-    import pyro_nld.tables  # noqa: F401
+    import pyro_nld.report.tables  # noqa: F401
 
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])

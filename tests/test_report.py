@@ -15,10 +15,13 @@ import xarray as xr
 from pages import CENTRES, INTERVAL, history, made
 
 import pyro_nld as nld
-from pyro_nld import browsing, interactive, lights, report, tables
-from pyro_nld._markup import BLACK, INKS, WHITE, ink, number
+from pyro_nld import report
 from pyro_nld.checks import accuracy
 from pyro_nld.plots.style import STATE_COLOURS
+from pyro_nld.report import browser, checklist, tables
+from pyro_nld.report import scene as interactive
+from pyro_nld.report.document import _embedded, _file
+from pyro_nld.report.html import BLACK, INKS, WHITE, ink, number
 
 SECTIONS = ["data", "states", "landscape", "segmentation", "kinetics", "checks", "again", "words"]
 VOID = {"meta", "link", "img", "br", "input", "path", "circle", "rect"}
@@ -103,7 +106,7 @@ def test_nothing_is_fetched(page):
     reader = Reader(page.text)
     followed = [given[key] for _, given in reader.tags for key in ("src", "href", "srcset", "data") if key in given]
     assert [address for address in followed if not address.startswith(("#", "data:"))] == []
-    assert "url(" not in report._file("report.css")
+    assert "url(" not in _file("page.css")
     policy = next(given["content"] for given in reader.named("meta") if given.get("http-equiv"))
     assert policy.startswith("default-src 'none'")
     assert not re.search(r"https?:", policy)
@@ -127,8 +130,8 @@ def test_what_a_user_wrote_is_text(page):
 
 
 def test_data_cannot_end_the_script_that_holds_them():
-    assert json.loads(report._embedded(json.dumps({"a": "</script>"}))) == {"a": "</script>"}
-    assert "</script>" not in report._embedded(json.dumps({"a": "</script>"}))
+    assert json.loads(_embedded(json.dumps({"a": "</script>"}))) == {"a": "</script>"}
+    assert "</script>" not in _embedded(json.dumps({"a": "</script>"}))
 
 
 def test_the_page_is_small(page):
@@ -242,20 +245,20 @@ def test_plotly_travels_gzipped():
 
 def test_sequences_are_unpacked_as_they_were(page):
     names = ["0", "1"]
-    packed = browsing.packed(page.segments, page.data, names, accuracy.score(page.segments, page.data))
+    packed = browser.packed(page.segments, page.data, names, accuracy.score(page.segments, page.data))
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values
-    low, high = np.nanquantile(x.reshape(-1, 2), browsing.RANGE, axis=0)
+    low, high = np.nanquantile(x.reshape(-1, 2), browser.RANGE, axis=0)
     for row, one in enumerate(packed["sequences"]):
         length = 50 if row == 2 else 60
         raw = {key: np.frombuffer(base64.b64decode(one[key]), np.uint8) for key in ("x", "p", "label", "truth")}
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(one["times"])), INTERVAL * np.arange(length))
         level = raw["x"].reshape(length, 2).astype(float)
-        level[level == browsing.UNKNOWN] = np.nan
-        seen = low + level / browsing.LEVELS * (high - low)
+        level[level == browser.UNKNOWN] = np.nan
+        seen = low + level / browser.LEVELS * (high - low)
         np.testing.assert_allclose(seen, x[row, :length].clip(low, high), atol=0.003 * (high - low).max())
-        share = raw["p"].reshape(length, -1) / browsing.CERTAIN
+        share = raw["p"].reshape(length, -1) / browser.CERTAIN
         np.testing.assert_allclose(share, page.segments["probability"].values[row, :length], atol=0.003)
         np.testing.assert_array_equal(
             raw["label"].astype(int), np.where(label[row, :length] < 0, 255, label[row, :length])
@@ -266,10 +269,10 @@ def test_sequences_are_unpacked_as_they_were(page):
 def test_long_series_are_thinned_and_many_are_cut():
     def sizes(sequences, times, channels):
         empty = xr.Dataset({"probability": (("sequence", "time", "state"), np.zeros((sequences, times, 3)))})
-        return browsing.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
+        return browser.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
 
     assert sizes(5, 200, 15) == (5, 1)
-    assert sizes(1000, 200, 15) == (browsing.WEIGHT // (200 * 28), 1)
+    assert sizes(1000, 200, 15) == (browser.WEIGHT // (200 * 28), 1)
     assert sizes(1, 15_000, 45) == (1, 8)
     assert sizes(4, 4000, 400) == (1, 2)
 
@@ -282,7 +285,7 @@ def one_light(found, title):
 
 
 def changed(page, story=None, segments=None, history=None, **numbers):
-    return lights.of_run(
+    return checklist.of_run(
         story or page.story, segments or page.segments, history or page.fit.history, page.summary | numbers
     )
 
@@ -348,7 +351,7 @@ def test_a_temperature_that_echoes_its_prior_is_seen(page, temperature, level, s
 def test_the_verdict_is_a_light(page, agree, level):
     story = page.story.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
     found = one_light(changed(page, story=story), "Can the kinetics be believed?")
-    assert found == lights.Light(level, "Can the kinetics be believed?", "one. two.")
+    assert found == checklist.Light(level, "Can the kinetics be believed?", "one. two.")
 
 
 @pytest.mark.parametrize(
@@ -374,7 +377,7 @@ def test_a_model_without_a_landscape_is_refused(page, monkeypatch):
 
 def test_every_warning_is_a_light_and_every_light_is_in_the_page(page):
     found = changed(page)
-    assert found[-1] == lights.Light("look", "Warning while computing", "it <rained>")
+    assert found[-1] == checklist.Light("look", "Warning while computing", "it <rained>")
     text = Reader(page.text).text
     assert all(" ".join(light.words.split()) in text for light in found)
     words = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
@@ -400,7 +403,7 @@ def test_everything_written_can_be_read():
     assert contrast(WHITE, "#000000") == pytest.approx(21)
     assert [ink(WHITE), ink("#000000")] == [BLACK, WHITE]
     assert min(contrast(*pair) for pair in zip(STATE_COLOURS, INKS, strict=True)) > 4.5
-    colours = dict(re.findall(r"--(\w+): (#\w{6})", report._file("report.css")))
+    colours = dict(re.findall(r"--(\w+): (#\w{6})", _file("page.css")))
     text = {name: contrast(shade, WHITE) for name, shade in colours.items() if name not in ("line", "pale")}
     assert text.keys() == {"ink", "soft", "link", "good", "look", "bad"}
     assert min(text.values()) > 4.5

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import tables
 from pyro_nld.checks import accuracy
+from pyro_nld.report import tables
 
 
 def segmented(labels, states=3, online=0, times=None):

@@ -16,12 +16,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from . import browsing, interactive, lights, plots, tables
-from ._markup import SHAPES, badge, facts, folded, light, number, picture, table
-from .checks import accuracy
-from .errors import FitError, optional
-from .plots.style import colour
-from .results.fit import Fit
+from .. import plots
+from ..checks import accuracy
+from ..errors import FitError, optional
+from ..plots.style import colour
+from ..results.fit import Fit
+from . import browser, checklist, tables
+from . import scene as interactive
+from .html import SHAPES, badge, facts, folded, light, number, picture, table
 
 MANY = 20  # channels above which their table is folded
 PARTS = ("pyro_nld", "torch", "pyro-ppl", "plotly")
@@ -80,7 +82,7 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
     """
     require_landscape(fit)
     truth = accuracy.score(segments, data)
-    found = lights.of_run(story, segments, fit.history, summary)
+    found = checklist.of_run(story, segments, fit.history, summary)
     points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
     scene = interactive.picture(fit.potential, points, story, first, fit.temperature)
     still = plots.energy(fit.potential, story, points, first, fit.temperature)
@@ -99,13 +101,13 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
         "again": _again(origin),
         "made": f"Made by pyro_nld {metadata.version('pyro_nld')}. This page is one file: keep it, mail it, print it.",
         "version": metadata.version("pyro_nld"),
-        "css": _file("report.css"),
-        "js": _file("report.js"),
-        "sequences": _embedded(json.dumps(browsing.packed(segments, data, names, truth))),
+        "css": _file("page.css"),
+        "js": _file("page.js"),
+        "sequences": _embedded(json.dumps(browser.packed(segments, data, names, truth))),
         "scene": _embedded(scene.to_json()),
         "plotly": interactive.library(),
     }
-    return Template(_file("report.html")).substitute(content)
+    return Template(_file("page.html")).substitute(content)
 
 
 # In words
@@ -129,7 +131,7 @@ def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) ->
     return f"{said}The speeds that the fitted model itself predicts {believed}."
 
 
-def _tally(found: Sequence[lights.Light]) -> str:
+def _tally(found: Sequence[checklist.Light]) -> str:
     counts: Counter[str] = Counter(one.level for one in found)
     said = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
     parts = [f"<span>{light(level)}<b>{counts[level]} {said[level]}</b></span>" for level in said if counts[level]]
@@ -274,7 +276,7 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     states = range(segments.sizes["state"])
     key = "".join(f"<li>{badge(state)} state {state}</li>" for state in states)
     grey = '<li><span class="badge" style="background:#ddd">&nbsp;</span> undecided or unknown</li>'
-    shown, step = browsing.kept(segments, data)
+    shown, step = browser.kept(segments, data)
     notes = []
     if shown < segments.sizes["sequence"]:
         notes.append(f"The first {shown} of {segments.sizes['sequence']} sequences are in this page.")
@@ -337,7 +339,7 @@ def _route(route: str) -> str:
     )
 
 
-def _checks(found: Sequence[lights.Light], loss: Figure) -> str:
+def _checks(found: Sequence[checklist.Light], loss: Figure) -> str:
     rows = "".join(
         f'<li class="light">{light(one.level)}<h3>{escape(one.title)} '
         f'<b class="{one.level}">{SHAPES[one.level][0]}</b></h3><p>{escape(one.words)}</p></li>'

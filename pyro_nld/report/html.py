@@ -10,7 +10,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from .plots.style import STATE_COLOURS, colour
+from ..plots.style import STATE_COLOURS, colour
 
 BLACK, WHITE = "#000000", "#ffffff"
 MIDDLE = 0.179  # luminance with one contrast to black and to white, 4.6 : 1

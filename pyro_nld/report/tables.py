@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from .errors import NO_LANDSCAPE
+from ..checks.accuracy import match as match  # `nld.tables.match` and `score`, as ever
+from ..checks.accuracy import score as score
+from ..errors import NO_LANDSCAPE
 
 LEVELS = 6  # channels in a table of levels
 MIXED = 1.01  # largest r̂ of chains that have seen the same (Vehtari et al., Bayesian Analysis 16:667–718, 2021)

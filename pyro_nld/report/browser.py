@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._markup import INKS
-from .plots.style import STATE_COLOURS
+from ..plots.style import STATE_COLOURS
+from .html import INKS
 
 LONGEST = 2000  # observations of a sequence shown; of longer ones every second, third … is
 WEIGHT = 300_000  # bytes of sequences in a page

@@ -12,10 +12,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import landscape
-from ._typing import Array
-from .errors import optional
-from .plots.style import ACCENT, CEILING, colour, energies, window
+from .. import landscape
+from .._typing import Array
+from ..errors import optional
+from ..plots.style import ACCENT, CEILING, colour, energies, window
 
 EXTRA = "report"
 GRID = 70  # grid points per axis of a surface: finer than a screen of a phone shows

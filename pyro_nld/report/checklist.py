@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from .checks import diagnostics
+from ..checks import diagnostics
 from .tables import MIXED, OCCUPANCIES
 
 Level = Literal["good", "look", "bad"]
