@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, command_line, plots, runs
+from pyro_nld import Fit, plots, runs
 from pyro_nld.checks import diagnostics, predictive_checks
 from pyro_nld.checks.findings import attempted
 from pyro_nld.io.inference_data import group
 from pyro_nld.report import tables
 from pyro_nld.results import replicates
+from pyro_nld.runs import command_line
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pyro_nld import command_line, model_files, plots, runs
+from pyro_nld import plots, runs
+from pyro_nld.runs import command_line, model_files
 
 
 def main(

@@ -10,9 +10,10 @@ import typer
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyro_nld import Fit, command_line, plots, runs, segment
+from pyro_nld import Fit, plots, runs, segment
 from pyro_nld.checks import accuracy
 from pyro_nld.report import tables
+from pyro_nld.runs import command_line
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:

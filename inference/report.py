@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import command_line, report, runs, segment, summary
+from pyro_nld import report, runs, segment
+from pyro_nld.runs import command_line, summary
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:

@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 import typer
 from tqdm import tqdm
 
-from pyro_nld import command_line, reproduction, runs, table_one
+from pyro_nld import reproduction, runs, table_one
+from pyro_nld.runs import command_line
 
 MODELS = Path(__file__).parents[1] / "models"
 EQUATIONS, CHAINS, LATENTS, SETTINGS = reproduction.EQUATIONS, reproduction.CHAINS, [2, 3, 5, 10], reproduction.SETTINGS

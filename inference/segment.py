@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import command_line, model_files, runs, segment
+from pyro_nld import runs, segment
 from pyro_nld.checks import accuracy
 from pyro_nld.report import tables
+from pyro_nld.runs import command_line, model_files
 
 
 def main(

@@ -19,7 +19,7 @@ from .datasets import oracles
 from .fitting import particles
 from . import plots
 from .checks import predictive_checks
-from . import published
+from .runs import published
 from .results import replicates
 from . import report
 from .landscape import saddles

@@ -29,7 +29,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import datasets, plots, results, summary
+from . import datasets, plots, results
 from .checks import accuracy
 from .datasets import hidden_markov
 from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
@@ -45,10 +45,11 @@ from .landscape import occupancies
 from .model.decoders import LinearDecoder
 from .model.latent_langevin import LatentLangevin
 from .model.likelihoods import Gaussian
-from .model_files import load_model_file
 from .results import corrections
 from .results.fit import Fit
 from .results.segmentation import segment
+from .runs import summary
+from .runs.model_files import load_model_file
 
 FILES = {
     ("overdamped", "ours"): "three_state_switching.py",

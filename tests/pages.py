@@ -10,7 +10,8 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import kinetics, report, results, summary
+from pyro_nld import kinetics, report, results
+from pyro_nld.runs import summary
 
 CENTRES = [[-1.0, -0.6], [1.0, -0.6], [0.1, 1.1]]
 INTERVAL = 0.25

@@ -119,7 +119,6 @@ def warm() -> None:
     import torch
     from matplotlib.figure import Figure
 
-    import pyro_nld.command_line
     import pyro_nld.plots.landscape
     import pyro_nld.report.tables  # noqa: F401
 

@@ -16,7 +16,7 @@ from pyro import poutine
 from pyro.distributions import Distribution
 
 import pyro_nld as nld
-from pyro_nld.model_files import load_model_file
+from pyro_nld.runs.model_files import load_model_file
 
 ROOT = Path(__file__).parents[1]
 GALLERY = sorted((ROOT / "models").glob("*.py"))

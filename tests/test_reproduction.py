@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import reproduction, summary, table_one
+from pyro_nld import reproduction, table_one
 from pyro_nld.reproduction import SMALL, Cell
+from pyro_nld.runs import summary
 
 MODELS = Path(__file__).parents[1] / "models"
 SHORT = nld.Schedule(steps=3, batch_size=8)

@@ -35,7 +35,7 @@ def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
 def packed(
     segments: xr.Dataset, data: xr.Dataset, names: Sequence[str], truth: xr.Dataset | None = None
 ) -> dict[str, object]:
-    """What the browser of sequences in `report.js` reads.
+    """What the browser of sequences in `page.js` reads.
 
     Parameters
     ----------

@@ -371,7 +371,7 @@ def _embedded(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("pyro_nld").joinpath(name).read_text("utf-8")
+    return resources.files("pyro_nld.report").joinpath(name).read_text("utf-8")
 
 
 def _numbered(data: xr.Dataset) -> list[str]:

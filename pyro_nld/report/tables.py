@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from ..checks.accuracy import match as match  # `nld.tables.match` and `score`, as ever
-from ..checks.accuracy import score as score
 from ..errors import NO_LANDSCAPE
 
 LEVELS = 6  # channels in a table of levels

@@ -17,7 +17,7 @@ import torch
 
 import pyro_nld as nld
 from pyro_nld import reproduction, table_one
-from pyro_nld.runs import BUDGETS
+from pyro_nld.runs.directory import BUDGETS
 
 MODELS = Path(__file__).parents[2] / "models"
 

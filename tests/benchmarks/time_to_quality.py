@@ -26,7 +26,7 @@ from gradient_step import papers_way, timed
 
 import pyro_nld as nld
 from pyro_nld import reproduction
-from pyro_nld.runs import BUDGETS
+from pyro_nld.runs.directory import BUDGETS
 
 MODELS = Path(__file__).parents[2] / "models"
 HARMONIC, ACCURACY = 0.040, 0.926

@@ -32,7 +32,7 @@ import pyro_nld as nld
 from pyro_nld import kinetics
 from pyro_nld.checks import accuracy
 from pyro_nld.dynamics.integrators import BAOA, default_integrator
-from pyro_nld.model_files import load_model_file
+from pyro_nld.runs.model_files import load_model_file
 
 WELLS = load_model_file(Path(__file__).parents[2] / "models" / "three_wells.py")
 MASS, FRICTION = 0.2, 2.0  # momenta are forgotten within an observation interval, a well is crossed in less

@@ -14,7 +14,7 @@ from typing import NoReturn
 import typer
 from tqdm import tqdm
 
-from .errors import NLDError
+from ..errors import NLDError
 
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 

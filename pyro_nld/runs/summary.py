@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 from torch.distributions import Distribution
 
-from . import errors
-from .dynamics.equations import Dynamics
-from .errors import RunDirectoryError
-from .io.files import write_atomically
-from .io.inference_data import Results
-from .results.fit import Fit
+from ..errors import NO_LANDSCAPE
+from ..dynamics.equations import Dynamics
+from ..errors import RunDirectoryError
+from ..io.files import write_atomically
+from ..io.inference_data import Results
+from ..results.fit import Fit
 
 SCHEMA = 1
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -127,7 +127,7 @@ def of_attractors(story: xr.Dataset) -> dict:
         "minima": story["position"].values,
         "decoded_minima": story["decoded"].values,
         "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
-        "verdict": {"kinetics_agree": None, "messages": [errors.NO_LANDSCAPE]},
+        "verdict": {"kinetics_agree": None, "messages": [NO_LANDSCAPE]},
     }
 
 

@@ -21,16 +21,21 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from . import report, results, summary
-from .errors import DataError, RunDirectoryError
-from .fitting.checkpoints import load_checkpoint
-from .fitting.posterior import Pair
-from .fitting.schedule import Schedule
-from .io.files import write_atomically
-from .io.inference_data import save_inference_data
-from .model_files import build, load_data, load_model_file
-from .results.fit import Fit
-from .results.segmentation import tabulated
+from . import summary
+from .. import report
+from .. import results
+from ..errors import DataError
+from ..errors import RunDirectoryError
+from ..fitting.checkpoints import load_checkpoint
+from ..fitting.posterior import Pair
+from ..fitting.schedule import Schedule
+from ..io.files import write_atomically
+from ..io.inference_data import save_inference_data
+from .model_files import build
+from .model_files import load_data
+from .model_files import load_model_file
+from ..results.fit import Fit
+from ..results.segmentation import tabulated
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
@@ -38,11 +43,6 @@ BUDGETS = {
     "full": Schedule(steps=3000, batch_size=64, polish=2, balance=True),
 }
 """How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
-
-DRAWS = 50  # of the posterior, in `posterior.nc`
-RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
-READERS = ("landscape", "report")
-"""Recipes that read a run and write into it, in order."""
 
 CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
 
@@ -216,102 +216,3 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
         resume=True,
         every=max(1, schedule.steps // CHECKPOINTS),
     )
-
-
-def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
-    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
-    write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=False)
-    save_inference_data(posterior, path / "posterior.nc")
-    return summary.update(path, warned, **summary.of_fit(fitted, posterior))
-
-
-def record_landscape(path: Path, fitted: Fit, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
-    """Write `landscape.nc`, its states into `posterior.nc`, and what it adds to `summary.json`; returns the summary.
-
-    Parameters
-    ----------
-    story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
-    """
-    write_dataset(path / "landscape.nc", story)
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=story)
-    save_inference_data(posterior, path / "posterior.nc")
-    read = summary.of_landscape if "energy" in story else summary.of_attractors
-    return summary.update(path, warned, **read(story))
-
-
-def record_checks(path: Path, findings: Mapping[str, xr.Dataset], warned: Iterable[str] = ()) -> dict:
-    """Write `checks.nc`, one group per finding, and the verdicts into `summary.json`; returns the summary."""
-    tree = xr.DataTree.from_dict({f"/{name}": found for name, found in findings.items()})
-    write_atomically(path / "checks.nc", lambda file: tree.to_netcdf(file, engine="h5netcdf"))
-    return summary.update(path, warned, **summary.of_checks(findings))
-
-
-def write_dataset(path: Path, data: xr.Dataset) -> None:
-    """Write a Dataset to netCDF, atomically."""
-    write_atomically(path, lambda file: data.to_netcdf(file, engine="h5netcdf"))
-
-
-def origin(run: Run) -> report.Origin:
-    """Where a run comes from, as its report says it: names and checksums, but no folder of this machine."""
-    config, documentation = run.config, run.source.__doc__ or ""
-    if config["data"] is None:
-        title = run.path.resolve().name
-        data = f"Simulated by the model file itself, with seed {config['seed']}."
-    else:
-        title = Path(config["data"]).name
-        data = f"Read from {title} (SHA-256 {config['data_sha256'][:16]}…)."
-    if config["pieces"]:
-        data += f" Cut at long pauses, and into pieces of at most {config['pieces']} observations."
-    text = (run.path / "model.py").read_text("utf-8")
-    return report.Origin(title, report.claim(documentation), text, data, commands(run))
-
-
-def commands(run: Run) -> list[str]:
-    """The command lines that make a run again from its model file and data, beside each other in one folder."""
-    config, out = run.config, run.path.resolve().name
-    options = ["--data", Path(config["data"]).name] if config["data"] else []
-    options += ["--pieces", str(config["pieces"])] if config["pieces"] else []
-    options += ["--out", out, "--seed", str(config["seed"]), "--restarts", str(config["restarts"])]
-    kept = Schedule(**config["schedule"])
-    budget = next((name for name, known in BUDGETS.items() if replace(known, minutes=kept.minutes) == kept), "default")
-    options += ["--budget", budget] + ([] if kept.minutes is None else ["--minutes", str(kept.minutes)])
-    fitting = ["python", "inference/fit.py", "model.py", *options]
-    return [shlex.join(words) for words in (fitting, *(["python", f"inference/{name}.py", out] for name in READERS))]
-
-
-def require_output(path: Path, *suffixes: str) -> None:
-    """Refuse a file that cannot be written, before the work is done.
-
-    Raises
-    ------
-    DataError: another suffix, or a folder that does not exist.
-    """
-    if path.suffix not in suffixes:
-        raise DataError(f"the output must end in {' or '.join(suffixes)}: got {path}. Rename it.")
-    if not path.parent.is_dir():
-        raise DataError(f"{path.parent} must be a directory: there is none. Create it first.")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically."""
-    write_atomically(path, lambda file: file.write_text(text, "utf-8"))
-
-
-def write_segments(path: Path, segments: xr.Dataset, data: xr.Dataset) -> None:
-    """Write what `segment` found: `.npz` as arrays (probability, label, times), `.csv` as one row per observation."""
-    if path.suffix == ".csv":
-        rows = tabulated(segments, data)
-        write_atomically(path, lambda file: rows.to_csv(file, index=False, float_format="%.10g"))
-    else:
-        write_arrays(path, {name: segments[name].values for name in ("probability", "label", "times")})
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays to an .npz file, atomically."""
-
-    def write(file: Path) -> None:
-        with file.open("wb") as handle:
-            np.savez_compressed(handle, allow_pickle=False, **arrays)
-
-    write_atomically(path, write)
