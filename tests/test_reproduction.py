@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from benchmarks.paper import reproduction, table
+from benchmarks.paper.reproduction import SMALL, Cell
 
 import pyro_nld as nld
-from pyro_nld import reproduction, table_one
-from pyro_nld.reproduction import SMALL, Cell
 from pyro_nld.runs import summary
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -93,7 +93,7 @@ def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
     assert 0 <= row["accuracy"] <= row["best"] <= 1
     assert all(0 <= row[name] <= 2 for name in ("l1_sampled", "l1_energy", "l1_harmonic"))
     assert np.isfinite([row["elbo"], row["evidence"], row["curvature_step"]]).all()
-    assert row.keys() >= table_one.COLUMNS.keys()
+    assert row.keys() >= table.COLUMNS.keys()
     pictures = {path.stem for path in (tmp_path / cell.name).iterdir()}
     assert pictures == {"figure_2", "figure_2_flow", "figure_3"}
 
@@ -114,7 +114,7 @@ def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
     monkeypatch.setattr(reproduction.training, "fit", fails)
     row = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
     assert row["failed"] == "the loss stays non-finite"
-    text = table_one.written([[row, made(seed=1)]])
+    text = table.written([[row, made(seed=1)]])
     assert "| ours | overdamped | symmetric | 3 | 2 | 1 of 2 |" in text
     assert "the loss stays non-finite |" in text
 
@@ -146,11 +146,11 @@ def test_the_table_kept_is_of_the_rows_kept():
     evidence = MODELS.parent / "docs" / "evidence" / "paper"
     cells = reproduction.rows_in(evidence)
     assert len(cells) >= 4
-    assert table_one.written(cells) == (evidence / "table.md").read_text()
+    assert table.written(cells) == (evidence / "table.md").read_text()
 
 
 def test_the_table_says_mean_spread_and_worst():
-    text = table_one.written([[made(seed=k, accuracy=a, wells=w) for k, (a, w) in enumerate([(0.9, 3), (0.96, 2)])]])
+    text = table.written([[made(seed=k, accuracy=a, wells=w) for k, (a, w) in enumerate([(0.9, 3), (0.96, 2)])]])
     assert "1 of 2" in text
     assert "93.00 ± 4.24 [90.00]" in text
     assert "| as printed | overdamped |" in text
@@ -160,7 +160,7 @@ def test_the_table_says_mean_spread_and_worst():
 
 def test_ours_and_the_papers_settings_stand_in_two_columns():
     cells = [[made(accuracy=0.97)], [made("paper", accuracy=0.5, wells=1)], [made(latent=5)], [made("sde", latent=7)]]
-    text = table_one.written(cells)
+    text = table.written(cells)
     found = text.split("## Ours and the paper's settings")[1].split("## Side")[0].strip().splitlines()
     head, _, both, alone = [[cell.strip() for cell in line.strip("|").split("|")] for line in found]
     assert head[3:5] == ["three wells: ours", "three wells: paper's"]
@@ -173,12 +173,12 @@ def test_differences_are_paired_by_seed():
     """Gaps of 1 and 3 points: mean 2, t of one degree of freedom at 95 % times 1 point."""
     ours = [made(seed=0, accuracy=0.90), made(seed=1, accuracy=0.98), made(seed=7, accuracy=0.1)]
     theirs = [made("sde", 1, accuracy=0.95), made("sde", 0, accuracy=0.89)]
-    mean, low, high = table_one.differences(ours, theirs, "accuracy")
+    mean, low, high = table.differences(ours, theirs, "accuracy")
     assert mean == pytest.approx(0.02)
     assert high - mean == mean - low == pytest.approx(6.3138 * 0.01, rel=1e-4)
-    assert np.isnan(table_one.differences(ours, theirs, "evidence")).all()
-    text = table_one.written([ours, theirs])
+    assert np.isnan(table.differences(ours, theirs, "evidence")).all()
+    text = table.written([ours, theirs])
     assert "| overdamped | symmetric | 3 | ours − sde | accuracy % | 2.00 | -4.31 … 8.31 |" in text
     hmm = [made("hmm", 0) | {"cell": ["any", "symmetric", 0, "hmm"]}]
-    assert "ours − hmm" in table_one.written([ours, hmm])
-    assert "Nothing to compare" in table_one.written([ours])
+    assert "ours − hmm" in table.written([ours, hmm])
+    assert "Nothing to compare" in table.written([ours])

@@ -9,33 +9,24 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import numpy as np
 import xarray as xr
 
-from . import summary
-from .. import report
 from .. import results
-from ..errors import DataError
-from ..errors import RunDirectoryError
+from ..errors import DataError, RunDirectoryError
 from ..fitting.checkpoints import load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
-from ..io.files import write_atomically
-from ..io.inference_data import save_inference_data
-from .model_files import build
-from .model_files import load_data
-from .model_files import load_model_file
 from ..results.fit import Fit
-from ..results.segmentation import tabulated
+from . import summary
+from .model_files import build, load_data, load_model_file
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),

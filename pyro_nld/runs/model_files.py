@@ -14,13 +14,11 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ..errors import DataError
-from ..errors import NLDError
+from ..errors import DataError, NLDError
 from ..fitting.elbo import PathELBO
 from ..fitting.posterior import Pair
 from ..io.files import load
-from ..io.series import as_tensors
-from ..io.series import cut
+from ..io.series import as_tensors, cut
 from ..io.validation import check_rows
 
 

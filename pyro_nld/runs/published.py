@@ -31,9 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..dynamics.equations import Dynamics
-from ..dynamics.equations import OverdampedLangevin
-from ..dynamics.equations import UnderdampedLangevin
+from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from ..dynamics.potentials import ResidualPotential
 from ..errors import CheckpointError
 from ..guide.amortized import AmortizedGuide

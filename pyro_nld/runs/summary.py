@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 from torch.distributions import Distribution
 
-from ..errors import NO_LANDSCAPE
 from ..dynamics.equations import Dynamics
-from ..errors import RunDirectoryError
+from ..errors import NO_LANDSCAPE, RunDirectoryError
 from ..io.files import write_atomically
 from ..io.inference_data import Results
 from ..results.fit import Fit

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from benchmarks.paper import reproduction, table
 
 import pyro_nld as nld
-from pyro_nld import reproduction, table_one
 from pyro_nld.runs.directory import BUDGETS
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -55,7 +55,7 @@ def main() -> None:
         for found in pool.map(chosen, range(args.first, args.first + args.seeds)):
             print(found, flush=True)
             made.append(found)
-    print(table_one.written([made]))
+    print(table.written([made]))
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from typing import Annotated
 
 import torch
 import typer
+from benchmarks.paper import reproduction
 from gradient_step import papers_way, timed
 
 import pyro_nld as nld
-from pyro_nld import reproduction
 from pyro_nld.runs.directory import BUDGETS
 
 MODELS = Path(__file__).parents[2] / "models"

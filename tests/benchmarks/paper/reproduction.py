@@ -29,27 +29,27 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import datasets, plots, results
-from .checks import accuracy
-from .datasets import hidden_markov
-from .dynamics.equations import OverdampedLangevin, UnderdampedLangevin
-from .dynamics.potentials import ResidualPotential
-from .errors import DataError, FitError, RunDirectoryError
-from .fitting.posterior import Pair
-from .fitting.schedule import Schedule
-from .guide.amortized import AmortizedGuide
-from .guide.controls import AffineControl, NeuralControl
-from .guide.encoders import GRUEncoder
-from .kinetics import counting, markov
-from .landscape import occupancies
-from .model.decoders import LinearDecoder
-from .model.latent_langevin import LatentLangevin
-from .model.likelihoods import Gaussian
-from .results import corrections
-from .results.fit import Fit
-from .results.segmentation import segment
-from .runs import summary
-from .runs.model_files import load_model_file
+from pyro_nld import datasets, plots, results
+from pyro_nld.checks import accuracy
+from pyro_nld.datasets import hidden_markov
+from pyro_nld.dynamics.equations import OverdampedLangevin, UnderdampedLangevin
+from pyro_nld.dynamics.potentials import ResidualPotential
+from pyro_nld.errors import DataError, FitError, RunDirectoryError
+from pyro_nld.fitting.posterior import Pair
+from pyro_nld.fitting.schedule import Schedule
+from pyro_nld.guide.amortized import AmortizedGuide
+from pyro_nld.guide.controls import AffineControl, NeuralControl
+from pyro_nld.guide.encoders import GRUEncoder
+from pyro_nld.kinetics import counting, markov
+from pyro_nld.landscape import occupancies
+from pyro_nld.model.decoders import LinearDecoder
+from pyro_nld.model.latent_langevin import LatentLangevin
+from pyro_nld.model.likelihoods import Gaussian
+from pyro_nld.results import corrections
+from pyro_nld.results.fit import Fit
+from pyro_nld.results.segmentation import segment
+from pyro_nld.runs import summary
+from pyro_nld.runs.model_files import load_model_file
 
 FILES = {
     ("overdamped", "ours"): "three_state_switching.py",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from benchmarks.paper import reproduction, table
 from tqdm import tqdm
 
-from pyro_nld import reproduction, runs, table_one
+from pyro_nld import runs
 from pyro_nld.runs import command_line
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -38,7 +39,7 @@ def main(
     with the same guide; hmm, a Gaussian hidden Markov model.
     """
     if read:
-        table_one.write(out / "table.md", reproduction.rows_in(out))
+        table.write(out / "table.md", reproduction.rows_in(out))
         print(f"Wrote {out / 'table.md'}.")
         return
     with command_line.noted():
@@ -48,7 +49,7 @@ def main(
         sizes = reproduction.SMALL if budget == "smoke" else reproduction.Sizes()
         for seed, cell in tqdm(list(product(range(seeds), made)), desc="seeds of cells", unit="fit"):
             made[cell].append(reproduction.kept(cell, seed, out, runs.BUDGETS[budget], MODELS, sizes, seed == 0))
-            table_one.write(out / "table.md", list(made.values()))
+            table.write(out / "table.md", list(made.values()))
     print(f"Wrote {out / 'table.md'} and {out / 'figures'}.")
 
 

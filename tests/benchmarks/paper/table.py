@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from .io.files import write_atomically
+from pyro_nld.io.files import write_atomically
 
 INTERVAL = 0.90
 COLUMNS = {

@@ -1,0 +1,42 @@
+"""Where a run comes from: model file, data, and the commands that make it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from .. import report
+from ..fitting.schedule import Schedule
+from .directory import BUDGETS, Run
+
+READERS = ("landscape", "report")
+"""Recipes that read a run and write into it, in order."""
+
+
+def origin(run: Run) -> report.Origin:
+    """Where a run comes from, as its report says it: names and checksums, but no folder of this machine."""
+    config, documentation = run.config, run.source.__doc__ or ""
+    if config["data"] is None:
+        title = run.path.resolve().name
+        data = f"Simulated by the model file itself, with seed {config['seed']}."
+    else:
+        title = Path(config["data"]).name
+        data = f"Read from {title} (SHA-256 {config['data_sha256'][:16]}…)."
+    if config["pieces"]:
+        data += f" Cut at long pauses, and into pieces of at most {config['pieces']} observations."
+    text = (run.path / "model.py").read_text("utf-8")
+    return report.Origin(title, report.claim(documentation), text, data, commands(run))
+
+
+def commands(run: Run) -> list[str]:
+    """The command lines that make a run again from its model file and data, beside each other in one folder."""
+    config, out = run.config, run.path.resolve().name
+    options = ["--data", Path(config["data"]).name] if config["data"] else []
+    options += ["--pieces", str(config["pieces"])] if config["pieces"] else []
+    options += ["--out", out, "--seed", str(config["seed"]), "--restarts", str(config["restarts"])]
+    kept = Schedule(**config["schedule"])
+    budget = next((name for name, known in BUDGETS.items() if replace(known, minutes=kept.minutes) == kept), "default")
+    options += ["--budget", budget] + ([] if kept.minutes is None else ["--minutes", str(kept.minutes)])
+    fitting = ["python", "inference/fit.py", "model.py", *options]
+    return [shlex.join(words) for words in (fitting, *(["python", f"inference/{name}.py", out] for name in READERS))]

@@ -1,0 +1,90 @@
+"""What a run directory records: files written atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ..errors import DataError
+from ..io.files import write_atomically
+from ..io.inference_data import save_inference_data
+from ..results.fit import Fit
+from ..results.segmentation import tabulated
+from . import summary
+
+DRAWS = 50  # of the posterior, in `posterior.nc`
+RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
+
+
+def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
+    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
+    write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
+    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=False)
+    save_inference_data(posterior, path / "posterior.nc")
+    return summary.update(path, warned, **summary.of_fit(fitted, posterior))
+
+
+def record_landscape(path: Path, fitted: Fit, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
+    """Write `landscape.nc`, its states into `posterior.nc`, and what it adds to `summary.json`; returns the summary.
+
+    Parameters
+    ----------
+    story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
+    """
+    write_dataset(path / "landscape.nc", story)
+    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=story)
+    save_inference_data(posterior, path / "posterior.nc")
+    read = summary.of_landscape if "energy" in story else summary.of_attractors
+    return summary.update(path, warned, **read(story))
+
+
+def record_checks(path: Path, findings: Mapping[str, xr.Dataset], warned: Iterable[str] = ()) -> dict:
+    """Write `checks.nc`, one group per finding, and the verdicts into `summary.json`; returns the summary."""
+    tree = xr.DataTree.from_dict({f"/{name}": found for name, found in findings.items()})
+    write_atomically(path / "checks.nc", lambda file: tree.to_netcdf(file, engine="h5netcdf"))
+    return summary.update(path, warned, **summary.of_checks(findings))
+
+
+def write_dataset(path: Path, data: xr.Dataset) -> None:
+    """Write a Dataset to netCDF, atomically."""
+    write_atomically(path, lambda file: data.to_netcdf(file, engine="h5netcdf"))
+
+
+def require_output(path: Path, *suffixes: str) -> None:
+    """Refuse a file that cannot be written, before the work is done.
+
+    Raises
+    ------
+    DataError: another suffix, or a folder that does not exist.
+    """
+    if path.suffix not in suffixes:
+        raise DataError(f"the output must end in {' or '.join(suffixes)}: got {path}. Rename it.")
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent} must be a directory: there is none. Create it first.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    write_atomically(path, lambda file: file.write_text(text, "utf-8"))
+
+
+def write_segments(path: Path, segments: xr.Dataset, data: xr.Dataset) -> None:
+    """Write what `segment` found: `.npz` as arrays (probability, label, times), `.csv` as one row per observation."""
+    if path.suffix == ".csv":
+        rows = tabulated(segments, data)
+        write_atomically(path, lambda file: rows.to_csv(file, index=False, float_format="%.10g"))
+    else:
+        write_arrays(path, {name: segments[name].values for name in ("probability", "label", "times")})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays to an .npz file, atomically."""
+
+    def write(file: Path) -> None:
+        with file.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+    write_atomically(path, write)
