@@ -14,9 +14,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from pyro_nld import plots
-from pyro_nld.checks import calibration
-from pyro_nld.report import tables
+from pyro_nld import calibration, plots, tables
 from pyro_nld.runs import command_line, model_files
 
 

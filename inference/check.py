@@ -10,13 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, plots, runs
-from pyro_nld.checks import diagnostics, predictive_checks
+from pyro_nld import Fit, diagnostics, plots, predictive_checks, replicates, runs, tables
 from pyro_nld.checks.findings import attempted
 from pyro_nld.io.inference_data import group
-from pyro_nld.report import tables
-from pyro_nld.results import replicates
-from pyro_nld.runs import command_line
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
 
@@ -28,7 +24,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
 ) -> None:
     """Check RUN, print a table, and write checks.nc, summary.json and figures."""
-    with command_line.noted() as warned, runs.claimed(run):
+    with runs.command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         whole = loaded.fit
         fit = Fit(whole.model, whole.guide, whole.times[:sequences], whole.x[:sequences], whole.history, whole.runs)
@@ -56,4 +52,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    runs.command_line.run(main)

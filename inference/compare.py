@@ -14,9 +14,7 @@ from typing import Annotated, Literal
 import typer
 import xarray as xr
 
-from pyro_nld import plots, runs
-from pyro_nld.checks import comparisons, scores
-from pyro_nld.report import tables
+from pyro_nld import comparisons, plots, runs, scores, tables
 from pyro_nld.runs import command_line, model_files
 
 FRESH = 1_000_003  # added to the seed of a run: data that it was not fitted to

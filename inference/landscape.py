@@ -10,10 +10,7 @@ import typer
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyro_nld import Fit, plots, runs, segment
-from pyro_nld.checks import accuracy
-from pyro_nld.report import tables
-from pyro_nld.runs import command_line
+from pyro_nld import Fit, plots, runs, segment, tables
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
@@ -21,13 +18,13 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
 
     A model without a landscape (a generic neural SDE) has attractors and lines of flow; the rest is said to be missing.
     """
-    with command_line.noted() as warned, runs.claimed(run):
+    with runs.command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         fit = loaded.fit
         story = fit.landscape() if fit.has_landscape else fit.attractors()
         story = story.assign_coords(channel=loaded.data["channel"])  # its name
         segments = segment(fit, wells=story)
-        truth = accuracy.score(segments, loaded.data)
+        truth = tables.score(segments, loaded.data)
         pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
         pictures |= _of_landscape(fit, story) if fit.has_landscape else _of_force(fit, story)
         for name, figure in pictures.items():
@@ -60,4 +57,4 @@ def _of_force(fit: Fit, story: xr.Dataset) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    runs.command_line.run(main)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import forecast, plots, runs
-from pyro_nld.report import tables
+from pyro_nld import forecast, plots, runs, tables
 from pyro_nld.runs import command_line, model_files
 
 

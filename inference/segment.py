@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import runs, segment
-from pyro_nld.checks import accuracy
-from pyro_nld.report import tables
+from pyro_nld import runs, segment, tables
 from pyro_nld.runs import command_line, model_files
 
 
@@ -34,7 +32,7 @@ def main(
         series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
         segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.story(loaded))
         runs.write_segments(out, segments, series)
-    print(tables.segments(segments, accuracy.score(segments, series)))
+    print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")
 
 

@@ -16,7 +16,7 @@ PRIORS = {
 }
 
 
-class Harmonic(nld.potentials.Potential):
+class Harmonic(nld.Potential):
     """U(z) = c‖z‖², c > 0 learned."""
 
     def __init__(self, latent, confinement):

@@ -1,94 +1,104 @@
 """Neural Langevin dynamics as Pyro models: hidden states, their landscape, and how long they last.
 
-In the order of the data flow: data, potentials, dynamics, paths, observations, model, guide, fit, and what is read from
-the fit.
+In the order of the data flow: data, motion, model, guide, fit, and what is read from the fit.
 """
 
-from .landscape import attractors
-from .checks import calibration
-from .checks import comparisons
-from .results import corrections
-from . import datasets
-from .checks import diagnostics
-from .kinetics import generators
-from .datasets import hidden_markov
-from .io import inference_data
-from . import kinetics
-from . import landscape
-from .datasets import oracles
-from .fitting import particles
-from . import plots
-from .checks import predictive_checks
-from .runs import published
-from .results import replicates
-from . import report
-from .landscape import saddles
-from .landscape import samplers
-from .checks import scores
-from .dynamics import simulation
+from importlib import import_module
+
+from . import io, dynamics, landscape, kinetics, model, guide, datasets, plots, fitting, results, checks, report, runs
+from .errors import (
+    CheckpointError,
+    DataError,
+    DoubtfulDataWarning,
+    DoubtfulFitWarning,
+    FitError,
+    MissingExtra,
+    NLDError,
+    PriorError,
+    RunDirectoryError,
+    ShapeError,
+    TimeGridError,
+)
+from .io import as_tensors, inference_data, load, save
+from .datasets import hidden_markov, oracles
+from .dynamics import (
+    BAOA,
+    ControlledPath,
+    DoubleWell,
+    Dynamics,
+    EulerMaruyama,
+    Force,
+    GaussianWells,
+    Integrator,
+    LangevinPath,
+    Leapfrog,
+    MuellerBrown,
+    NeuralForce,
+    NeuralPotential,
+    OverdampedLangevin,
+    OverdampedSDE,
+    Potential,
+    Quadratic,
+    ResidualPotential,
+    SumOfForces,
+    Tilted,
+    UnderdampedLangevin,
+    UnderdampedSDE,
+    simulation,
+)
+from .landscape import attractors, saddles, samplers
+from .kinetics import generators, verdicts
+from .model import (
+    Decoder,
+    Gaussian,
+    IdentityDecoder,
+    LatentLangevin,
+    Likelihood,
+    LinearDecoder,
+    MLPDecoder,
+    OrthonormalDecoder,
+)
+from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
+from .fitting import PathELBO, Schedule, particles
+from .results import Fit, corrections, fit, forecast, replicates, segment
+from .checks import calibration, comparisons, diagnostics, predictive_checks, scores
 from .report import tables
-from .kinetics import verdicts
-from .errors import CheckpointError
-from .errors import DataError
-from .errors import DoubtfulDataWarning
-from .errors import DoubtfulFitWarning
-from .errors import FitError
-from .errors import MissingExtra
-from .errors import NLDError
-from .errors import PriorError
-from .errors import RunDirectoryError
-from .errors import ShapeError
-from .errors import TimeGridError
-from .guide.controls import AffineControl
-from .guide.controls import NeuralControl
-from .io import as_tensors
-from .io import load
-from .io import save
-from .dynamics.equations import OverdampedLangevin
-from .dynamics.equations import OverdampedSDE
-from .dynamics.equations import UnderdampedLangevin
-from .dynamics.equations import UnderdampedSDE
-from .guide.encoders import GRUEncoder
-from .results.forecasting import forecast
-from .dynamics.forces import NeuralForce
-from .dynamics.forces import SumOfForces
-from .guide.amortized import AmortizedGuide
-from .dynamics.integrators import BAOA
-from .dynamics.integrators import EulerMaruyama
-from .dynamics.integrators import Leapfrog
-from .model.latent_langevin import LatentLangevin
-from .fitting.elbo import PathELBO
-from .model.likelihoods import Gaussian
-from .model.decoders import IdentityDecoder
-from .model.decoders import LinearDecoder
-from .model.decoders import MLPDecoder
-from .model.decoders import OrthonormalDecoder
-from .dynamics.paths import ControlledPath
-from .dynamics.paths import LangevinPath
-from .dynamics.potentials import DoubleWell
-from .dynamics.potentials import GaussianWells
-from .dynamics.potentials import MuellerBrown
-from .dynamics.potentials import NeuralPotential
-from .dynamics.potentials import Quadratic
-from .dynamics.potentials import ResidualPotential
-from .dynamics.potentials import Tilted
-from .results.fit import Fit
-from .fitting.schedule import Schedule
-from .results.segmentation import segment
-from .results.fit import fit
+from .runs import published
 
 __version__ = "0.1.0"
 
 __all__ = [
     "datasets", "oracles", "hidden_markov", "as_tensors", "load", "save",
-    "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells", "Tilted",
-    "OverdampedLangevin", "UnderdampedLangevin", "NeuralForce", "SumOfForces", "OverdampedSDE", "UnderdampedSDE",
-    "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath", "ControlledPath",
-    "simulation", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Gaussian", "GRUEncoder",
-    "LatentLangevin", "AffineControl", "NeuralControl", "AmortizedGuide", "PathELBO", "particles", "Schedule", "fit",
-    "Fit", "inference_data", "landscape", "samplers", "saddles", "kinetics", "generators", "verdicts",
-    "attractors", "segment", "forecast", "corrections", "replicates", "diagnostics", "predictive_checks", "scores",
-    "comparisons", "calibration", "tables", "plots", "report", "published",
+    "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells",
+    "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce", "SumOfForces",
+    "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
+    "ControlledPath", "simulation",
+    "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
+    "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
+    "PathELBO", "particles", "Schedule", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",
+    "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",
+    "diagnostics", "predictive_checks", "scores", "comparisons", "calibration", "tables", "plots", "report",
+    "published",
+    "io", "dynamics", "model", "guide", "fitting", "results", "checks", "runs",
     "NLDError", "DataError", "ShapeError", "TimeGridError", "PriorError", "CheckpointError", "FitError",
     "RunDirectoryError", "MissingExtra", "DoubtfulDataWarning", "DoubtfulFitWarning",
 ]  # fmt: skip
+
+_MOVED = {
+    "potentials": "dynamics.potentials", "forces": "dynamics.forces", "integrators": "dynamics.integrators",
+    "paths": "dynamics.paths", "equilibrium": "dynamics.stationary", "flows": "landscape.flows",
+    "occupancies": "landscape.occupancies", "counting": "kinetics.counting", "observations": "model",
+    "encoders": "guide.encoders", "controls": "guide.controls", "objective": "fitting.elbo",
+    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.depths",
+    "checkpoints": "fitting.checkpoints", "training": "fitting.training", "draws": "fitting.draws",
+    "ensemble": "results.ensemble", "segmentation": "results.segmentation", "forecasting": "results.forecasting",
+    "findings": "checks.findings", "simulated_wells": "datasets.langevin", "model_files": "runs.model_files",
+    "command_line": "runs.command_line", "summary": "runs.summary",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """A module by the name that it had before there were rooms."""
+    if name not in _MOVED:
+        raise AttributeError(f"module 'pyro_nld' has no attribute {name!r}")
+    return import_module(f"pyro_nld.{_MOVED[name]}")

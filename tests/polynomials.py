@@ -33,7 +33,7 @@ def recording(potential):
     torch.manual_seed(0)
     path = [torch.randn(SEQUENCES, 1)]
     for _ in range(TIMES - 1):
-        slope = nld.potentials.gradient(potential, path[-1]).detach()
+        slope = nld.dynamics.potentials.gradient(potential, path[-1]).detach()
         path.append(path[-1] - INTERVAL * slope + (2 * INTERVAL) ** 0.5 * torch.randn(SEQUENCES, 1))
     z = torch.stack(path, 1)
     return (INTERVAL * torch.arange(float(TIMES))).expand(SEQUENCES, -1), z, z + NOISE * torch.randn(z.shape)

@@ -19,124 +19,27 @@ import pyro_nld
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_nld"
-# In this order; every public module may import them.
-INTERNAL = ["_typing", "_checks", "_modules", "_series", "_files", "_linear", "_parabola", "_drawing", "_markup"]
-GRAPH = {
-    "potentials": set(),
-    "forces": set(),
-    "dynamics": {"potentials", "forces"},
-    "integrators": {"dynamics"},
-    "paths": {"integrators", "dynamics"},
-    "controls": {"paths", "dynamics"},
-    "simulation": {"dynamics"},
-    "observations": set(),
-    "encoders": set(),
-    "equilibrium": {"dynamics", "paths"},
-    "model": {"equilibrium", "paths", "observations", "integrators", "dynamics"},
-    "guide": {"paths", "encoders", "controls"},
-    "objective": {"paths"},
-    "inference_data": set(),
-    "findings": set(),
-    "diagnostics": {"findings", "inference_data"},
-    "comparisons": {"findings"},
-    "predictive_checks": {"findings", "inference_data", "kinetics"},
-    "samplers": {"potentials"},
-    "flows": set(),
-    "landscape": {"potentials", "flows", "dynamics", "integrators"},
-    "attractors": {"flows", "dynamics"},
-    "saddles": {"potentials", "landscape"},
-    "occupancies": {"potentials", "landscape", "samplers", "inference_data"},
-    "particles": {"model", "objective", "paths"},
-    "pace": {"model", "guide", "particles"},
-    "em": {"model", "guide", "objective", "pace", "paths", "particles", "potentials"},
-    "generators": {"dynamics"},
-    "counting": set(),
-    "kinetics": {"potentials", "dynamics", "integrators", "paths", "generators", "counting"},
-    "verdicts": set(),
-    "draws": {"model", "guide", "objective", "particles"},
-    "ensemble": {
-        "potentials",
-        "flows",
-        "dynamics",
-        "observations",
-        "model",
-        "draws",
-        "landscape",
-        "saddles",
-        "kinetics",
-    },
-    "results": {
-        "potentials",
-        "model",
-        "guide",
-        "dynamics",
-        "observations",
-        "objective",
-        "draws",
-        "ensemble",
-        "inference_data",
-        "landscape",
-        "attractors",
-        "occupancies",
-        "flows",
-        "saddles",
-        "kinetics",
-        "verdicts",
-    },
-    "depths": {"em", "flows", "potentials", "landscape", "occupancies", "kinetics", "counting", "results"},
-    "segmentation": {"results"},
-    "forecasting": {"paths", "draws", "results"},
-    "corrections": {"draws", "guide", "particles", "results"},
-    "replicates": {"draws", "guide", "results"},
-    "scores": {"corrections", "predictive_checks", "replicates", "results"},
-    "calibration": {"corrections", "draws", "findings", "model_files", "results", "schedules", "training"},
-    "checkpoints": set(),
-    "schedules": set(),
-    "training": {
-        "schedules",
-        "model",
-        "guide",
-        "objective",
-        "particles",
-        "em",
-        "depths",
-        "checkpoints",
-        "results",
-    },
-    "oracles": set(),
-    "hidden_markov": {"oracles"},
-    "simulated_wells": {"potentials", "dynamics", "integrators", "paths", "landscape"},
-    "datasets": {"simulation", "observations", "oracles", "simulated_wells"},
-    "published": {
-        "checkpoints",
-        "potentials",
-        "dynamics",
-        "observations",
-        "encoders",
-        "controls",
-        "model",
-        "guide",
-    },
-    "fields": {"landscape"},
-    "fans": set(),
-    "timings": set(),
-    "diagnostic_plots": set(),
-    "plots": {"landscape", "fans", "fields", "timings", "diagnostic_plots"},
-    "tables": {"oracles", "attractors"},
-    "table_one": set(),
-    "lights": {"diagnostics", "tables"},
-    "browsing": set(),
-    "interactive": {"landscape"},
-    "report": {"browsing", "interactive", "lights", "plots", "results", "tables"},
-    "command_line": set(),
-    "model_files": {"model", "guide", "objective", "datasets"},
-    "summary": {"attractors", "dynamics", "inference_data", "results"},
+ROOTS = {"errors", "_typing", "nn"}
+"""Loose modules, which every room may import."""
+
+ROOMS: dict[str, set[str]] = {
+    "io": set(),
+    "dynamics": set(),
+    "landscape": {"dynamics", "io"},
+    "model": {"dynamics", "io"},
+    "guide": {"dynamics", "io"},
+    "kinetics": {"landscape", "dynamics"},
+    "datasets": {"landscape", "dynamics", "io"},
+    "plots": {"landscape", "dynamics", "io"},
+    "fitting": {"model", "guide", "landscape", "kinetics", "dynamics", "io"},
+    "results": {"fitting", "model", "guide", "landscape", "kinetics", "dynamics", "io"},
+    "checks": {"results", "fitting", "datasets", "kinetics", "io"},
+    "report": {"checks", "results", "plots", "landscape"},
+    "runs": {"report", "checks", "results", "fitting", "model", "guide", "dynamics", "io"},
 }
-for parts in GRAPH.values():
-    parts.update(INTERNAL)
-GRAPH |= {name: set(INTERNAL[:place]) for place, name in enumerate(INTERNAL)}
-GRAPH["runs"] = set(GRAPH)
-GRAPH["reproduction"] = set(GRAPH) - {"runs"}
+"""Which rooms a room may import; inside a room only circles are forbidden."""
+
+FLOORS = 9  # of rooms and loose modules; the package itself and the recipes stand on two more
 
 TEXT = {"", ".py", ".md", ".toml", ".txt", ".cff", ".ipynb", ".yml", ".css"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|farm|opt|mnt)/")
@@ -145,51 +48,88 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|farm|opt|mnt)/"
 # Imports
 
 
-def module_names(package: Path) -> set[str]:
-    return {path.stem for path in package.glob("*.py")} - {"__init__"}
+def module_names(package: Path) -> list[str]:
+    """Dotted names below the package; a room's contents page is called as the room."""
+    paths = sorted(path.relative_to(package).with_suffix("") for path in package.rglob("*.py"))
+    return [".".join(path.parts).removesuffix(".__init__") for path in paths if path.parts != ("__init__",)]
 
 
-def imported(source: str, package: str, modules: set[str]) -> set[str]:
-    """The modules of `package` that a module of it imports anywhere; `__init__` stands for the package itself."""
-    return {
+def imported(source: str, here: str, package: str, modules: set[str]) -> set[str]:
+    """The modules of `package` that the module `here` of it imports anywhere; `` stands for the package itself."""
+    found = {
         name
         for node in ast.walk(ast.parse(source))
-        for dotted in dotted_imports(node, package)
-        if (name := first_module(dotted, package, modules))
+        for dotted in dotted_imports(node, here, package)
+        if (name := longest(dotted, package, modules)) is not None
     }
+    return found - {here}
 
 
-def dotted_imports(node: ast.AST, package: str) -> list[str]:
+def dotted_imports(node: ast.AST, here: str, package: str) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        parts = [package] * (node.level > 0) + [node.module] * bool(node.module)
-        return [".".join([*parts, alias.name]) for alias in node.names]
+        above = [package, *here.split(".")]
+        above = above[: len(above) - node.level] if node.level else []
+        return [".".join([*above, *([node.module] if node.module else []), alias.name]) for alias in node.names]
     return []
 
 
-def first_module(dotted: str, package: str, modules: set[str]) -> str | None:
+def longest(dotted: str, package: str, modules: set[str]) -> str | None:
+    """The module that is imported where a module or a name out of one is."""
     root, _, rest = dotted.partition(".")
     if root != package:
         return None
-    name = rest.partition(".")[0]
-    return name if name in modules else "__init__"
+    while rest and rest not in modules:
+        rest = rest.rpartition(".")[0]
+    return rest
 
 
 def import_graph(package: Path) -> dict[str, set[str]]:
-    modules = module_names(package)
-    return {name: imported((package / f"{name}.py").read_text(), package.name, modules) for name in modules}
+    modules = set(module_names(package))
+
+    def source(name: str) -> tuple[str, str]:
+        folder = package / name.replace(".", "/")
+        # inside a contents page, one dot is the room itself
+        return ((folder / "__init__.py").read_text(), f"{name}.") if folder.is_dir() else (
+            folder.with_suffix(".py").read_text(), name
+        )  # fmt: skip
+
+    return {name: imported(*source(name), package.name, modules) - {name} for name in modules}
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def violations(package: Path) -> list[str]:
-    """One line for every unknown module and every import that GRAPH does not draw."""
+    """One line for every room that is not drawn, and every import from one into another that ROOMS does not allow."""
     drawn = import_graph(package)
-    unknown = [f"{name} is not in the graph" for name in drawn.keys() - GRAPH.keys()]
-    return sorted(unknown) + [
-        f"{name} imports {other}"
-        for name in sorted(drawn.keys() & GRAPH.keys())
-        for other in sorted(drawn[name] - GRAPH[name])
+    known = ROOMS.keys() | ROOTS
+    unknown = [f"{name} is not in the graph" for name in sorted({room(name) for name in drawn} - known)]
+    return unknown + [
+        f"{name} imports {other or 'the package'}"
+        for name in sorted(drawn)
+        if room(name) in known
+        for other in sorted(drawn[name])
+        if room(other) not in {room(name)} | ROOTS | ROOMS.get(room(name), set())
     ]
+
+
+def floors(graph: dict[str, set[str]]) -> int:
+    """How many modules stand on the longest way down."""
+    level: dict[str, int] = {}
+    for name in TopologicalSorter(graph).static_order():
+        level[name] = 1 + max((level[below] for below in graph[name]), default=0)
+    return max(level.values())
+
+
+def rooms_of(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Which room or loose module imports which."""
+    found: dict[str, set[str]] = {room(name): set() for name in graph}
+    for name, below in graph.items():
+        found[room(name)] |= {room(other) for other in below} - {room(name), ""}
+    return found
 
 
 def test_imports_follow_the_graph():
@@ -200,30 +140,41 @@ def test_imports_have_no_cycle():
     TopologicalSorter(import_graph(PACKAGE)).prepare()
 
 
-def test_the_graph_itself_has_no_cycle():
-    TopologicalSorter(GRAPH).prepare()
+def test_rooms_have_no_cycle():
+    assert len(ROOMS) == 13
+    TopologicalSorter(ROOMS).prepare()
+
+
+def test_the_house_has_no_more_floors_than_the_plan():
+    assert floors(rooms_of(import_graph(PACKAGE))) <= FLOORS
 
 
 @pytest.fixture
 def foreign(tmp_path) -> Path:
     """A small package that breaks every rule of imports."""
     package = tmp_path / "pyro_nld"
-    package.mkdir()
-    (package / "_checks.py").write_text("import torch\n")
-    (package / "drawer.py").write_text("")
-    (package / "guide.py").write_text("from ._checks import DataError\ndef late():\n    from .model import prepare\n")
-    (package / "model.py").write_text("from . import guide\nimport pyro_nld\nfrom pyro_nld.paths import LangevinPath\n")
-    (package / "paths.py").write_text("from pyro_nld import guide as g\n")
+    written = {
+        "errors.py": "import torch\n",
+        "drawer.py": "",
+        "guide/__init__.py": "from .amortized import AmortizedGuide\n",
+        "guide/amortized.py": "from ..errors import DataError\ndef late():\n    from ..model.latent import prepare\n",
+        "model/__init__.py": "from . import latent\n",
+        "model/latent.py": "from .. import guide\nimport pyro_nld\nfrom pyro_nld.dynamics import LangevinPath\n",
+        "dynamics/__init__.py": "from pyro_nld import guide as g\n",
+    }
+    for name, text in written.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
     return package
 
 
 def test_a_wrong_import_is_seen(foreign):
     assert violations(foreign) == [
         "drawer is not in the graph",
-        "guide imports model",
-        "model imports __init__",
-        "model imports guide",
-        "paths imports guide",
+        "dynamics imports guide",
+        "guide.amortized imports model.latent",
+        "model.latent imports the package",
+        "model.latent imports guide",
     ]
 
 
@@ -232,8 +183,31 @@ def test_a_cycle_is_seen(foreign):
         TopologicalSorter(import_graph(foreign)).prepare()
 
 
-def test_the_package_is_flat():
-    assert [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"] == []
+def test_floors_are_counted():
+    assert floors({"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}) == 3
+
+
+def test_rooms_are_folders_with_a_contents_page_and_three_modules_stand_beside_them():
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == ROOMS.keys()
+    assert {path.stem for path in PACKAGE.glob("*.py")} == ROOTS | {"__init__"}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_contents_page_is_short_and_defines_nothing(name):
+    text = (PACKAGE / name / "__init__.py").read_text()
+    docstring, *rest = ast.parse(text).body
+    assert len(text.splitlines()) <= 40
+    assert isinstance(docstring, ast.Expr)
+    assert {type(node) for node in rest[:-1]} == {ast.ImportFrom}
+    assert isinstance(rest[-1], ast.Assign)
+    assert ast.unparse(rest[-1].targets[0]) == "__all__"
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_contents_page_lists_what_it_imports(name):
+    found = importlib.import_module(f"pyro_nld.{name}")
+    assert [each for each in found.__all__ if not hasattr(found, each)] == []
+    assert len(found.__all__) == len(set(found.__all__))
 
 
 # Contents page
@@ -246,7 +220,7 @@ def test_the_contents_page_names_what_exists_once():
 
 
 def test_no_module_shares_its_name_with_an_exported_function():
-    modules = {name: importlib.import_module(f"pyro_nld.{name}") for name in module_names(PACKAGE)}
+    modules = {name: importlib.import_module(f"pyro_nld.{name}") for name in ROOMS.keys() | ROOTS}
     hidden = [name for name, module in modules.items() if getattr(pyro_nld, name) is not module]
     assert hidden == []
 
@@ -317,7 +291,7 @@ def annotated(function: ast.FunctionDef) -> bool:
 
 
 def across_modules(check) -> list[str]:
-    return [name for path in sorted(PACKAGE.glob("*.py")) for name in check(path.read_text(), path.stem)]
+    return [name for path in sorted(PACKAGE.rglob("*.py")) for name in check(path.read_text(), path.stem)]
 
 
 def test_every_public_object_is_documented():
@@ -344,14 +318,16 @@ def test_the_wheel_installs_the_package_alone(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     inside = [Path(name) for name in zipfile.ZipFile(wheel).namelist()]
     assert {path.parts[0] for path in inside if not path.parts[0].endswith(".dist-info")} == {"pyro_nld"}
-    assert {path.name for path in inside} >= {f"{name}.py" for name in module_names(PACKAGE)}
+    assert {path.name for path in inside} >= {
+        path.name for path in PACKAGE.rglob("*.*") if "__pycache__" not in path.parts
+    }
 
 
 # Layout
 
 
 def too_long(folder: str, limit: int) -> list[str]:
-    paths = sorted((ROOT / folder).glob("*.py"))
+    paths = sorted((ROOT / folder).rglob("*.py"))
     assert paths, f"{folder} holds no Python file"
     lengths = {path.name: len(path.read_text().splitlines()) for path in paths}
     return [f"{name}: {length} lines" for name, length in lengths.items() if length > limit]

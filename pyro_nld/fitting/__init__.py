@@ -5,4 +5,6 @@ from .elbo import PathELBO
 from .schedule import Schedule
 from .depths import balance
 
-__all__ = ["particles", "PathELBO", "Schedule", "balance"]
+__all__ = [
+    "particles", "PathELBO", "Schedule", "balance",
+]  # fmt: skip

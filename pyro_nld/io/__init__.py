@@ -1,10 +1,9 @@
 """The door: what comes in is checked once, and what goes out has names: validation, series, files, ArviZ's groups."""
 
 from . import inference_data
-from .files import load
-from .files import save
-from .series import as_tensors
-from .series import cut
-from .series import from_arrays
+from .series import as_tensors, cut, from_arrays
+from .files import load, save
 
-__all__ = ["as_tensors", "from_arrays", "cut", "load", "save", "inference_data"]
+__all__ = [
+    "inference_data", "as_tensors", "cut", "from_arrays", "load", "save",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from ..checks.accuracy import match, score  # noqa: F401 – `nld.tables.match` and `nld.tables.score`, as ever
 from ..errors import NO_LANDSCAPE
 
 LEVELS = 6  # channels in a table of levels

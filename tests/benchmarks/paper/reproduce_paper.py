@@ -19,7 +19,7 @@ from tqdm import tqdm
 from pyro_nld import runs
 from pyro_nld.runs import command_line
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 EQUATIONS, CHAINS, LATENTS, SETTINGS = reproduction.EQUATIONS, reproduction.CHAINS, [2, 3, 5, 10], reproduction.SETTINGS
 
 

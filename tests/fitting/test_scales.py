@@ -30,7 +30,7 @@ def scene():
     torch.manual_seed(0)
     truth = nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), friction=FRICTION)
     times = (INTERVAL * torch.arange(40.0)).expand(120, -1)
-    grid = nld.paths.refine(times[0], SUBSTEPS)
+    grid = nld.dynamics.paths.refine(times[0], SUBSTEPS)
     start = torch.randn(120, 1) / math.sqrt(STIFFNESS)
     path = nld.LangevinPath(truth, nld.EulerMaruyama(), start, grid).sample()[:, SUBSTEPS - 1 :: SUBSTEPS]
     z = torch.cat([start.unsqueeze(1), path], 1)

@@ -76,7 +76,7 @@ def test_minima_are_shown_in_the_datas_unit(hot):
     np.testing.assert_allclose(reading["decoded"], np.tile(story["position"], (3, 1, 1)), rtol=1e-6)
 
 
-class Leaning(nld.potentials.Potential):
+class Leaning(nld.Potential):
     """(z² − 1)² · B + b z with a random slope b; both wells are there while |b| < 8 B/(3√3)."""
 
     latent, barrier = 1, 3.0

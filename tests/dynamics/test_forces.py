@@ -76,14 +76,14 @@ def test_the_same_force_makes_the_same_dynamics(pair):
         torch.testing.assert_close(getattr(free, name)(z), getattr(langevin, name)(z))
     torch.testing.assert_close(free.thermal_scale(), langevin.thermal_scale())
     q = torch.randn(6, 2)
-    torch.testing.assert_close(free.stiffness(q), nld.potentials.hessian(WELLS, q))
+    torch.testing.assert_close(free.stiffness(q), nld.dynamics.potentials.hessian(WELLS, q))
 
 
 def test_and_the_same_path_and_density(pair):
     paths = []
     for dynamics in pair:
         torch.manual_seed(0)
-        grid = nld.paths.refine(torch.arange(6.0), 4)
+        grid = nld.dynamics.paths.refine(torch.arange(6.0), 4)
         paths.append(nld.LangevinPath(dynamics, default_integrator(dynamics), torch.zeros(dynamics.state), grid))
     torch.manual_seed(1)
     z = paths[0].rsample()

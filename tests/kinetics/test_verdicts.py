@@ -36,7 +36,7 @@ def walk(dynamics, sequences, steps, interval=INTERVAL, fine=SUBSTEPS, seed=0):
     latent = dynamics.latent
     wells = wells_of(dynamics)
     place = torch.as_tensor(wells["position"].values).float().repeat(sequences, 1)[:sequences]
-    grid = nld.paths.refine(interval * torch.arange(float(steps)), fine)
+    grid = nld.dynamics.paths.refine(interval * torch.arange(float(steps)), fine)
     start = torch.cat([place, torch.zeros(sequences, dynamics.state - latent)], -1)
     path = nld.LangevinPath(dynamics, integrator(dynamics), start, grid).sample()[:, fine - 1 :: fine, :latent]
     return path, np.broadcast_to(interval * np.arange(float(steps - 1)), (sequences, steps - 1))

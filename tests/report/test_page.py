@@ -22,7 +22,7 @@ from pyro_nld.plots.style import STATE_COLOURS
 pytestmark = pytest.mark.browser
 
 SCREENS = {"wide": (1280, 900), "narrow": (390, 844)}
-PICTURES = Path(__file__).parents[1] / "build" / "screenshots"
+PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 PATIENCE = 120  # seconds: WebGL is drawn by a processor here
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--use-angle=swiftshader",
          "--enable-unsafe-swiftshader", "--force-prefers-reduced-motion")  # fmt: skip

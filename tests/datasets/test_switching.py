@@ -9,9 +9,8 @@ import pytest
 import xarray as xr
 
 from pyro_nld import datasets
-from pyro_nld.datasets import switching
+from pyro_nld.datasets import __all__, as_tensors, asymmetric_transition, switching, three_state
 from pyro_nld.datasets.harmonic import ornstein_uhlenbeck
-from pyro_nld.datasets.switching import __all__, as_tensors, asymmetric_transition, three_state
 from pyro_nld.errors import DoubtfulDataWarning, NLDError, PriorError, ShapeError, TimeGridError
 
 SE = 5
@@ -133,7 +132,7 @@ def test_the_same_number_seeds_two_streams() -> None:
     """Noise and means of seed 0 are unrelated; a shared stream would repeat the very same normal numbers."""
     data = three_state(30, 30)
     noise = np.random.default_rng((switching.DRAWS, 0)).standard_normal(45)
-    means = np.random.default_rng((datasets.PARAMETERS, 0)).standard_normal(45)
+    means = np.random.default_rng((switching.PARAMETERS, 0)).standard_normal(45)
     assert not np.intersect1d(noise, means).size
     assert data.attrs["seed"] == data.attrs["parameter_seed"] == 0
 

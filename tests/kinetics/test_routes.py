@@ -113,7 +113,7 @@ def test_counting_crossings_of_the_ridge_instead_would_be_wrong():
     """The negative control of the test above: without cores every recrossing counts."""
     dynamics = nld.OverdampedLangevin(nld.DoubleWell(2.5))
     path = nld.LangevinPath(
-        dynamics, nld.EulerMaruyama(), torch.ones(300, 1), nld.paths.refine(torch.arange(1500.0) * 0.02, 2)
+        dynamics, nld.EulerMaruyama(), torch.ones(300, 1), nld.dynamics.paths.refine(torch.arange(1500.0) * 0.02, 2)
     ).sample()[:, 1::2, 0]
     signs = (path > 0).long().numpy()
     naive = kinetics.by_counting(kinetics.count(signs, clock(signs, 0.02), 2))["dwell"].values

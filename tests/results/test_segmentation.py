@@ -175,12 +175,12 @@ def test_a_table_has_one_row_per_observation():
         }
     )
     data = xr.Dataset(coords={"sequence": ["a/0", "a/1"], "recording": ("sequence", ["a", "a"])})
-    rows = nld.segmentation.tabulated(segments, data)
+    rows = nld.results.segmentation.tabulated(segments, data)
     assert rows.columns.tolist() == ["sequence", "time", "state", "probability_0", "probability_1"]
     assert rows["sequence"].tolist() == ["a"] * 5
     assert rows["time"].tolist() == [0, 1, 2, 5, 6]
     assert rows["state"].fillna(-1).tolist() == [0, 1, -1, 1, 0]
     assert rows["probability_1"].tolist() == [0.1, 0.55, 0.5, 1.0, 0.0]
-    assert nld.segmentation.tabulated(segments, xr.Dataset())["sequence"].tolist() == [0, 0, 0, 1, 1]
+    assert nld.results.segmentation.tabulated(segments, xr.Dataset())["sequence"].tolist() == [0, 0, 0, 1, 1]
     exact = data.assign(times=(("sequence", "time"), times + 1e-9))
-    assert nld.segmentation.tabulated(segments, exact)["time"].tolist() == [t + 1e-9 for t in (0, 1, 2, 5, 6)]
+    assert nld.results.segmentation.tabulated(segments, exact)["time"].tolist() == [t + 1e-9 for t in (0, 1, 2, 5, 6)]

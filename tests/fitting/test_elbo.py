@@ -498,7 +498,9 @@ def test_evaluating_in_chunks_counts_sequences_all_and_globals_once():
     )
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=4, hidden=4))
     times, x = check_rows(*data(sequences=5))
-    whole, parts = ([nld.objective.evaluate(model, guide, times, x, 1, chunk) for _ in range(60)] for chunk in (5, 2))
+    whole, parts = (
+        [nld.fitting.elbo.evaluate(model, guide, times, x, 1, chunk) for _ in range(60)] for chunk in (5, 2)
+    )
     for name in ("log_likelihood", "path_kl", "initial_kl", "global_kl", "total"):
         one, other = (torch.tensor([bound[name] for bound in bounds]) for bounds in (whole, parts))
         se = ((one.var() + other.var()) / 60).sqrt()

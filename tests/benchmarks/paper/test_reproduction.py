@@ -11,7 +11,7 @@ from benchmarks.paper.reproduction import SMALL, Cell
 import pyro_nld as nld
 from pyro_nld.runs import summary
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 SHORT = nld.Schedule(steps=3, batch_size=8)
 
 
