@@ -150,6 +150,7 @@ def child(order: dict) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(order["folder"])
     sys.argv = order["run"]
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))  # as Python does for a file it runs
     code: object = 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -194,22 +194,6 @@ def test_a_model_without_a_landscape_says_what_cannot_be_read(programs, out):
     assert segmented.code == 0, segmented.err
 
 
-def test_the_paper_is_reproduced_row_by_row(programs):
-    command = ("reproduce_paper", "--out", "paper", "--settings", "hmm", "--chain", "symmetric", *SMOKE)
-    ended = programs.run(*command, "--seeds", "1")
-    assert ended.code == 0, ended.err
-    row = programs.folder / "paper" / "rows" / "any-symmetric-0-hmm" / "0.json"
-    first = row.stat().st_mtime_ns
-    assert programs.run(*command, "--seeds", "2").code == 0
-    assert row.stat().st_mtime_ns == first  # kept
-    text = (programs.folder / "paper" / "table.md").read_text()
-    assert "| hmm | any | symmetric | 0 | 2 |" in text
-    ended = programs.run("reproduce_paper", "--out", "new", "--equation", "damped")
-    assert ended.code == 1
-    assert "damped is none of overdamped, underdamped" in ended.err.splitlines()[-1]
-    assert not (programs.folder / "new").exists()
-
-
 def test_a_run_is_checked_in_words(programs, finished):
     shutil.copytree(finished, programs.folder / "checked")
     ended = programs.run("check", "checked", "--draws", 20, "--sequences", 4)
@@ -274,7 +258,7 @@ def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments,
 
 
 @pytest.mark.parametrize(
-    "recipe", ["fit", "landscape", "segment", "report", "predict", "check", "compare", "calibrate", "reproduce_paper"]
+    "recipe", ["fit", "landscape", "segment", "report", "predict", "check", "compare", "calibrate"]
 )
 def test_help_says_what_there_is(programs, recipe):
     ended = programs.run(recipe, "--help")

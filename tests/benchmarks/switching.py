@@ -4,7 +4,7 @@
     python tests/benchmarks/switching.py --seeds 5 --steps 1000 --chain asymmetric
     python tests/benchmarks/switching.py --seeds 5 --equation underdamped --latent 10
 
-For the whole table, kept on disk, see inference/reproduce_paper.py; both measure with `pyro_nld.reproduction`.
+For the whole table, kept on disk, see `reproduce_paper.py`; both measure with `paper/reproduction.py`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks.paper import reproduction, table
+from paper import reproduction, table
 
 import pyro_nld as nld
 from pyro_nld.runs.directory import BUDGETS

@@ -22,8 +22,8 @@ from typing import Annotated
 
 import torch
 import typer
-from benchmarks.paper import reproduction
 from gradient_step import papers_way, timed
+from paper import reproduction
 
 import pyro_nld as nld
 from pyro_nld.runs.directory import BUDGETS

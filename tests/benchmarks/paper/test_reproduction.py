@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from benchmarks.paper import reproduction, table
-from benchmarks.paper.reproduction import SMALL, Cell
+from paper import reproduction, table
+from paper.reproduction import SMALL, Cell
+from programs import Programs
 
 import pyro_nld as nld
 from pyro_nld.runs import summary
 
-MODELS = Path(__file__).parents[3] / "models"
+ROOT = Path(__file__).parents[3]
+MODELS = ROOT / "models"
+PROGRAM = str(ROOT / "tests" / "benchmarks" / "reproduce_paper.py")
 SHORT = nld.Schedule(steps=3, batch_size=8)
 
 
@@ -182,3 +185,25 @@ def test_differences_are_paired_by_seed():
     hmm = [made("hmm", 0) | {"cell": ["any", "symmetric", 0, "hmm"]}]
     assert "ours − hmm" in table.written([ours, hmm])
     assert "Nothing to compare" in table.written([ours])
+
+
+@pytest.fixture
+def programs(tmp_path):
+    with Programs(tmp_path) as served:
+        yield served
+
+
+def test_the_paper_is_reproduced_row_by_row(programs):
+    command = (PROGRAM, "--out", "paper", "--settings", "hmm", "--chain", "symmetric", "--budget", "smoke")
+    ended = programs.run(*command, "--seeds", "1")
+    assert ended.code == 0, ended.err
+    row = programs.folder / "paper" / "rows" / "any-symmetric-0-hmm" / "0.json"
+    first = row.stat().st_mtime_ns
+    assert programs.run(*command, "--seeds", "2").code == 0
+    assert row.stat().st_mtime_ns == first  # kept
+    text = (programs.folder / "paper" / "table.md").read_text()
+    assert "| hmm | any | symmetric | 0 | 2 |" in text
+    ended = programs.run(PROGRAM, "--out", "new", "--equation", "damped")
+    assert ended.code == 1
+    assert "damped is none of overdamped, underdamped" in ended.err.splitlines()[-1]
+    assert not (programs.folder / "new").exists()

@@ -1,8 +1,8 @@
 """Reproduce the paper's Table 1 and Figures 2 and 3 on every seed, beside a neural SDE and hidden Markov models.
 
-    python inference/reproduce_paper.py --out runs/paper --seeds 5 --settings ours --settings hmm
-    python inference/reproduce_paper.py --out runs/paper                   (everything: days on two cores)
-    python inference/reproduce_paper.py --out docs/evidence/paper --read   (the seeds that are done)
+    python tests/benchmarks/reproduce_paper.py --out runs/paper --seeds 5 --settings ours --settings hmm
+    python tests/benchmarks/reproduce_paper.py --out runs/paper                   (everything: days on two cores)
+    python tests/benchmarks/reproduce_paper.py --out docs/evidence/paper --read   (the seeds that are done)
 
 Every finished seed is kept in --out, and the table is written anew after each: stop with Ctrl-C, and give the same
 command to go on.
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from benchmarks.paper import reproduction, table
+from paper import reproduction, table
 from tqdm import tqdm
 
 from pyro_nld import runs
 from pyro_nld.runs import command_line
 
-MODELS = Path(__file__).parents[3] / "models"
+MODELS = Path(__file__).parents[2] / "models"
 EQUATIONS, CHAINS, LATENTS, SETTINGS = reproduction.EQUATIONS, reproduction.CHAINS, [2, 3, 5, 10], reproduction.SETTINGS
 
 
