@@ -142,14 +142,17 @@ def identifiability(results: Results, fixes_gauge: bool | None = None) -> xr.Dat
 
     Returns
     -------
-    `contraction (quantity)`, of the least informed chain and axis; attrs `says`, one line per quantity.
+    `contraction (quantity)`, of the least informed chain and axis; attrs `verdicts` and `says`, one
+    line per quantity.
     """
     held = groups(results)  # where nothing is random there is no prior
     posterior, prior = (group(results, name) if name in held else xr.Dataset() for name in ("posterior", "prior"))
     names = [name for name in map(str, prior.data_vars) if name in posterior and "sequence" not in prior[name].dims]
     if not names:
         message = "Nothing of physics is random, so there is nothing to identify. Give a quantity a prior to learn it."
-        return finding({"contraction": ("quantity", np.zeros(0))}, "good", message, quantity=[]).assign_attrs(says="")
+        return finding({"contraction": ("quantity", np.zeros(0))}, "good", message, quantity=[]).assign_attrs(
+            says="", verdicts=""
+        )
     if fixes_gauge is None and "temperature" in names:
         fixes_gauge = bool(posterior["temperature"].attrs.get("gauge_free", True))
     contraction = np.array([_contraction(posterior[name], prior[name]) for name in names])
@@ -159,7 +162,20 @@ def identifiability(results: Results, fixes_gauge: bool | None = None) -> xr.Dat
     worst = int(np.argmax(order))
     message = lines[worst] if order[worst] else " ".join(lines)
     found = finding({"contraction": ("quantity", contraction)}, VERDICTS[order[worst]], message, quantity=names)
-    return found.assign_attrs(says="\n".join(lines))
+    return found.assign_attrs(says="\n".join(lines), verdicts="\n".join(verdict for verdict, _ in says))
+
+
+def of_quantity(results: Results, name: str) -> tuple[float, str, str]:
+    """The contraction of one random quantity, the verdict on it, and the sentence: the one place where it is graded.
+
+    Parameters
+    ----------
+    results: as for `identifiability`. name: of a quantity that both of its groups have.
+    """
+    found = identifiability(results)
+    place = list(found["quantity"].values).index(name)
+    verdict, line = (found.attrs[what].splitlines()[place] for what in ("verdicts", "says"))
+    return float(found["contraction"][place]), verdict, line
 
 
 def _contraction(posterior: xr.DataArray, prior: xr.DataArray) -> float:

@@ -20,7 +20,6 @@ APART = (0.05, 0.10)  # share of time by which two routes to an occupancy may di
 UNSURE = (0.05, 0.20)  # share of observations that may stay undecided
 LEVELS: dict[str, Level] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
 TOLD = ("optimisation", "step")  # checks of inference/check.py that every page has
-LEARNED = 0.5  # contraction below which a temperature says more of its prior than of the data
 
 
 class Light(NamedTuple):
@@ -88,11 +87,9 @@ def _temperature(found: dict) -> Light:
         words = f"It was not random: T = {found['mean']:.3g}. Depths and barriers are given in kT, which needs no unit."
         return Light("good", title, words)
     span = f"T = {found['mean']:.3g}, 90 % between {found['q05']:.3g} and {found['q95']:.3g}"
-    contraction = found["contraction"]
-    if contraction is not None and contraction < LEARNED:
-        words = f"{span}, hardly narrower than its prior: only ratios to T, such as barriers in kT, come from the data."
-        return Light("look", title, words)
-    return Light("good", title, f"{span}.")
+    if found["verdict"] is None:  # a run of the first schema
+        return Light("look", title, f"{span}. Whether the data tell it was not recorded: run inference/check.py.")
+    return _found(title, {"verdict": found["verdict"], "message": f"{span}: {found['message']}"})
 
 
 def _kinetics(story: xr.Dataset) -> Light:

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from torch.distributions import Distribution
 
-from ..dynamics.equations import Dynamics
+from ..checks import diagnostics
 from ..errors import NO_LANDSCAPE, RunDirectoryError
 from ..io.files import write_atomically
 from ..io.inference_data import Results
 from ..results.fit import Fit
 
-SCHEMA = 1
+SCHEMA = 2
 FIELDS: dict[str, tuple[str, ...]] = {
     "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
     "heldout_elbo_per_observation": (),
     "seconds": (),
     "steps": (),
-    "temperature": ("mean", "q05", "q95", "contraction"),
+    "temperature": ("mean", "q05", "q95", "contraction", "verdict", "message"),
     "states": (),
     "occupancy": ("sampled", "energy", "harmonic", "data"),
     "minima": (),
@@ -61,11 +60,22 @@ def read_json(path: Path) -> dict:
 def update(path: Path, warned: Iterable[str] = (), **fields: object) -> dict:
     """Merge fields and new warnings into the summary in the run directory `path`, and return it whole."""
     file = path / "summary.json"
-    summary = read_json(file) if file.is_file() else empty()
+    summary = upgraded(read_json(file)) if file.is_file() else empty()
     warnings = [*summary["warnings"], *(line for line in warned if line not in summary["warnings"])]
     summary |= fields | {"warnings": warnings}
     write_json(file, summary)
     return read_json(file)
+
+
+def upgraded(summary: dict) -> dict:
+    """A summary of any schema in the present one: what an older one lacks is null."""
+    whole = empty()
+    for name, below in FIELDS.items():
+        kept = summary.get(name)
+        whole[name] = (
+            {**whole[name], **kept} if below and isinstance(kept, dict) else kept if not below else whole[name]
+        )
+    return whole | {"warnings": summary.get("warnings", [])}
 
 
 def empty() -> dict:
@@ -144,22 +154,14 @@ def of_checks(findings: Mapping[str, xr.Dataset]) -> dict:
 
 
 def _temperature(fit: Fit, posterior: Results) -> dict:
+    """T, and what `diagnostics.identifiability` says of it, so that every page and table says the same."""
     draws = posterior["posterior"].get("temperature")
     if draws is None:
         return dict.fromkeys(FIELDS["temperature"]) | {"mean": fit.temperature}
     low, high = np.quantile(draws, [0.05, 0.95])
-    contraction = _contraction(fit.model.dynamics, float(draws.std()))
-    return {"mean": float(draws.mean()), "q05": low, "q95": high, "contraction": contraction}
-
-
-def _contraction(dynamics: Dynamics, spread: float) -> float | None:
-    """1 − sd posterior/sd prior: 1 when the data say it all, 0 when T echoes its prior; None for a prior without sd."""
-    prior = dynamics._pyro_samples["temperature"]
-    prior = prior if isinstance(prior, Distribution) else prior(dynamics)
-    try:
-        return 1 - spread / float(prior.stddev)
-    except (NotImplementedError, RuntimeError):  # it knows no sd, or has one per axis
-        return None
+    contraction, verdict, message = diagnostics.of_quantity(posterior, "temperature")
+    interval = {"mean": float(draws.mean()), "q05": low, "q95": high}
+    return interval | {"contraction": contraction, "verdict": verdict, "message": message}
 
 
 def _finite(value: object) -> object:

@@ -22,6 +22,7 @@ from pyro_nld.report import browser, checklist, tables
 from pyro_nld.report import scene as interactive
 from pyro_nld.report.document import _embedded, _file
 from pyro_nld.report.html import BLACK, INKS, WHITE, ink, number
+from pyro_nld.runs import summary
 
 SECTIONS = ["data", "states", "landscape", "segmentation", "kinetics", "checks", "again", "words"]
 VOID = {"meta", "link", "img", "br", "input", "path", "circle", "rect"}
@@ -336,13 +337,24 @@ def test_states_that_cannot_be_told_apart_are_seen(page, share, level):
 @pytest.mark.parametrize(
     ("temperature", "level", "said"),
     [
-        ({"mean": 1.0, "q05": None, "q95": None, "contraction": None}, "good", "not random"),
-        ({"mean": 1.0, "q05": 0.9, "q95": 1.1, "contraction": 0.9}, "good", "90 % between 0.9 and 1.1"),
-        ({"mean": 1.0, "q05": 0.4, "q95": 2.1, "contraction": 0.1}, "look", "hardly narrower than its prior"),
+        ({"q05": None, "q95": None}, "good", "not random"),
+        (
+            {"q05": 0.9, "q95": 1.1, "verdict": "good", "message": "it is identified."},
+            "good",
+            "90 % between 0.9 and 1.1",
+        ),
+        ({"q05": 0.4, "q95": 2.1, "verdict": "doubtful", "message": "it is weak."}, "look", "it is weak."),
+        (
+            {"q05": 0.4, "q95": 2.1, "verdict": "bad", "message": "it follows its prior."},
+            "bad",
+            "it follows its prior.",
+        ),
+        ({"q05": 0.4, "q95": 2.1}, "look", "was not recorded"),  # a run of the first schema
     ],
 )
-def test_a_temperature_that_echoes_its_prior_is_seen(page, temperature, level, said):
-    found = one_light(changed(page, temperature=temperature), "Is the temperature known?")
+def test_the_temperature_is_graded_as_the_checks_grade_it(page, temperature, level, said):
+    whole = dict.fromkeys(summary.FIELDS["temperature"]) | {"mean": 1.0} | temperature
+    found = one_light(changed(page, temperature=whole), "Is the temperature known?")
     assert found.level == level
     assert said in found.words
 
