@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -10,7 +11,7 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld import kinetics, report, results
+from pyro_nld import report
 from pyro_nld.runs import summary
 
 CENTRES = [[-1.0, -0.6], [1.0, -0.6], [0.1, 1.1]]
@@ -50,7 +51,8 @@ def made(centres, folder):
     """A page with all that it was made from."""
     fit, data = landscape_of(centres)
     # What is simulated is shown here, not judged.
-    with patch.object(kinetics, "LOOKS", (50, 60)), patch.object(results, "CHAINS", 40):
+    routes, fits = (sys.modules[f"pyro_nld.{name}"] for name in ("kinetics.routes", "results.fit"))
+    with patch.object(routes, "LOOKS", (50, 60)), patch.object(fits, "CHAINS", 40):
         story = fit.landscape()
     segments = nld.segment(fit, wells=story, draws=2)
     temperature = dict.fromkeys(summary.FIELDS["temperature"]) | {"mean": 1.0}
