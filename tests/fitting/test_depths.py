@@ -156,7 +156,7 @@ def test_a_fit_can_end_with_it(tilted, monkeypatch):
         seen.append(fit.model.dynamics.potential.output.weight.detach().clone())
         raise nld.FitError("no minimum was found")
 
-    monkeypatch.setattr("pyro_nld.training.balance", fake)
+    monkeypatch.setattr("pyro_nld.fitting.training.balance", fake)
     model = nld.LatentLangevin(
         nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,))), nld.Gaussian(nld.IdentityDecoder(1), NOISE)
     )

@@ -1,6 +1,7 @@
 """What is read from a fit: draws, bounds and Datasets, each against the model it is read from."""
 
 import math
+import sys
 
 import arviz as az
 import numpy as np
@@ -14,8 +15,9 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld import guide, results
 from pyro_nld.fitting import draws
+from pyro_nld.guide import amortized
+from pyro_nld.landscape import step_size
 
 SEQUENCES, TIMES, CHANNELS = 5, 7, 3
 
@@ -171,11 +173,11 @@ def test_globals_are_drawn_once_for_all_chunks(fitted, monkeypatch):
 def test_data_are_encoded_once_for_all_draws(fitted, monkeypatch):
     """In every chunk of sequences the draws have their own globals, the same as in the other chunks."""
     encoded, temperatures = [], []
-    encode, path = type(fitted.guide.encoder).forward, guide.ControlledPath
+    encode, path = type(fitted.guide.encoder).forward, amortized.ControlledPath
     monkeypatch.setattr(draws, "PATH_NUMBERS", 2 * 5 * TIMES * fitted.model.substeps * 2)  # two sequences
     monkeypatch.setattr(type(fitted.guide.encoder), "forward", lambda *args: encoded.append(1) or encode(*args))
     monkeypatch.setattr(
-        guide, "ControlledPath", lambda *args: temperatures.append(args[-1]["temperature"]) or path(*args)
+        amortized, "ControlledPath", lambda *args: temperatures.append(args[-1]["temperature"]) or path(*args)
     )
     assert fitted.positions(draws=5).shape == (5, SEQUENCES, TIMES, 2)
     assert len(encoded) == len(temperatures) == 3
@@ -284,7 +286,7 @@ def test_draws_of_the_globals_have_the_posteriors_spread(fitted):
 
 
 def test_only_as_many_sequences_as_fit_are_kept(fitted, monkeypatch):
-    monkeypatch.setattr(results, "NUMBERS", 2 * TIMES * CHANNELS * 3)
+    monkeypatch.setattr(sys.modules["pyro_nld.results.fit"], "NUMBERS", 2 * TIMES * CHANNELS * 3)
     idata = fitted.inference_data(draws=2, states=False)
     assert idata["posterior"].sizes["sequence"] == idata["observed_data"].sizes["sequence"] == 3
 
@@ -351,7 +353,7 @@ def test_the_step_is_checked_on_a_part_of_many_sequences(fitted, monkeypatch):
     drawn, found, positions = [], [], nld.Fit.positions
     monkeypatch.setattr(nld.Fit, "positions", lambda self, data: drawn.append(len(data[1])) or positions(self, data))
     monkeypatch.setattr(nld.Fit, "_found", lambda self, points: found.append(points))
-    monkeypatch.setattr(nld.landscape, "discretisation", lambda *args: {"ok": 1})
+    monkeypatch.setattr(step_size, "discretisation", lambda *args: {"ok": 1})
     assert many.discretisation() == {"ok": 1}
     assert 100 <= drawn[0] < 200 < 100 * SEQUENCES
     assert len(found[0]) <= 500

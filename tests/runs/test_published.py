@@ -3,6 +3,7 @@
 The state dicts are made here, with the authors' keys and layout.
 """
 
+import sys
 import warnings
 
 import numpy as np
@@ -188,8 +189,8 @@ def test_what_was_not_learned_is_stored_as_it_is(tmp_path):
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # one well has nothing to mix
 def test_a_loaded_model_is_read_like_any_other(tmp_path, monkeypatch, overdamped, confinement):
     """Landscape, kinetics and segmentation; stiff enough, it gets the warning that published models deserve."""
-    monkeypatch.setattr(nld.results, "CHAINS", 40)
-    monkeypatch.setattr(nld.kinetics, "LOOKS", (50, 100))
+    monkeypatch.setattr(sys.modules["pyro_nld.results.fit"], "CHAINS", 40)
+    monkeypatch.setattr(sys.modules["pyro_nld.kinetics.routes"], "LOOKS", (50, 100))
     state = Published(overdamped).state_dict() | {"energy_landscape._quadratic_term": torch.tensor(confinement)}
     fit = nld.Fit(*nld.published.load(written(tmp_path, state)), *series(20, 30))
     with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is .* Use substeps="):
