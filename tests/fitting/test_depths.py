@@ -46,6 +46,7 @@ def tilted(trained):
     fit, z = trained
     with torch.no_grad():
         fit.model.dynamics.potential.weight.copy_(torch.tensor(TILTED))
+    fit.forget()
     return fit, z
 
 
@@ -142,6 +143,7 @@ def test_one_well_or_no_coefficients_change_nothing(tilted, monkeypatch):
     fit, _ = tilted
     with torch.no_grad():
         fit.model.dynamics.potential.weight.copy_(torch.tensor([0.0, 1.0, 0.1]))
+    fit.forget()
     assert balance(fit) is None
     monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: None))
     assert balance(fit) is None

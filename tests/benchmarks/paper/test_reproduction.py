@@ -114,7 +114,7 @@ def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
     def fails(*_, **__):
         raise nld.FitError("the loss stays non-finite")
 
-    monkeypatch.setattr(reproduction.training, "fit", fails)
+    monkeypatch.setattr(reproduction.results, "fit", fails)
     row = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
     assert row["failed"] == "the loss stays non-finite"
     text = table.written([[row, made(seed=1)]])
