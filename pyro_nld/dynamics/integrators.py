@@ -46,11 +46,11 @@ class Integrator(ABC):
         """The transition out of `z` under `force` during `h` (`(*batch, time, 1)`, time)."""
 
     @abstractmethod
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The noise-bearing part of a state."""
 
     @abstractmethod
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """The whole new state, given its noise-bearing part."""
 
     @abstractmethod
@@ -74,13 +74,13 @@ class EulerMaruyama(Integrator):
         scale = (2 * dynamics.aligned("temperature") * mobility).sqrt()
         return Step(*torch.broadcast_tensors(z + mobility * force, scale))
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """All of z."""
         return z
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """All of z."""
-        return noisy
+        return component
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
@@ -118,13 +118,13 @@ class BAOA(Integrator):
         loc, scale = torch.broadcast_tensors(decay * kicked, scale)
         return Step(loc, scale, position + lever * kicked, lever)
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.lever * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/h²."""
@@ -153,13 +153,13 @@ class Leapfrog(Integrator):
         loc, scale = torch.broadcast_tensors((1 - lost) * momentum + weight * h * force, scale)
         return Step(loc, scale, position, h / mass)
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.lever * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/(e h²)."""

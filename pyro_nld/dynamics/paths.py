@@ -147,7 +147,7 @@ class PathDistribution(TorchDistribution, ABC):
         """
         with holding(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
-        return self._total(self._density(step, self.integrator.noisy(value)))
+        return self._total(self._density(step, self.integrator.stochastic_component(value)))
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """`log_prob` from one random step of every `stride`, which counts for all of them: unbiased, and cheaper."""
@@ -156,18 +156,18 @@ class PathDistribution(TorchDistribution, ABC):
         part = self.piece(index, self.initial)
         with holding(self.dynamics, self.latents):
             step = part.transitions(self._origins(value)[..., index, :])
-        density = part._density(step, self.integrator.noisy(value)[..., index, :])
+        density = part._density(step, self.integrator.stochastic_component(value)[..., index, :])
         return part._total(density * strata.weight.to(value).unsqueeze(-1))
 
     def _origins(self, value: Path) -> Path:
         first = self.initial.expand(value.shape[:-2] + self.initial.shape[-1:]).unsqueeze(-2)
         return torch.cat([first, value[..., :-1, :]], -2)
 
-    def _density(self, step: Step, noisy: Tensor) -> Tensor:
+    def _density(self, step: Step, component: Tensor) -> Tensor:
         """Log density of the noise-bearing parts, `(*batch, time, latent)`; only its sum over axes has a meaning."""
         if self.mixing is None:
-            return _normal(step).log_prob(noisy)
-        white = ((noisy - step.loc) / step.scale).unsqueeze(-1)
+            return _normal(step).log_prob(component)
+        white = ((component - step.loc) / step.scale).unsqueeze(-1)
         white = torch.linalg.solve_triangular(self.mixing, white, upper=False, unitriangular=True).squeeze(-1)
         return Normal(0.0, 1.0).log_prob(white) - step.scale.log()
 
@@ -304,7 +304,7 @@ class ControlledPath(PathDistribution):
 
     def log_ratio(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
         """log p(path) − log q(path), z₀ being given; `kl_along` of the same path then evaluates no force again."""
-        origins, noisy = self._origins(value), self.integrator.noisy(value)
+        origins, component = self._origins(value), self.integrator.stochastic_component(value)
         forces = self._met(prior, value)
         if forces is None:
             with holding(prior.dynamics, prior.latents):
@@ -313,9 +313,9 @@ class ControlledPath(PathDistribution):
                 forces = Forces(theirs, self.force(origins))
             self._latest = value, forces
         with holding(prior.dynamics, prior.latents):
-            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), noisy))
+            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), component))
         with holding(self.dynamics, self.latents):
-            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), noisy))
+            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), component))
 
     def latest(self) -> Path:
         """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
@@ -348,7 +348,7 @@ def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor
     states = []
     for h, xi in zip(path.grid.h.split(1, -2), (path.ratio * noise).split(1, -2), strict=True):
         step = path.integrator.step(path.dynamics, state, force(state), h)
-        state = path.integrator.arrive(step, step.loc + step.scale * xi)
+        state = path.integrator.complete(step, step.loc + step.scale * xi)
         states.append(state)
     return torch.cat(states, -2)
 
@@ -365,7 +365,7 @@ def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, n
 
     def answer(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
         step = path.transitions(state.expand(*force.shape[:-1], -1), force)
-        return list(path.integrator.arrive(step, step.loc + step.scale * xi).split(latent, -1))
+        return list(path.integrator.complete(step, step.loc + step.scale * xi).split(latent, -1))
 
     nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
     units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)

@@ -178,7 +178,7 @@ class _Lessons(NamedTuple):
         path = LangevinPath(model.dynamics, model.integrator, origins[0], grid, self.latents)
         with holding(model.dynamics, self.latents):
             step = path.transitions(origins)
-        missing = (model.integrator.noisy(self.ends[batch]) - step.loc) / step.scale
+        missing = (model.integrator.stochastic_component(self.ends[batch]) - step.loc) / step.scale
         return 0.5 * missing.square().sum(-1).mean()
 
 
@@ -282,7 +282,7 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
         force = path.force(origins)
         step, pushed = path.transitions(origins, force), path.transitions(origins, force + 1)
         lever = (pushed.loc - step.loc) / step.scale
-        missing = (model.integrator.noisy(steps.ends) - step.loc) / step.scale
+        missing = (model.integrator.stochastic_component(steps.ends) - step.loc) / step.scale
         (slope,) = torch.autograd.grad(torch.where(seen, missing, 0.0).square().sum() / 2, coefficients)
     strata = stratify(origins.shape[-2], model.substeps)
     there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)
