@@ -258,7 +258,7 @@ class ControlledPath(PathDistribution):
     ) -> None:
         super().__init__(dynamics, integrator, initial, grid, latents)
         self.plan, self.ratio, self.mixing = plan, plan.ratio, plan.mixing
-        self._latest: tuple[Path, Forces | None] | None = None
+        self._last_draw: tuple[Path, Forces | None] | None = None
 
     def force(self, origins: Path) -> Tensor:
         """The plan's force."""
@@ -276,7 +276,7 @@ class ControlledPath(PathDistribution):
         martingale term Σ u·dW, hence far less variance. With a `stride`, one random step of every `stride` is evaluated
         and counts for all of them: unbiased still, and the networks in the forces are evaluated `stride` times less.
         """
-        origins, forces = self._origins(value), self._met(prior, value)
+        origins, forces = self._origins(value), self._cached_forces(prior, value)
         if forces is not None or stride == 1:
             return self._step_kl(prior, origins, forces)
         strata = stratify(origins.shape[-2], stride)
@@ -305,37 +305,37 @@ class ControlledPath(PathDistribution):
     def log_ratio(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
         """log p(path) − log q(path), z₀ being given; `kl_along` of the same path then evaluates no force again."""
         origins, component = self._origins(value), self.integrator.stochastic_component(value)
-        forces = self._met(prior, value)
+        forces = self._cached_forces(prior, value)
         if forces is None:
             with holding(prior.dynamics, prior.latents):
                 theirs = prior.force(origins)
             with holding(self.dynamics, self.latents):
                 forces = Forces(theirs, self.force(origins))
-            self._latest = value, forces
+            self._last_draw = value, forces
         with holding(prior.dynamics, prior.latents):
             log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), component))
         with holding(self.dynamics, self.latents):
             return log_p - self._total(self._density(self.transitions(origins, forces.posterior), component))
 
-    def latest(self) -> Path:
+    def last_sample(self) -> Path:
         """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
-        return self.rsample() if self._latest is None else self._latest[0]
+        return self.rsample() if self._last_draw is None else self._last_draw[0]
 
     def _draw(self, noise: Tensor) -> Path:
-        self._latest = self.plan.draw(self, noise)
-        return self._latest[0]
+        self._last_draw = self.plan.draw(self, noise)
+        return self._last_draw[0]
 
-    def _met(self, prior: LangevinPath, value: Path) -> Forces | None:
+    def _cached_forces(self, prior: LangevinPath, value: Path) -> Forces | None:
         """The forces kept from drawing `value`, if `prior` has the very physics it was drawn under."""
-        if self._latest is None or value is not self._latest[0] or prior.dynamics is not self.dynamics:
+        if self._last_draw is None or value is not self._last_draw[0] or prior.dynamics is not self.dynamics:
             return None
         same = all(prior.latents.get(name) is drawn for name, drawn in self.latents.items())
-        return self._latest[1] if same else None
+        return self._last_draw[1] if same else None
 
 
 @register_kl(ControlledPath, LangevinPath)
 def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> Tensor:
-    return posterior.kl_along(prior, posterior.latest())
+    return posterior.kl_along(prior, posterior.last_sample())
 
 
 def _normal(step: Step) -> Normal:

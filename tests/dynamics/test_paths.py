@@ -256,7 +256,7 @@ def test_gradients_through_the_linear_run(make, coupled, draws):
 
 
 @BOTH
-def test_neural_control_keeps_the_forces_it_met(make):
+def test_neural_control_keeps_the_forces_on_its_way(make):
     dynamics, integrator = make()
     torch.manual_seed(7)
     control = NeuralControl(hidden=8)
@@ -266,7 +266,7 @@ def test_neural_control_keeps_the_forces_it_met(make):
     posterior = nld.ControlledPath(dynamics, integrator, initial, grid((4,)), neural)
     prior = nld.LangevinPath(dynamics, integrator, initial, grid((4,)))
     value = posterior.rsample()
-    kept = posterior._met(prior, value)
+    kept = posterior._cached_forces(prior, value)
     assert isinstance(kept, Forces)
     torch.testing.assert_close(kept.posterior, posterior.force(posterior._origins(value)))
     torch.testing.assert_close(posterior.kl_along(prior, value), posterior.kl_along(prior, value.clone()))
@@ -283,7 +283,7 @@ def test_kl_does_not_reuse_forces_of_other_physics():
         dynamics, integrator, initial, grid((4,)), control.plan(torch.randn(4, 4, 3), torch.rand(4, 3))
     )
     value = posterior.rsample()
-    assert posterior._met(nld.LangevinPath(other, integrator, initial, grid((4,))), value) is None
+    assert posterior._cached_forces(nld.LangevinPath(other, integrator, initial, grid((4,))), value) is None
 
 
 @BOTH
