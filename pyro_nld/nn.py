@@ -94,7 +94,7 @@ class Physical(Part):
     def _pyro_get_fullname(self, name: str) -> str:
         return name if name in self.quantities else super()._pyro_get_fullname(name)
 
-    def aligned(self, name: str) -> Tensor:
+    def broadcast_quantity(self, name: str) -> Tensor:
         """The quantity, shaped to broadcast against `(*batch, time, axis)`.
 
         A scalar site under a vectorised plate has shape `(particle, 1)`: its batch axes stand left of time, so that two
