@@ -212,7 +212,7 @@ def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
 
 
 @contextmanager
-def holding(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
+def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
     """Let `module` and its parts read their random attributes as `values` (by site name) and declare no sites."""
     if not values:
         yield

@@ -17,7 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
-from ..nn import holding
+from ..nn import condition_on
 from .equations import Dynamics
 from .integrators import Integrator, Step
 from .recursion import as_columns, matvec, recursion
@@ -137,7 +137,7 @@ class PathDistribution(TorchDistribution, ABC):
         """A path, differentiable in all that drives it."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             return self._draw(noise if self.mixing is None else matvec(self.mixing, noise))
 
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
@@ -145,7 +145,7 @@ class PathDistribution(TorchDistribution, ABC):
 
         NOT checked: that the positions of an underdamped path are those that its momenta imply.
         """
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
         return self._total(self._density(step, self.integrator.stochastic_component(value)))
 
@@ -154,7 +154,7 @@ class PathDistribution(TorchDistribution, ABC):
         strata = stratify(value.shape[-2], stride)
         index = strata.chosen.to(value.device)
         part = self.piece(index, self.initial)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = part.transitions(self._origins(value)[..., index, :])
         density = part._density(step, self.integrator.stochastic_component(value)[..., index, :])
         return part._total(density * strata.weight.to(value).unsqueeze(-1))
@@ -287,9 +287,9 @@ class ControlledPath(PathDistribution):
     def _step_kl(
         self, prior: PathDistribution, origins: Path, forces: Forces | None, weight: Tensor | None = None
     ) -> Tensor:
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             mine = self.transitions(origins, forces and forces.posterior)
-        with holding(prior.dynamics, prior.latents):
+        with condition_on(prior.dynamics, prior.latents):
             theirs = prior.transitions(origins, forces and forces.prior)
         terms = kl_divergence(_normal(mine), _normal(theirs))
         if self.mixing is not None:
@@ -307,14 +307,14 @@ class ControlledPath(PathDistribution):
         origins, component = self._origins(value), self.integrator.stochastic_component(value)
         forces = self._cached_forces(prior, value)
         if forces is None:
-            with holding(prior.dynamics, prior.latents):
+            with condition_on(prior.dynamics, prior.latents):
                 theirs = prior.force(origins)
-            with holding(self.dynamics, self.latents):
+            with condition_on(self.dynamics, self.latents):
                 forces = Forces(theirs, self.force(origins))
             self._last_draw = value, forces
-        with holding(prior.dynamics, prior.latents):
+        with condition_on(prior.dynamics, prior.latents):
             log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), component))
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             return log_p - self._total(self._density(self.transitions(origins, forces.posterior), component))
 
     def last_sample(self) -> Path:
