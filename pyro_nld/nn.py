@@ -195,7 +195,7 @@ def random_attributes(module: PyroModule) -> dict[str, str]:
     }
 
 
-def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
+def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
     """A copy of `module` in which every random attribute is the number that `values` has for its site."""
     named = [
         (path, attribute, values[part._pyro_get_fullname(attribute)])

@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributions import constraints
 
 import pyro_nld as nld
-from pyro_nld.nn import Dense, condition_on, draw_latents, fixed
+from pyro_nld.nn import Dense, at_values, condition_on, draw_latents
 
 TIMES, X = torch.arange(5.0), torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
 
@@ -186,7 +186,7 @@ def test_fixing_gives_a_copy_of_plain_numbers():
     )
     built(TIMES, X)
     values = {"temperature": torch.tensor(0.4), "dynamics.potential.output.weight": torch.tensor([[1.0, 2.0, 3.0]])}
-    twin = fixed(built.dynamics, values)
+    twin = at_values(built.dynamics, values)
     assert float(twin.temperature) == pytest.approx(0.4)
     assert twin.potential.output.weight.tolist() == [[1.0, 2.0, 3.0]]
     assert not any(parameter.requires_grad for parameter in twin.parameters())
