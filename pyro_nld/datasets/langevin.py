@@ -81,7 +81,7 @@ def langevin_wells(
         dynamics = UnderdampedLangevin(potential, temperature, friction, mass)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        law = _equilibrium(potential, temperature, box)
+        law = _quadrature(potential, temperature, box)
         wells = landscape.minima(potential, law.draw(STARTS), temperature=temperature)
         start = law.draw(sequences) if initial is None else _start(initial, sequences, potential.latent)
         path = _walk(dynamics, start, times, fine or _resolving(dynamics, wells, times))
@@ -100,7 +100,7 @@ def langevin_wells(
     return from_arrays(times, x, states).assign(truths).assign_attrs(description=description, seed=seed)
 
 
-class _Equilibrium(NamedTuple):
+class _Quadrature(NamedTuple):
     """exp(−U/T) on the nodes of a quadrature: `points (node, latent)` and their normalised `weight`."""
 
     points: Points
@@ -118,7 +118,7 @@ class _Equilibrium(NamedTuple):
         return shares / shares.sum()
 
 
-def _equilibrium(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Equilibrium:
+def _quadrature(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Quadrature:
     low, high = (torch.as_tensor(np.broadcast_to(edge, potential.latent).astype(float)).float() for edge in box)
     if not bool((low < high).all()):
         raise PriorError(f"box must be a lowest and a highest position: got {box}. Swap them.")
@@ -131,7 +131,7 @@ def _equilibrium(potential: Potential, temperature: float, box: tuple[Numbers, N
     effective = float(1 / weight.square().sum())
     if effective < ENOUGH:
         raise PriorError(f"box must fit the wells: got {box}, of which they fill {effective / NODES:.2%}. Narrow it.")
-    return _Equilibrium(points, weight)
+    return _Quadrature(points, weight)
 
 
 def _times(interval: Numbers, sequences: int, steps: int) -> Tensor:

@@ -25,7 +25,7 @@ WIDER = 1.5  # how much wider the Gaussian is than the density: its tails must n
 RATE = 0.05  # of the way from the Gaussian of before to that of now, per call
 
 
-class Equilibrium(Part):
+class StationaryLaw(Part):
     """What samples the norm: a Gaussian in the latent space, adapted to exp(−U/T) at every call that learns."""
 
     def __init__(self, latent: int) -> None:
