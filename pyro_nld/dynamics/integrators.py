@@ -22,13 +22,14 @@ class Step(NamedTuple):
     """A step before its noise is drawn: the Gaussian of the noise-bearing part, and where the position would stand.
 
     `loc`, `scale`: mean and standard deviation of the noise-bearing part of the new state, `(*batch, time, latent)`.
-    `midpoint`, `lever`: the new position is `midpoint + lever · (noise-bearing part)` where it is not that part itself.
+    `midpoint`, `sensitivity`: the new position is `midpoint + sensitivity · (stochastic component)`, unless it is that
+    component itself.
     """
 
     loc: Tensor
     scale: Tensor
     midpoint: Tensor = NOTHING
-    lever: Tensor = NOTHING
+    sensitivity: Tensor = NOTHING
 
 
 class Integrator(ABC):
@@ -114,9 +115,9 @@ class BAOA(Integrator):
         kicked = momentum + h * force
         lost = -torch.expm1(-2 * dynamics.broadcast_quantity("friction") * h / mass)
         scale = (mass * dynamics.broadcast_quantity("temperature") * lost).sqrt()
-        lever = h / (2 * mass)
+        sensitivity = h / (2 * mass)
         loc, scale = torch.broadcast_tensors(decay * kicked, scale)
-        return Step(loc, scale, position + lever * kicked, lever)
+        return Step(loc, scale, position + sensitivity * kicked, sensitivity)
 
     def stochastic_component(self, z: State) -> Position:
         """The momentum."""
@@ -124,7 +125,7 @@ class BAOA(Integrator):
 
     def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * component, component], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/h²."""
@@ -159,7 +160,7 @@ class Leapfrog(Integrator):
 
     def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * component, component], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/(e h²)."""

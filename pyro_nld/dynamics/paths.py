@@ -353,30 +353,30 @@ def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor
     return torch.cat(states, -2)
 
 
-def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, noise: Tensor) -> Path:
-    """Run a path whose force is push − Σ feedback · (position, momentum), without a network in the loop.
+def run_linear(path: ControlledPath, feedback: Sequence[Tensor], offset: Tensor, noise: Tensor) -> Path:
+    """Run a path whose force is offset − Σ feedback · (position, momentum), without a network in the loop.
 
-    Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
-    answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
+    Its step is then affine in the state, z' = A z + b. A step responds to a state and to a force axis by axis. These
+    responses are found by stepping from unit states and under unit forces, so that no scheme is written down a second
     time. With one feedback per axis, `(*batch, time, latent)`, A has one small block per axis; with matrices, `(*batch,
     time, latent, latent)`, it is whole. Draws that share their matrices are columns of one recursion.
     """
     latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
 
-    def answer(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
+    def response(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
         step = path.transitions(state.expand(*force.shape[:-1], -1), force)
         return list(path.integrator.complete(step, step.loc + step.scale * xi).split(latent, -1))
 
     nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
     units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)
-    to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
-    shift, rows = torch.cat(answer(nothing, push, noise), -1), range(parts)
+    to_state, to_force = [response(unit, 0 * one) for unit in units], response(nothing, one)
+    shift, rows = torch.cat(response(nothing, offset, noise), -1), range(parts)
     if path.mixing is None:
         entries = [[to_state[j][i] - to_force[i] * feedback[j] for j in rows] for i in rows]
         matrix = torch.stack([torch.stack(row, -1) for row in entries], -2)
     else:
-        pulls = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
-        matrix = torch.cat([torch.cat(row, -1) for row in pulls], -2).unsqueeze(-3)
+        squares = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
+        matrix = torch.cat([torch.cat(row, -1) for row in squares], -2).unsqueeze(-3)
 
     def blocks(state: Tensor) -> Tensor:
         return state.unflatten(-1, (matrix.shape[-1], -1)).mT.unsqueeze(-1)

@@ -340,8 +340,8 @@ class GaussianWells(Potential):
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², with r the responsibilities."""
-        pull = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
-        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * pull).sum(-2)
+        springs = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
+        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * springs).sum(-2)
 
     def _log_terms(self, z: Tensor) -> Tensor:
         square = ((z.unsqueeze(-2) - self.centres) / self.widths.unsqueeze(-1)).square().sum(-1)

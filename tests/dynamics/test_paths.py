@@ -175,7 +175,7 @@ def test_baoa_cannot_be_steered():
     value = posterior.sample()
     position, momentum = prior._origins(value).chunk(2, -1)
     step = prior.transitions(prior._origins(value))
-    reached = step.midpoint + step.lever * value[..., 2:]
+    reached = step.midpoint + step.sensitivity * value[..., 2:]
     assert float((reached - value[..., :2]).abs().max()) > 1e-3  # the posterior's path is none of the prior's
     assert position.shape == momentum.shape
 
@@ -250,7 +250,7 @@ def test_gradients_through_the_linear_run(make, coupled, draws):
         posterior = nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision)
         return run_linear(posterior, *decision.law(posterior), noise)
 
-    gains = [gain.root if gain.pull is None else gain.pull for gain in template.gains]
+    gains = [gain.root if gain.coupling is None else gain.coupling for gain in template.gains]
     inputs = [start(make, (*draws, 2)), template.target, template.ratio, *gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
 
