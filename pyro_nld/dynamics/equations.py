@@ -25,7 +25,7 @@ Position = Float[Tensor, "*batch time latent"]
 Field = Callable[[Tensor], Tensor]
 """Points `(point, axis)` to a vector at each, `(point, part)`."""
 
-LIGHT = 0.1  # first value of a learned mass: with γ = 1 one observation interval, when the unit of time is the data's
+FIRST_MASS = 0.1  # of a learned mass. With γ = 1, momenta then last one observation interval of the median length.
 
 
 def jacobian(field: Field, points: Float[Tensor, "point axis"]) -> Float[Tensor, "point part axis"]:
@@ -123,7 +123,7 @@ class Underdamped(Dynamics):
         self.latent, self.state = latent, 2 * latent
         self.temperature = temperature
         self.friction = self._quantity(friction)
-        self.mass = self._quantity(mass, start=LIGHT)
+        self.mass = self._quantity(mass, start=FIRST_MASS)
 
     def drift(self, z: State) -> State:
         """(p/M, F(z) − γ p/M)."""
