@@ -33,7 +33,7 @@ from pyro_nld import datasets, plots, results
 from pyro_nld.checks import accuracy
 from pyro_nld.datasets import hidden_markov
 from pyro_nld.dynamics.equations import OverdampedLangevin, UnderdampedLangevin
-from pyro_nld.dynamics.potentials import ResidualPotential
+from pyro_nld.dynamics.neural_potentials import ResidualPotential
 from pyro_nld.errors import DataError, FitError, RunDirectoryError
 from pyro_nld.fitting.posterior import Pair
 from pyro_nld.fitting.schedule import Schedule
