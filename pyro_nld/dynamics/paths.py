@@ -25,7 +25,6 @@ from .recursion import as_columns, matvec, recursion
 State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
 
-
 NO_SHAPE = torch.Size()
 
 
@@ -50,21 +49,6 @@ class Batch(NamedTuple):
     gaps: Tensor
     valid: Tensor
     grid: Grid
-
-
-@runtime_checkable
-class PathModel(Protocol):
-    """What a guide needs to know of the model it is for."""
-
-    dynamics: Dynamics
-    integrator: Integrator
-    substeps: int
-
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in model units."""
-
-    def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take units from the first data seen."""
 
 
 class Strata(NamedTuple):

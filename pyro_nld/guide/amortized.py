@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import pyro
 import torch
@@ -14,13 +15,30 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.paths import ControlledPath, PathModel
+from ..dynamics.equations import Dynamics
+from ..dynamics.integrators import Integrator
+from ..dynamics.paths import Batch, ControlledPath
 from ..io.validation import check_channels, check_rows
 from ..nn import random_attributes
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
 PATH_SITES = ["z0", "z", "x", "sequence"]
+
+
+@runtime_checkable
+class PathModel(Protocol):
+    """What a guide needs to know of the model it is for."""
+
+    dynamics: Dynamics
+    integrator: Integrator
+    substeps: int
+
+    def batch(self, times: Tensor) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)`, in model units."""
+
+    def adapt(self, times: Tensor, x: Tensor | None) -> None:
+        """Take units from the first data seen."""
 
 
 class AmortizedGuide(PyroModule):
