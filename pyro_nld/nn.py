@@ -94,7 +94,7 @@ class Physical(Part):
     def _pyro_get_fullname(self, name: str) -> str:
         return name if name in self.quantities else super()._pyro_get_fullname(name)
 
-    def aligned(self, name: str) -> Tensor:
+    def broadcast_quantity(self, name: str) -> Tensor:
         """The quantity, shaped to broadcast against `(*batch, time, axis)`.
 
         A scalar site under a vectorised plate has shape `(particle, 1)`: its batch axes stand left of time, so that two
@@ -195,7 +195,7 @@ def random_attributes(module: PyroModule) -> dict[str, str]:
     }
 
 
-def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
+def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
     """A copy of `module` in which every random attribute is the number that `values` has for its site."""
     named = [
         (path, attribute, values[part._pyro_get_fullname(attribute)])
@@ -212,7 +212,7 @@ def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
 
 
 @contextmanager
-def holding(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
+def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
     """Let `module` and its parts read their random attributes as `values` (by site name) and declare no sites."""
     if not values:
         yield

@@ -9,7 +9,7 @@ from .._typing import Numbers
 from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 from .oracles import ornstein_uhlenbeck_chain
-from .switching import DRAWS, require_counts
+from .switching import DRAW_STREAM, require_counts
 
 
 def ornstein_uhlenbeck(
@@ -48,7 +48,7 @@ def ornstein_uhlenbeck(
     times = np.concatenate([[0.0], np.broadcast_to(interval, (steps - 1,)).cumsum()])
     chain = ornstein_uhlenbeck_chain(times, rate, temperature, noise)
     decay, kick = (np.diagonal(part, axis1=-2, axis2=-1) for part in (chain.transition, np.sqrt(chain.noise)))
-    random = np.random.default_rng((DRAWS, seed))
+    random = np.random.default_rng((DRAW_STREAM, seed))
     path = random.standard_normal((sequences, steps, decay.shape[-1]))
     path[:, 0] *= np.sqrt(np.diagonal(chain.covariance))
     for k in range(steps - 1):

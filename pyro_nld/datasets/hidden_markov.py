@@ -13,7 +13,7 @@ from ..errors import DataError, optional
 from ..io.series import dataset_observations, dataset_times
 from . import oracles
 
-ITERATIONS = 100
+EM_ITERATIONS = 100
 
 
 def fitted(data: xr.Dataset, states: int, seed: int = 0) -> xr.Dataset:
@@ -41,7 +41,7 @@ def fitted(data: xr.Dataset, states: int, seed: int = 0) -> xr.Dataset:
     x = dataset_observations(data).astype(float)
     if not np.isfinite(x).all() or np.isnan(dataset_times(data)).any():
         raise DataError("hmmlearn reads whole sequences alone: some observations are missing. Drop or fill those.")
-    model = hmm.GaussianHMM(states, covariance_type="full", n_iter=ITERATIONS, tol=1.0, random_state=seed)
+    model = hmm.GaussianHMM(states, covariance_type="full", n_iter=EM_ITERATIONS, tol=1.0, random_state=seed)
     rows, lengths = x.reshape(-1, x.shape[-1]), [x.shape[1]] * len(x)
     model.fit(rows, lengths)
     return xr.Dataset(

@@ -21,10 +21,11 @@ from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 from ..io.validation import check_times
 from ..landscape.minima import STARTS
+from .switching import PARAMETER_STREAM
 
-NODES = 2**17  # points of the quadrature
-ENOUGH = 500  # effective number of them that must lie in the wells
-RESOLVED = 0.04  # curvature × step below which a simulated well is as wide as exp(−U/T) says, within 1 %
+QUADRATURE_NODES = 2**17
+LEAST_EFFECTIVE_NODES = 500  # that must lie in the wells
+LARGEST_CURVATURE_STEP = 0.04  # below it a simulated well is as wide as exp(−U/T), within 1 %
 
 
 def langevin_wells(
@@ -81,7 +82,7 @@ def langevin_wells(
         dynamics = UnderdampedLangevin(potential, temperature, friction, mass)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        law = _equilibrium(potential, temperature, box)
+        law = _quadrature(potential, temperature, box)
         wells = landscape.minima(potential, law.draw(STARTS), temperature=temperature)
         start = law.draw(sequences) if initial is None else _start(initial, sequences, potential.latent)
         path = _walk(dynamics, start, times, fine or _resolving(dynamics, wells, times))
@@ -100,7 +101,7 @@ def langevin_wells(
     return from_arrays(times, x, states).assign(truths).assign_attrs(description=description, seed=seed)
 
 
-class _Equilibrium(NamedTuple):
+class _Quadrature(NamedTuple):
     """exp(−U/T) on the nodes of a quadrature: `points (node, latent)` and their normalised `weight`."""
 
     points: Points
@@ -118,20 +119,21 @@ class _Equilibrium(NamedTuple):
         return shares / shares.sum()
 
 
-def _equilibrium(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Equilibrium:
+def _quadrature(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Quadrature:
     low, high = (torch.as_tensor(np.broadcast_to(edge, potential.latent).astype(float)).float() for edge in box)
     if not bool((low < high).all()):
         raise PriorError(f"box must be a lowest and a highest position: got {box}. Swap them.")
-    unit = SobolEngine(potential.latent, scramble=True, seed=0).draw(NODES)
+    unit = SobolEngine(potential.latent, scramble=True, seed=0).draw(QUADRATURE_NODES)
     points = (low + (high - low) * unit).to(torch.get_default_dtype())
     weight = torch.softmax(-potential(points).double() / temperature, 0)
     edge = float(weight[((unit - 0.5).abs() > 0.49).any(-1)].sum())
     if edge > 1e-3:
         raise PriorError(f"box must hold the wells: got {box}, with {edge:.1%} of exp(−U/T) at its edge. Widen it.")
     effective = float(1 / weight.square().sum())
-    if effective < ENOUGH:
-        raise PriorError(f"box must fit the wells: got {box}, of which they fill {effective / NODES:.2%}. Narrow it.")
-    return _Equilibrium(points, weight)
+    if effective < LEAST_EFFECTIVE_NODES:
+        filled = effective / QUADRATURE_NODES
+        raise PriorError(f"box must fit the wells: got {box}, of which they fill {filled:.2%}. Narrow it.")
+    return _Quadrature(points, weight)
 
 
 def _times(interval: Numbers, sequences: int, steps: int) -> Tensor:
@@ -159,8 +161,8 @@ def _start(initial: Numbers | Tensor, sequences: int, latent: int) -> Points:
 def _resolving(dynamics: Dynamics, wells: xr.Dataset, times: Tensor) -> int:
     """The power of 2 of steps per interval at which no well is stiffer than a small share of the integrator's unit."""
     stiffest, gap = float(wells["curvature"].max()), times.diff().max().to(torch.get_default_dtype())
-    fine = 1
-    while bool((stiffest > RESOLVED * default_integrator(dynamics).unit_stiffness(dynamics, gap / fine)).any()):
+    fine, scheme = 1, default_integrator(dynamics)
+    while bool((stiffest > LARGEST_CURVATURE_STEP * scheme.unit_stiffness(dynamics, gap / fine)).any()):
         fine *= 2
     return fine
 
@@ -182,7 +184,7 @@ def _decoder(
     """What is seen of a position, and the truths that say so."""
     if decoder is not None or channels is None:
         return decoder or (lambda q: q), {}
-    matrix = np.random.default_rng((1, seed)).standard_normal((channels, latent))
+    matrix = np.random.default_rng((PARAMETER_STREAM, seed)).standard_normal((channels, latent))
     columns = torch.as_tensor(matrix, dtype=torch.get_default_dtype())
     return lambda q: q @ columns.mT, {"map": (("channel", "latent"), matrix)}
 

@@ -69,16 +69,12 @@ def _emission(x: Array, means: Array, covariances: Array) -> Array:
     density = np.zeros((*x.shape[:2], len(means)))
     patterns, member = np.unique(np.isfinite(x).reshape(-1, x.shape[-1]), axis=0, return_inverse=True)
     member = member.reshape(x.shape[:2])
-    for index, seen in enumerate(patterns):
-        if seen.any():
+    for index, observed in enumerate(patterns):
+        if observed.any():
             at = member == index
-            density[at] = np.stack(
-                [
-                    multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(x[at][:, seen]).reshape(-1)
-                    for mean, covariance in zip(means, covariances, strict=True)
-                ],
-                -1,
-            )
+            values, block = x[at][:, observed], np.ix_(observed, observed)
+            laws = [multivariate_normal(m[observed], c[block]) for m, c in zip(means, covariances, strict=True)]
+            density[at] = np.stack([law.logpdf(values).reshape(-1) for law in laws], -1)
     return density
 
 
@@ -201,16 +197,17 @@ def _filter(x: Array, model: LinearGaussian) -> tuple[Array, Array, Array]:
 
 def _update(x: Array, mean: Array, covariance: Array, model: LinearGaussian) -> tuple[Array, Array, Array]:
     """log p(x | past), and mean and covariance given x; a missing channel sees nothing with unit noise of its own."""
-    seen = np.isfinite(x).astype(float)
-    c = model.observation * seen[..., None]
-    r = model.observation_noise * seen[:, :, None] * seen[:, None, :] + (1 - seen)[..., None] * np.eye(x.shape[-1])
-    surprise = np.where(seen > 0, x - (c @ mean[..., None])[..., 0], 0.0)
+    observed = np.isfinite(x).astype(float)
+    c = model.observation * observed[..., None]
+    both = observed[:, :, None] * observed[:, None, :]
+    r = model.observation_noise * both + (1 - observed)[..., None] * np.eye(x.shape[-1])
+    surprise = np.where(observed > 0, x - (c @ mean[..., None])[..., 0], 0.0)
     spread = c @ covariance @ c.mT + r
     gain = np.linalg.solve(spread, c @ covariance).mT
     quadratic = (surprise * np.linalg.solve(spread, surprise[..., None])[..., 0]).sum(-1)
-    evidence = -0.5 * (quadratic + np.linalg.slogdet(spread).logabsdet + seen.sum(-1) * np.log(2 * np.pi))
-    kept = np.eye(mean.shape[-1]) - gain @ c
-    return evidence, mean + (gain @ surprise[..., None])[..., 0], kept @ covariance @ kept.mT + gain @ r @ gain.mT
+    evidence = -0.5 * (quadratic + np.linalg.slogdet(spread).logabsdet + observed.sum(-1) * np.log(2 * np.pi))
+    rest = np.eye(mean.shape[-1]) - gain @ c
+    return evidence, mean + (gain @ surprise[..., None])[..., 0], rest @ covariance @ rest.mT + gain @ r @ gain.mT
 
 
 def _smooth(mean: Array, covariance: Array, model: LinearGaussian) -> tuple[Array, Array]:

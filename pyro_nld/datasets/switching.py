@@ -17,10 +17,10 @@ from .._typing import Array, Numbers
 from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 
-PARAMETERS, DRAWS = 1, 0
+PARAMETER_STREAM, DRAW_STREAM = 1, 0
 """First words of the seeds, so that the same number never gives parameters and draws the same stream."""
 
-CORRELATION = 2
+COLUMNS_PER_ROW = 2
 """Random covariances are A Aᵀ with this many columns of A per row: at 1 they are nearly singular and every state is
 betrayed by its flattest direction alone; at 2 the channels have typical correlations of 0.2."""
 
@@ -66,7 +66,7 @@ def three_state(
     chain = _transition(asymmetric_transition((1 / 3,) * 3) if transition is None else transition)
     loc, spread = _emission(len(chain), channels, parameter_seed, means, covariances)
     initial = _initial(chain, first_state)
-    random = np.random.default_rng((DRAWS, seed))
+    random = np.random.default_rng((DRAW_STREAM, seed))
     states = _walk(chain, initial, random.random((sequences, steps)))
     x = random.standard_normal((sequences, steps, loc.shape[-1]))
     for state, root in enumerate(np.linalg.cholesky(spread)):
@@ -161,7 +161,7 @@ def _emission(
     """Means and covariances, those not given drawn from streams of their own."""
     given = means if means is not None else covariances
     channels = channels if given is None else np.shape(given)[-1]
-    loc_stream, spread_stream = np.random.default_rng((PARAMETERS, seed)).spawn(2)
+    loc_stream, spread_stream = np.random.default_rng((PARAMETER_STREAM, seed)).spawn(2)
     loc = 0.4 * loc_stream.standard_normal((states, channels)) if means is None else np.asarray(means, float)
     spread = _covariances(states, channels, spread_stream) if covariances is None else np.asarray(covariances, float)
     for name, part, shape in (
@@ -178,7 +178,7 @@ def _emission(
 
 def _covariances(states: int, channels: int, random: np.random.Generator) -> Array:
     """Full covariances with mean marginal standard deviation 0.5."""
-    a = random.standard_normal((states, channels, CORRELATION * channels))
+    a = random.standard_normal((states, channels, COLUMNS_PER_ROW * channels))
     spread: Array = a @ a.mT
     scale = 0.5 / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)).mean(1)
     spread *= np.square(scale)[:, None, None]

@@ -1,9 +1,8 @@
 """Motion: potentials and forces, the equations they drive, their integrators, and whole paths as distributions."""
 
 from . import simulation
-from .potentials import (
-    DoubleWell, GaussianWells, MuellerBrown, NeuralPotential, Potential, Quadratic, ResidualPotential, Tilted,
-)  # fmt: skip
+from .potentials import DoubleWell, GaussianWells, MuellerBrown, Potential, Quadratic, Tilted
+from .neural_potentials import NeuralPotential, ResidualPotential
 from .forces import Force, NeuralForce, SumOfForces
 from .equations import (
     Dynamics, Overdamped, OverdampedLangevin, OverdampedSDE, Underdamped, UnderdampedLangevin, UnderdampedSDE,

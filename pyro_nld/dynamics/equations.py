@@ -25,7 +25,7 @@ Position = Float[Tensor, "*batch time latent"]
 Field = Callable[[Tensor], Tensor]
 """Points `(point, axis)` to a vector at each, `(point, part)`."""
 
-LIGHT = 0.1  # first value of a learned mass: with γ = 1 one observation interval, when the unit of time is the data's
+FIRST_MASS = 0.1  # of a learned mass. With γ = 1, momenta then last one observation interval of the median length.
 
 
 def jacobian(field: Field, points: Float[Tensor, "point axis"]) -> Float[Tensor, "point part axis"]:
@@ -102,15 +102,15 @@ class Overdamped(Dynamics):
 
     def drift(self, z: State) -> State:
         """γ⁻¹ F(z)."""
-        return self.force(z) / self.aligned("friction")
+        return self.force(z) / self.broadcast_quantity("friction")
 
     def diffusion(self, z: State) -> State:
         """√(2 T/γ)."""
-        return (2 * self.aligned("temperature") / self.aligned("friction")).sqrt().expand_as(z)
+        return (2 * self.broadcast_quantity("temperature") / self.broadcast_quantity("friction")).sqrt().expand_as(z)
 
     def thermal_scale(self) -> Tensor:
         """Empty: the state is the position."""
-        return self.aligned("temperature").new_zeros(0)
+        return self.broadcast_quantity("temperature").new_zeros(0)
 
 
 class Underdamped(Dynamics):
@@ -123,22 +123,22 @@ class Underdamped(Dynamics):
         self.latent, self.state = latent, 2 * latent
         self.temperature = temperature
         self.friction = self._quantity(friction)
-        self.mass = self._quantity(mass, start=LIGHT)
+        self.mass = self._quantity(mass, start=FIRST_MASS)
 
     def drift(self, z: State) -> State:
         """(p/M, F(z) − γ p/M)."""
-        velocity = z[..., self.latent :] / self.aligned("mass")
-        return torch.cat([velocity, self.force(z) - self.aligned("friction") * velocity], -1)
+        velocity = z[..., self.latent :] / self.broadcast_quantity("mass")
+        return torch.cat([velocity, self.force(z) - self.broadcast_quantity("friction") * velocity], -1)
 
     def diffusion(self, z: State) -> State:
         """(0, √(2 γ T))."""
         momentum = z[..., self.latent :]
-        scale = (2 * self.aligned("temperature") * self.aligned("friction")).sqrt().expand_as(momentum)
-        return torch.cat([torch.zeros_like(momentum), scale], -1)
+        scale = (2 * self.broadcast_quantity("temperature") * self.broadcast_quantity("friction")).sqrt()
+        return torch.cat([torch.zeros_like(momentum), scale.expand_as(momentum)], -1)
 
     def thermal_scale(self) -> Tensor:
         """√(M T), one per axis."""
-        scale = (self.aligned("mass") * self.aligned("temperature")).sqrt()
+        scale = (self.broadcast_quantity("mass") * self.broadcast_quantity("temperature")).sqrt()
         scale = scale.squeeze(-2) if scale.dim() > 1 else scale
         return scale.expand(*scale.shape[:-1], self.latent) if scale.dim() else scale.expand(self.latent)
 
@@ -170,7 +170,7 @@ class OverdampedLangevin(Overdamped):
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(z)/T, not normalised."""
-        return -self.potential(z) / self.aligned("temperature").squeeze(-1)
+        return -self.potential(z) / self.broadcast_quantity("temperature").squeeze(-1)
 
 
 class UnderdampedLangevin(Underdamped):
@@ -210,8 +210,8 @@ class UnderdampedLangevin(Underdamped):
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(q)/T − pᵀM⁻¹p/(2T), not normalised."""
-        kinetic = (z[..., self.latent :].square() / self.aligned("mass")).sum(-1) / 2
-        return -(self.potential(self.position(z)) + kinetic) / self.aligned("temperature").squeeze(-1)
+        kinetic = (z[..., self.latent :].square() / self.broadcast_quantity("mass")).sum(-1) / 2
+        return -(self.potential(self.position(z)) + kinetic) / self.broadcast_quantity("temperature").squeeze(-1)
 
 
 class OverdampedSDE(Overdamped):

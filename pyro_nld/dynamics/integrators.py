@@ -22,13 +22,14 @@ class Step(NamedTuple):
     """A step before its noise is drawn: the Gaussian of the noise-bearing part, and where the position would stand.
 
     `loc`, `scale`: mean and standard deviation of the noise-bearing part of the new state, `(*batch, time, latent)`.
-    `midpoint`, `lever`: the new position is `midpoint + lever · (noise-bearing part)` where it is not that part itself.
+    `midpoint`, `sensitivity`: the new position is `midpoint + sensitivity · (stochastic component)`, unless it is that
+    component itself.
     """
 
     loc: Tensor
     scale: Tensor
     midpoint: Tensor = NOTHING
-    lever: Tensor = NOTHING
+    sensitivity: Tensor = NOTHING
 
 
 class Integrator(ABC):
@@ -46,11 +47,11 @@ class Integrator(ABC):
         """The transition out of `z` under `force` during `h` (`(*batch, time, 1)`, time)."""
 
     @abstractmethod
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The noise-bearing part of a state."""
 
     @abstractmethod
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """The whole new state, given its noise-bearing part."""
 
     @abstractmethod
@@ -70,25 +71,25 @@ class EulerMaruyama(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
-        mobility = h / dynamics.aligned("friction")
-        scale = (2 * dynamics.aligned("temperature") * mobility).sqrt()
+        mobility = h / dynamics.broadcast_quantity("friction")
+        scale = (2 * dynamics.broadcast_quantity("temperature") * mobility).sqrt()
         return Step(*torch.broadcast_tensors(z + mobility * force, scale))
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """All of z."""
         return z
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """All of z."""
-        return noisy
+        return component
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
-        return dynamics.aligned("friction") / h
+        return dynamics.broadcast_quantity("friction") / h
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
-        return dynamics.aligned("friction") / h
+        return dynamics.broadcast_quantity("friction") / h
 
 
 class BAOA(Integrator):
@@ -108,31 +109,31 @@ class BAOA(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(e^{−γh/M} (p + h F), M T (1 − e^{−2γh/M})) for the momentum."""
-        mass = dynamics.aligned("mass")
+        mass = dynamics.broadcast_quantity("mass")
         position, momentum = z.chunk(2, -1)
-        decay = torch.exp(-dynamics.aligned("friction") * h / mass)
+        decay = torch.exp(-dynamics.broadcast_quantity("friction") * h / mass)
         kicked = momentum + h * force
-        lost = -torch.expm1(-2 * dynamics.aligned("friction") * h / mass)
-        scale = (mass * dynamics.aligned("temperature") * lost).sqrt()
-        lever = h / (2 * mass)
+        lost = -torch.expm1(-2 * dynamics.broadcast_quantity("friction") * h / mass)
+        scale = (mass * dynamics.broadcast_quantity("temperature") * lost).sqrt()
+        sensitivity = h / (2 * mass)
         loc, scale = torch.broadcast_tensors(decay * kicked, scale)
-        return Step(loc, scale, position + lever * kicked, lever)
+        return Step(loc, scale, position + sensitivity * kicked, sensitivity)
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/h²."""
-        return dynamics.aligned("mass") / h.square()
+        return dynamics.broadcast_quantity("mass") / h.square()
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """2M/h²."""
-        return 2 * dynamics.aligned("mass") / h.square()
+        return 2 * dynamics.broadcast_quantity("mass") / h.square()
 
 
 class Leapfrog(Integrator):
@@ -146,34 +147,34 @@ class Leapfrog(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(c p + e h F, 2 M T e (1 − c)) for the momentum."""
-        mass = dynamics.aligned("mass")
+        mass = dynamics.broadcast_quantity("mass")
         position, momentum = z.chunk(2, -1)
         lost, weight = self._decay(dynamics, h)
-        scale = (2 * mass * dynamics.aligned("temperature") * weight * lost).sqrt()
+        scale = (2 * mass * dynamics.broadcast_quantity("temperature") * weight * lost).sqrt()
         loc, scale = torch.broadcast_tensors((1 - lost) * momentum + weight * h * force, scale)
         return Step(loc, scale, position, h / mass)
 
-    def noisy(self, z: State) -> Position:
+    def stochastic_component(self, z: State) -> Position:
         """The momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/(e h²)."""
-        return dynamics.aligned("mass") / (self._decay(dynamics, h)[1] * h.square())
+        return dynamics.broadcast_quantity("mass") / (self._decay(dynamics, h)[1] * h.square())
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M (1 + c)/(e h²): γ/h where the momentum is forgotten within a step, 2M/h² where it is kept."""
         lost, weight = self._decay(dynamics, h)
-        return dynamics.aligned("mass") * (2 - lost) / (weight * h.square())
+        return dynamics.broadcast_quantity("mass") * (2 - lost) / (weight * h.square())
 
     @staticmethod
     def _decay(dynamics: Dynamics, h: Tensor) -> tuple[Tensor, Tensor]:
         """1 − c and e."""
-        x = dynamics.aligned("friction") * h / dynamics.aligned("mass")
+        x = dynamics.broadcast_quantity("friction") * h / dynamics.broadcast_quantity("mass")
         lost = -torch.expm1(-x)
         return lost, lost / x
 

@@ -17,14 +17,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
-from ..nn import holding
+from ..nn import condition_on
 from .equations import Dynamics
 from .integrators import Integrator, Step
 from .recursion import as_columns, matvec, recursion
 
 State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
-
 
 NO_SHAPE = torch.Size()
 
@@ -50,21 +49,6 @@ class Batch(NamedTuple):
     gaps: Tensor
     valid: Tensor
     grid: Grid
-
-
-@runtime_checkable
-class PathModel(Protocol):
-    """What a guide needs to know of the model it is for."""
-
-    dynamics: Dynamics
-    integrator: Integrator
-    substeps: int
-
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in model units."""
-
-    def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take units from the first data seen."""
 
 
 class Strata(NamedTuple):
@@ -137,7 +121,7 @@ class PathDistribution(TorchDistribution, ABC):
         """A path, differentiable in all that drives it."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             return self._draw(noise if self.mixing is None else matvec(self.mixing, noise))
 
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
@@ -145,29 +129,29 @@ class PathDistribution(TorchDistribution, ABC):
 
         NOT checked: that the positions of an underdamped path are those that its momenta imply.
         """
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
-        return self._total(self._density(step, self.integrator.noisy(value)))
+        return self._total(self._density(step, self.integrator.stochastic_component(value)))
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """`log_prob` from one random step of every `stride`, which counts for all of them: unbiased, and cheaper."""
         strata = stratify(value.shape[-2], stride)
         index = strata.chosen.to(value.device)
         part = self.piece(index, self.initial)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = part.transitions(self._origins(value)[..., index, :])
-        density = part._density(step, self.integrator.noisy(value)[..., index, :])
+        density = part._density(step, self.integrator.stochastic_component(value)[..., index, :])
         return part._total(density * strata.weight.to(value).unsqueeze(-1))
 
     def _origins(self, value: Path) -> Path:
         first = self.initial.expand(value.shape[:-2] + self.initial.shape[-1:]).unsqueeze(-2)
         return torch.cat([first, value[..., :-1, :]], -2)
 
-    def _density(self, step: Step, noisy: Tensor) -> Tensor:
+    def _density(self, step: Step, component: Tensor) -> Tensor:
         """Log density of the noise-bearing parts, `(*batch, time, latent)`; only its sum over axes has a meaning."""
         if self.mixing is None:
-            return _normal(step).log_prob(noisy)
-        white = ((noisy - step.loc) / step.scale).unsqueeze(-1)
+            return _normal(step).log_prob(component)
+        white = ((component - step.loc) / step.scale).unsqueeze(-1)
         white = torch.linalg.solve_triangular(self.mixing, white, upper=False, unitriangular=True).squeeze(-1)
         return Normal(0.0, 1.0).log_prob(white) - step.scale.log()
 
@@ -258,7 +242,7 @@ class ControlledPath(PathDistribution):
     ) -> None:
         super().__init__(dynamics, integrator, initial, grid, latents)
         self.plan, self.ratio, self.mixing = plan, plan.ratio, plan.mixing
-        self._latest: tuple[Path, Forces | None] | None = None
+        self._last_draw: tuple[Path, Forces | None] | None = None
 
     def force(self, origins: Path) -> Tensor:
         """The plan's force."""
@@ -276,7 +260,7 @@ class ControlledPath(PathDistribution):
         martingale term Σ u·dW, hence far less variance. With a `stride`, one random step of every `stride` is evaluated
         and counts for all of them: unbiased still, and the networks in the forces are evaluated `stride` times less.
         """
-        origins, forces = self._origins(value), self._met(prior, value)
+        origins, forces = self._origins(value), self._cached_forces(prior, value)
         if forces is not None or stride == 1:
             return self._step_kl(prior, origins, forces)
         strata = stratify(origins.shape[-2], stride)
@@ -287,9 +271,9 @@ class ControlledPath(PathDistribution):
     def _step_kl(
         self, prior: PathDistribution, origins: Path, forces: Forces | None, weight: Tensor | None = None
     ) -> Tensor:
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             mine = self.transitions(origins, forces and forces.posterior)
-        with holding(prior.dynamics, prior.latents):
+        with condition_on(prior.dynamics, prior.latents):
             theirs = prior.transitions(origins, forces and forces.prior)
         terms = kl_divergence(_normal(mine), _normal(theirs))
         if self.mixing is not None:
@@ -304,38 +288,38 @@ class ControlledPath(PathDistribution):
 
     def log_ratio(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
         """log p(path) − log q(path), z₀ being given; `kl_along` of the same path then evaluates no force again."""
-        origins, noisy = self._origins(value), self.integrator.noisy(value)
-        forces = self._met(prior, value)
+        origins, component = self._origins(value), self.integrator.stochastic_component(value)
+        forces = self._cached_forces(prior, value)
         if forces is None:
-            with holding(prior.dynamics, prior.latents):
+            with condition_on(prior.dynamics, prior.latents):
                 theirs = prior.force(origins)
-            with holding(self.dynamics, self.latents):
+            with condition_on(self.dynamics, self.latents):
                 forces = Forces(theirs, self.force(origins))
-            self._latest = value, forces
-        with holding(prior.dynamics, prior.latents):
-            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), noisy))
-        with holding(self.dynamics, self.latents):
-            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), noisy))
+            self._last_draw = value, forces
+        with condition_on(prior.dynamics, prior.latents):
+            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), component))
+        with condition_on(self.dynamics, self.latents):
+            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), component))
 
-    def latest(self) -> Path:
+    def last_sample(self) -> Path:
         """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
-        return self.rsample() if self._latest is None else self._latest[0]
+        return self.rsample() if self._last_draw is None else self._last_draw[0]
 
     def _draw(self, noise: Tensor) -> Path:
-        self._latest = self.plan.draw(self, noise)
-        return self._latest[0]
+        self._last_draw = self.plan.draw(self, noise)
+        return self._last_draw[0]
 
-    def _met(self, prior: LangevinPath, value: Path) -> Forces | None:
+    def _cached_forces(self, prior: LangevinPath, value: Path) -> Forces | None:
         """The forces kept from drawing `value`, if `prior` has the very physics it was drawn under."""
-        if self._latest is None or value is not self._latest[0] or prior.dynamics is not self.dynamics:
+        if self._last_draw is None or value is not self._last_draw[0] or prior.dynamics is not self.dynamics:
             return None
         same = all(prior.latents.get(name) is drawn for name, drawn in self.latents.items())
-        return self._latest[1] if same else None
+        return self._last_draw[1] if same else None
 
 
 @register_kl(ControlledPath, LangevinPath)
 def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> Tensor:
-    return posterior.kl_along(prior, posterior.latest())
+    return posterior.kl_along(prior, posterior.last_sample())
 
 
 def _normal(step: Step) -> Normal:
@@ -348,35 +332,35 @@ def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor
     states = []
     for h, xi in zip(path.grid.h.split(1, -2), (path.ratio * noise).split(1, -2), strict=True):
         step = path.integrator.step(path.dynamics, state, force(state), h)
-        state = path.integrator.arrive(step, step.loc + step.scale * xi)
+        state = path.integrator.complete(step, step.loc + step.scale * xi)
         states.append(state)
     return torch.cat(states, -2)
 
 
-def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, noise: Tensor) -> Path:
-    """Run a path whose force is push − Σ feedback · (position, momentum), without a network in the loop.
+def run_linear(path: ControlledPath, feedback: Sequence[Tensor], offset: Tensor, noise: Tensor) -> Path:
+    """Run a path whose force is offset − Σ feedback · (position, momentum), without a network in the loop.
 
-    Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
-    answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
+    Its step is then affine in the state, z' = A z + b. A step responds to a state and to a force axis by axis. These
+    responses are found by stepping from unit states and under unit forces, so that no scheme is written down a second
     time. With one feedback per axis, `(*batch, time, latent)`, A has one small block per axis; with matrices, `(*batch,
     time, latent, latent)`, it is whole. Draws that share their matrices are columns of one recursion.
     """
     latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
 
-    def answer(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
+    def response(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
         step = path.transitions(state.expand(*force.shape[:-1], -1), force)
-        return list(path.integrator.arrive(step, step.loc + step.scale * xi).split(latent, -1))
+        return list(path.integrator.complete(step, step.loc + step.scale * xi).split(latent, -1))
 
     nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
     units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)
-    to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
-    shift, rows = torch.cat(answer(nothing, push, noise), -1), range(parts)
+    to_state, to_force = [response(unit, 0 * one) for unit in units], response(nothing, one)
+    shift, rows = torch.cat(response(nothing, offset, noise), -1), range(parts)
     if path.mixing is None:
         entries = [[to_state[j][i] - to_force[i] * feedback[j] for j in rows] for i in rows]
         matrix = torch.stack([torch.stack(row, -1) for row in entries], -2)
     else:
-        pulls = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
-        matrix = torch.cat([torch.cat(row, -1) for row in pulls], -2).unsqueeze(-3)
+        squares = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
+        matrix = torch.cat([torch.cat(row, -1) for row in squares], -2).unsqueeze(-3)
 
     def blocks(state: Tensor) -> Tensor:
         return state.unflatten(-1, (matrix.shape[-1], -1)).mT.unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Energy landscapes U(z): neural ones to be learned, analytic ones with known answers, and wrappers.
+"""Energy landscapes U(z): the contract, analytic potentials with known answers, and a wrapper.
 
 A potential maps `(*batch, latent)` to `(*batch,)`, an energy. Only U/T is observable (T the temperature). Everything
 that reads a landscape takes any callable of this shape; `gradient` and `hessian` work on any of them.
@@ -10,16 +10,13 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import celu, softplus
 
 from ..errors import ShapeError
-from ..nn import Dense, Part, PartList
+from ..nn import Part
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
@@ -89,127 +86,6 @@ class Potential(Part):
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
         """φ(z), one number per coefficient."""
         return z[..., :0]
-
-
-class NeuralPotential(Potential):
-    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
-
-    The gradient is written out by the chain rule: training then needs one backward pass where automatic
-    differentiation of ∇U needs two.
-
-    Parameters
-    ----------
-    latent: number of axes of z.
-    hidden: widths of the hidden layers.
-    confinement: initial c, energy per length².
-    """
-
-    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
-        super().__init__()
-        self.latent = latent
-        widths = [latent, *hidden]
-        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
-        self.output = Dense(widths[-1], 1)
-        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
-
-    @property
-    def confinement(self) -> Tensor:
-        """The coefficient c of ‖z‖²."""
-        return softplus(self.raw_confinement)
-
-    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
-        """U(z), energy."""
-        return self.output(self.features(z)).squeeze(-1) + self.confinement * z.square().sum(-1)
-
-    @property
-    def coefficients(self) -> nn.Parameter | None:
-        """The weights of the output."""
-        return _learned_weight(self.output)
-
-    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last hidden layer."""
-        for layer in self.layers:
-            z = torch.tanh(layer(z))
-        return z
-
-    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
-        weights = [cast(Tensor, layer.weight) for layer in self.layers]
-        hidden, slopes = z, []
-        for layer in self.layers:
-            hidden = torch.tanh(layer(hidden))
-            slopes.append(1 - hidden.square())
-        back: Tensor = self.output.weight
-        for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
-            back = (back * slope) @ weight
-        return back + 2 * self.confinement * z
-
-
-class ResidualPotential(Potential):
-    """The paper's energy network: CELU blocks at both ends, residual tanh blocks fed with z again, and c‖z‖².
-
-    Parameters
-    ----------
-    latent: number of axes of z.
-    features: width of the residual blocks.
-    width: width of the first and last block.
-    blocks: number of residual blocks.
-    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
-        is one tanh layer of the features' width.
-
-    References
-    ----------
-    Koop et al., NLDL 2024; the widths are those of the models published with the paper.
-    """
-
-    def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
-        inner: int | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.latent = latent
-        self.entry = PartList([Dense(latent, width), Dense(width, features)])
-        self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
-        self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])
-        self.exit = PartList([Dense(features, width), Dense(width, 1)])
-        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
-
-    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
-        """U(z), energy."""
-        network = self.exit[1](self.features(z)).squeeze(-1)
-        return network + softplus(self.raw_confinement) * z.square().sum(-1)
-
-    @property
-    def coefficients(self) -> nn.Parameter | None:
-        """The weights of the last block's output."""
-        return _learned_weight(self.exit[1])
-
-    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last block's hidden layer."""
-        features = self.entry[1](celu(self.entry[0](z)))
-        for place, block in enumerate(self.blocks):
-            features = features + self._led_back(place, torch.tanh(block(torch.cat([features, z], -1))))
-        return celu(self.exit[0](features))
-
-    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
-        first = celu(self.entry[0](z))
-        features, slopes = self.entry[1](first), []
-        for place, block in enumerate(self.blocks):
-            bend = torch.tanh(block(torch.cat([features, z], -1)))
-            features = features + self._led_back(place, bend)
-            slopes.append(1 - bend.square())
-        last = celu(self.exit[0](features))
-        back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
-        direct = 2 * softplus(self.raw_confinement) * z
-        for place, slope in reversed([*enumerate(slopes)]):
-            bent = (back @ self.back[place].weight if self.back else back) * slope
-            inner, outer = (bent @ self.blocks[place].weight).split([back.shape[-1], self.latent], -1)
-            back, direct = back + inner, direct + outer
-        return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
-
-    def _led_back(self, place: int, bend: Tensor) -> Tensor:
-        return self.back[place](bend) if self.back else bend
 
 
 class Quadratic(Potential):
@@ -340,8 +216,8 @@ class GaussianWells(Potential):
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², with r the responsibilities."""
-        pull = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
-        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * pull).sum(-2)
+        springs = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
+        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * springs).sum(-2)
 
     def _log_terms(self, z: Tensor) -> Tensor:
         square = ((z.unsqueeze(-2) - self.centres) / self.widths.unsqueeze(-1)).square().sum(-1)
@@ -384,12 +260,6 @@ class Tilted(Potential):
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) + b."""
         return self.potential.gradient(z) + self.slope
-
-
-def _learned_weight(layer: nn.Module) -> nn.Parameter | None:
-    """The weight of a layer, unless it has a prior of its own or is held fixed."""
-    weight = layer._parameters.get("weight")
-    return weight if isinstance(weight, nn.Parameter) and weight.requires_grad else None
 
 
 def _tensor(value: Tensor | Sequence | float) -> Tensor:

@@ -67,12 +67,12 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
         return _strung(initial, matrix, shift)
     head = slice(0, runs * run)
     # (step of a run, run · block, …): the same step of all runs lies side by side
-    steps, pushes = (
+    steps, offsets = (
         part[head].unflatten(0, (runs, run)).transpose(0, 1).reshape(run, runs * blocks, n, -1)
         for part in (matrix, shift)
     )
-    maps = [(steps[0], pushes[0])]
-    for a, b in zip(steps[1:].unbind(0), pushes[1:].unbind(0), strict=True):
+    maps = [(steps[0], offsets[0])]
+    for a, b in zip(steps[1:].unbind(0), offsets[1:].unbind(0), strict=True):
         before = maps[-1]
         maps.append((_product(a, before[0]), _apply(a, before[1], b)))
     composed, moved = (torch.stack(part) for part in zip(*maps, strict=True))

@@ -20,12 +20,12 @@ from ..nn import Part
 from .equations import Dynamics
 from .paths import NO_SHAPE
 
-POINTS = 4096  # of the importance sample
-WIDER = 1.5  # how much wider the Gaussian is than the density: its tails must not be missed
-RATE = 0.05  # of the way from the Gaussian of before to that of now, per call
+IMPORTANCE_POINTS = 4096  # drawn from the Gaussian at every call
+PROPOSAL_WIDTH = 1.5  # of the Gaussian, relative to the density, whose tails it must not miss
+ADAPTATION_RATE = 0.05  # share of the way to the density's moments that the Gaussian goes at every call
 
 
-class Equilibrium(Part):
+class StationaryLaw(Part):
     """What samples the norm: a Gaussian in the latent space, adapted to exp(−U/T) at every call that learns."""
 
     def __init__(self, latent: int) -> None:
@@ -35,20 +35,20 @@ class Equilibrium(Part):
 
     def distribution(self, dynamics: Dynamics) -> StationaryDistribution:
         """p(z₀) of dynamics whose random quantities have been drawn."""
-        wide = MultivariateNormal(self.loc, WIDER**2 * self.covariance)
-        found = StationaryDistribution(dynamics, wide, wide.sample((POINTS,)))
+        wide = MultivariateNormal(self.loc, PROPOSAL_WIDTH**2 * self.covariance)
+        found = StationaryDistribution(dynamics, wide, wide.sample((IMPORTANCE_POINTS,)))
         if torch.is_grad_enabled():
             self._adapt(found)
         return found
 
     @torch.no_grad()
     def _adapt(self, found: StationaryDistribution) -> None:
-        weight = found.log_weight.softmax(-1).reshape(-1, POINTS).mean(0)
+        weight = found.log_weight.softmax(-1).reshape(-1, IMPORTANCE_POINTS).mean(0)
         if bool(weight.isfinite().all()):
             loc = weight @ found.points
             offset = found.points - loc
-            self.loc.lerp_(loc, RATE)
-            self.covariance.lerp_((offset * weight.unsqueeze(-1)).mT @ offset, RATE)
+            self.loc.lerp_(loc, ADAPTATION_RATE)
+            self.covariance.lerp_((offset * weight.unsqueeze(-1)).mT @ offset, ADAPTATION_RATE)
 
 
 class StationaryDistribution(TorchDistribution):

@@ -16,7 +16,7 @@ from ..io.series import as_tensors
 from ..io.validation import check_rows
 from ..landscape import attractors, basins, flows, minima, step_size
 from ..model.latent_langevin import LatentLangevin
-from ..nn import fixed
+from ..nn import at_values
 from . import draws as joint
 from .draws import reading
 from .elbo import evaluate
@@ -57,7 +57,7 @@ class Posterior:
     @cached_property
     def dynamics(self) -> Dynamics:
         """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
-        return fixed(self.model.dynamics, self.medians)
+        return at_values(self.model.dynamics, self.medians)
 
     def forget(self) -> None:
         """Read model and guide anew from now on, since one of them was changed."""
@@ -142,7 +142,7 @@ class Posterior:
     def decode(self, points: Tensor) -> Tensor:
         """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
         with torch.no_grad():
-            decoder = fixed(self.model.likelihood, self.medians).decoder
+            decoder = at_values(self.model.likelihood, self.medians).decoder
             return decoder(points.to(decoder.loc.dtype))
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import pyro
 import torch
@@ -14,13 +15,30 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.paths import ControlledPath, PathModel
+from ..dynamics.equations import Dynamics
+from ..dynamics.integrators import Integrator
+from ..dynamics.paths import Batch, ControlledPath
 from ..io.validation import check_channels, check_rows
 from ..nn import random_attributes
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
 PATH_SITES = ["z0", "z", "x", "sequence"]
+
+
+@runtime_checkable
+class PathModel(Protocol):
+    """What a guide needs to know of the model it is for."""
+
+    dynamics: Dynamics
+    integrator: Integrator
+    substeps: int
+
+    def batch(self, times: Tensor) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)`, in model units."""
+
+    def adapt(self, times: Tensor, x: Tensor | None) -> None:
+        """Take units from the first data seen."""
 
 
 class AmortizedGuide(PyroModule):
@@ -51,7 +69,7 @@ class AmortizedGuide(PyroModule):
         self.control = AffineControl() if control is None else control
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
         self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
-        self._autoguide, self._met = autoguide, random_attributes(model)
+        self._autoguide, self._random = autoguide, random_attributes(model)
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))
 
@@ -81,7 +99,7 @@ class AmortizedGuide(PyroModule):
         times, x = check_rows(times, x)
         check_channels(x, self.encoder.channels, "encoder")
         self.adapt(times, x)
-        self._meet_swapped_priors()
+        self._follow_swapped_priors()
         latents = self.others(times, x, subsample_size)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             batch = self.model.batch(times[index])
@@ -90,11 +108,11 @@ class AmortizedGuide(PyroModule):
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
 
-    def _meet_swapped_priors(self) -> None:
+    def _follow_swapped_priors(self) -> None:
         """Make the autoguide anew when other attributes of the model are random, or on another support, than before."""
         random = random_attributes(self.model)
-        if random != self._met:
-            self._met = random
+        if random != self._random:
+            self._random = random
             self.others = self._autoguide(poutine.block(self.model, hide=PATH_SITES))
 
     def _first(self, context: Tensor) -> dist.Normal:

@@ -28,7 +28,7 @@ MANY_AXES = 10  # of which latent² numbers per step are no longer worth their p
 
 
 class Control(Part):
-    """The contract: told the sizes once (`prepare`), then turns contexts into a plan for every batch."""
+    """The contract: it gets the sizes once (`prepare`), then turns contexts into a plan for every batch."""
 
     @abstractmethod
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
@@ -53,7 +53,7 @@ class AffineControl(Control):
     Parameters
     ----------
     hidden: width of the hidden layer between contexts and control.
-    coupled: whether an axis may pull at another. Where several channels see mixtures of the axes they do so in the
+    coupled: whether an axis may act on another. Where several channels see mixtures of the axes they do so in the
         posterior, and a guide that cannot say it teaches the prior wrong depths and times. Costs latent² numbers per
         step, dear to compute and to learn; None: where there are fewer than ten axes.
     """
@@ -108,9 +108,9 @@ class AffineControl(Control):
         eye = torch.eye(self.latent, dtype=noise.dtype, device=noise.device)
         # Where the noise stays the prior's, there is nothing to share.
         mixing = eye + noise * torch.ones_like(eye).tril(-1) * _outer((1 - ratio).sqrt())
-        pulls = [torch.where(eye > 0, 1.0, torch.tanh(gain)) for gain in gains]
+        couplings = [torch.where(eye > 0, 1.0, torch.tanh(gain)) for gain in gains]
         shares = [_root_share(gain.diagonal(dim1=-2, dim2=-1)) for gain in gains]
-        return _AffinePlan(target, [_Gain(*gain) for gain in zip(shares, pulls, strict=True)], ratio, mixing)
+        return _AffinePlan(target, [_Gain(*gain) for gain in zip(shares, couplings, strict=True)], ratio, mixing)
 
 
 def _root_share(raw: Tensor) -> Tensor:
@@ -123,21 +123,21 @@ def _outer(vector: Tensor) -> Tensor:
 
 
 class _Gain(NamedTuple):
-    """diag(root) · pull · diag(root), or diag(root²) where axes do not pull at each other.
+    """diag(root) · coupling · diag(root), or diag(root²) where axes do not act on each other.
 
     A matrix of shares on its diagonal, and off it less than the geometric mean of two of them, so that paths stay put.
     """
 
     root: Tensor
-    pull: Tensor | None = None
+    coupling: Tensor | None = None
 
     def times(self, unit: Tensor) -> Tensor:
         """The gain in units of `unit`², one per axis or shared: a matrix, or its diagonal."""
         scaled = self.root * unit
-        return scaled.square() if self.pull is None else self.pull * _outer(scaled)
+        return scaled.square() if self.coupling is None else self.coupling * _outer(scaled)
 
     def at(self, index: Tensor) -> _Gain:
-        return _Gain(self.root[..., index, :], None if self.pull is None else self.pull[..., index, :, :])
+        return _Gain(self.root[..., index, :], None if self.coupling is None else self.coupling[..., index, :, :])
 
 
 class _AffinePlan:
@@ -145,16 +145,16 @@ class _AffinePlan:
         self.target, self.gains, self.ratio, self.mixing = target, gains, ratio, mixing
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        feedback, push = self.law(path)
+        feedback, offset = self.law(path)
         for gain, part in zip(feedback, origins.split(path.dynamics.latent, -1), strict=True):
-            push = push - self._pull(gain, part)
-        return push
+            offset = offset - self._apply(gain, part)
+        return offset
 
     def law(self, path: ControlledPath) -> tuple[list[Tensor], Tensor]:
-        """Force = push − Σ feedback · (position, momentum)."""
+        """Force = offset − Σ feedback · (position, momentum)."""
         spring, *drags = self.gains
         stiffness = spring.times(path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt())
-        return [stiffness, *(drag.times(path.grid.h.rsqrt()) for drag in drags)], self._pull(stiffness, self.target)
+        return [stiffness, *(drag.times(path.grid.h.rsqrt()) for drag in drags)], self._apply(stiffness, self.target)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         return run_linear(path, *self.law(path), noise), None
@@ -164,7 +164,7 @@ class _AffinePlan:
         gains = [gain.at(index) for gain in self.gains]
         return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :], mixing)
 
-    def _pull(self, gain: Tensor, vector: Tensor) -> Tensor:
+    def _apply(self, gain: Tensor, vector: Tensor) -> Tensor:
         return gain * vector if self.mixing is None else matvec(gain, vector)
 
 
@@ -206,36 +206,37 @@ class NeuralControl(Control):
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Project contexts and clock once for all steps; the loop then adds the state."""
         clock = torch.arange(self.substeps, dtype=contexts.dtype, device=contexts.device) / self.substeps
-        told = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
-        return _NeuralPlan(self, told.flatten(-3, -2))
+        projected = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
+        return _NeuralPlan(self, projected.flatten(-3, -2))
 
-    def respond(self, told: Tensor, state: Tensor) -> Tensor:
+    def respond(self, projected: Tensor, state: Tensor) -> Tensor:
         """f for projected contexts `(*batch, time, hidden)` and states `(*batch, time, state)`."""
-        return self.outer(softplus(self.inner(softplus(told + self.from_state(state)))))
+        return self.outer(softplus(self.inner(softplus(projected + self.from_state(state)))))
 
 
 class _NeuralPlan:
-    def __init__(self, control: NeuralControl, told: Tensor) -> None:
-        self.control, self.told, self.ratio = control, told, torch.ones((), dtype=told.dtype, device=told.device)
+    def __init__(self, control: NeuralControl, projected: Tensor) -> None:
+        self.control, self.projected = control, projected
+        self.ratio = torch.ones((), dtype=projected.dtype, device=projected.device)
         self.mixing: Tensor | None = None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        return path.dynamics.force(origins) + self.control.respond(self.told, origins)
+        return path.dynamics.force(origins) + self.control.respond(self.projected, origins)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        told = iter(self.told.split(1, -2))
-        met = []
+        projected = iter(self.projected.split(1, -2))
+        forces = []
 
         def force(state: Tensor) -> Tensor:
             prior = path.dynamics.force(state)
-            met.append(Forces(prior, prior + self.control.respond(next(told), state)))
-            return met[-1].posterior
+            forces.append(Forces(prior, prior + self.control.respond(next(projected), state)))
+            return forces[-1].posterior
 
         drawn = run(path, force, noise)
-        return drawn, Forces(*(torch.cat(forces, -2) for forces in zip(*met, strict=True)))
+        return drawn, Forces(*(torch.cat(part, -2) for part in zip(*forces, strict=True)))
 
     def at(self, index: Tensor) -> Plan:
-        return _NeuralPlan(self.control, self.told[..., index, :])
+        return _NeuralPlan(self.control, self.projected[..., index, :])
 
 
 def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:

@@ -45,10 +45,10 @@ class Encoder(Part):
         valid: Bool[Tensor, "sequence time"],
     ) -> Float[Tensor, "sequence time context"]:
         """Contexts of observations `x` (NaN = missing), `gaps` apart in model units, existing where `valid`."""
-        seen = x.isfinite()
-        standard = torch.where(seen, (x - self.loc) / self.scale, 0.0)
+        observed = x.isfinite()
+        standard = torch.where(observed, (x - self.loc) / self.scale, 0.0)
         since = nn.functional.pad(gaps.log(), (1, 0)).unsqueeze(-1)
-        return self.contexts(torch.cat([standard, seen.to(x.dtype), since], -1), valid)
+        return self.contexts(torch.cat([standard, observed.to(x.dtype), since], -1), valid)
 
     @abstractmethod
     def contexts(

@@ -19,7 +19,7 @@ from .files import write_atomically
 Results = Any
 """`arviz.InferenceData` or `xarray.DataTree`; both give a group as an attribute or item."""
 
-EVEN = 1e-4  # spread of log weights below which only rounding tells draws apart
+LEAST_SPREAD = 1e-4  # spread of log weights below which only rounding tells draws apart
 _REMEDY = "Make them with Fit.inference_data()."
 
 
@@ -108,7 +108,7 @@ def pareto_shape(log_weights: xr.DataArray) -> xr.DataArray:
     A. Vehtari, D. Simpson, A. Gelman, Y. Yao, J. Gabry, Pareto smoothed importance sampling, JMLR 25(72), 2024.
     """
     weights = log_weights.transpose(..., "draw")
-    uneven = weights.std("draw") > EVEN
+    uneven = weights.std("draw") > LEAST_SPREAD
     # ArviZ has no answer for a tail without spread
     weights = weights.where(uneven, xr.DataArray(np.arange(float(weights.sizes["draw"])), dims="draw"))
     if "psislw" in vars(az):

@@ -172,10 +172,10 @@ def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
 
 def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel, `(channel,)`, ignoring NaN; scale 1 for a constant channel."""
-    seen = x.isfinite()
-    count = seen.sum((0, 1)).clamp(min=1)
-    loc = torch.where(seen, x, 0.0).sum((0, 1)) / count
-    scale = (torch.where(seen, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
+    observed = x.isfinite()
+    count = observed.sum((0, 1)).clamp(min=1)
+    loc = torch.where(observed, x, 0.0).sum((0, 1)) / count
+    scale = (torch.where(observed, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
     return loc, torch.where(scale > 0, scale, 1.0)
 
 

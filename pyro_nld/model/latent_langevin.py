@@ -17,7 +17,7 @@ from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, default_integrator
 from ..dynamics.paths import Batch, LangevinPath, refine
-from ..dynamics.stationary import Equilibrium
+from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
 from ..nn import draw_latents
@@ -82,7 +82,8 @@ class LatentLangevin(PyroModule):
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
         self.integrator = integrator
-        self.equilibrium = Equilibrium(dynamics.latent) if start == "equilibrium" else None
+        # The name of this part stands in the checkpoints of fits.
+        self.equilibrium = StationaryLaw(dynamics.latent) if start == "equilibrium" else None
         if self.equilibrium is None:
             self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
             self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
@@ -142,6 +143,7 @@ class LatentLangevin(PyroModule):
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
-            seen = valid.unsqueeze(-1) if x is None else x[index].isfinite()
+            observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
+            law = noise.mask(observed).to_event(2)
             data = None if x is None else x[index].nan_to_num()
-            return pyro.sample("x", noise.mask(seen).to_event(2), obs=data, infer={"event_dims": ["time", "channel"]})
+            return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})

@@ -53,4 +53,4 @@ class Gaussian(Likelihood):
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """N(decoder(q), s²)."""
-        return dist.Normal(self.decoder(q), self.aligned("noise_scale") * self.decoder.scale)
+        return dist.Normal(self.decoder(q), self.broadcast_quantity("noise_scale") * self.decoder.scale)

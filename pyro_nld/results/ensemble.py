@@ -24,7 +24,7 @@ from ..fitting.draws import Draw
 from ..landscape import flows, saddles
 from ..model.decoders import Decoder, IdentityDecoder
 from ..model.latent_langevin import LatentLangevin
-from ..nn import fixed, random_attributes
+from ..nn import at_values, random_attributes
 
 Numbers = NDArray[np.integer]
 
@@ -50,12 +50,12 @@ def read(model: LatentLangevin, draws: Sequence[Draw], story: xr.Dataset) -> xr.
     moving = bool(random_attributes(model.dynamics.potential))
     found, basins = [], []
     for draw in draws:
-        dynamics, here, over = fixed(model.dynamics, draw.globals), story, story
+        dynamics, here, over = at_values(model.dynamics, draw.globals), story, story
         if moving:
             here = follow(dynamics.potential, story)
             over = saddles.follow(dynamics.potential, here, story, temperature=float(dynamics.temperature))
             basins.append(_basins(dynamics.potential, here, draw.z))
-        decoder = fixed(model.likelihood, draw.globals).decoder
+        decoder = at_values(model.likelihood, draw.globals).decoder
         found.append(_numbers(dynamics, decoder, here, over, float(model.time_unit)))
     if not moving:
         basins = list(_basins(model.dynamics.potential, story, torch.stack([draw.z for draw in draws])))

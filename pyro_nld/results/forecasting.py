@@ -15,7 +15,7 @@ from torch import Tensor
 from ..dynamics.paths import LangevinPath, refine
 from ..errors import FitError, TimeGridError
 from ..fitting.draws import reading
-from ..nn import holding
+from ..nn import condition_on
 from .fit import Fit
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -106,7 +106,7 @@ def _futures(fit: Fit, times: Tensor, x: Tensor, lead: np.ndarray, draws: int) -
 
 def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     """Moments and quantiles of new observations, and the share of futures in each basin."""
-    with holding(fit.model, futures.globals):
+    with condition_on(fit.model, futures.globals):
         law = fit.model.likelihood(futures.positions)
     mean, seen, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
     sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the noise is known and need not be drawn

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
-from ..dynamics.potentials import ResidualPotential
+from ..dynamics.neural_potentials import ResidualPotential
 from ..errors import CheckpointError
 from ..guide.amortized import AmortizedGuide
 from ..guide.controls import NeuralControl

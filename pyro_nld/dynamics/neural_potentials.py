@@ -1,0 +1,147 @@
+"""Energy landscapes to be learned: tanh networks in a bowl, so that exp(−U/T) can be normalised.
+
+Their gradients are written out by the chain rule. Training then needs one backward pass where automatic
+differentiation of ∇U needs two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import celu, softplus
+
+from ..nn import Dense, PartList
+from .potentials import Potential
+
+
+class NeuralPotential(Potential):
+    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
+
+    The gradient is written out by the chain rule: training then needs one backward pass where automatic
+    differentiation of ∇U needs two.
+
+    Parameters
+    ----------
+    latent: number of axes of z.
+    hidden: widths of the hidden layers.
+    confinement: initial c, energy per length².
+    """
+
+    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
+        super().__init__()
+        self.latent = latent
+        widths = [latent, *hidden]
+        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
+        self.output = Dense(widths[-1], 1)
+        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
+
+    @property
+    def confinement(self) -> Tensor:
+        """The coefficient c of ‖z‖²."""
+        return softplus(self.raw_confinement)
+
+    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
+        """U(z), energy."""
+        return self.output(self.features(z)).squeeze(-1) + self.confinement * z.square().sum(-1)
+
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """The weights of the output."""
+        return _learned_weight(self.output)
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """The last hidden layer."""
+        for layer in self.layers:
+            z = torch.tanh(layer(z))
+        return z
+
+    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+        """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
+        weights = [cast(Tensor, layer.weight) for layer in self.layers]
+        hidden, slopes = z, []
+        for layer in self.layers:
+            hidden = torch.tanh(layer(hidden))
+            slopes.append(1 - hidden.square())
+        back: Tensor = self.output.weight
+        for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
+            back = (back * slope) @ weight
+        return back + 2 * self.confinement * z
+
+
+class ResidualPotential(Potential):
+    """The paper's energy network: CELU blocks at both ends, residual tanh blocks fed with z again, and c‖z‖².
+
+    Parameters
+    ----------
+    latent: number of axes of z.
+    features: width of the residual blocks.
+    width: width of the first and last block.
+    blocks: number of residual blocks.
+    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
+        is one tanh layer of the features' width.
+
+    References
+    ----------
+    Koop et al., NLDL 2024; the widths are those of the models published with the paper.
+    """
+
+    def __init__(
+        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
+        inner: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.latent = latent
+        self.entry = PartList([Dense(latent, width), Dense(width, features)])
+        self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
+        self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])
+        self.exit = PartList([Dense(features, width), Dense(width, 1)])
+        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
+
+    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
+        """U(z), energy."""
+        network = self.exit[1](self.features(z)).squeeze(-1)
+        return network + softplus(self.raw_confinement) * z.square().sum(-1)
+
+    @property
+    def coefficients(self) -> nn.Parameter | None:
+        """The weights of the last block's output."""
+        return _learned_weight(self.exit[1])
+
+    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
+        """The last block's hidden layer."""
+        features = self.entry[1](celu(self.entry[0](z)))
+        for place, block in enumerate(self.blocks):
+            features = features + self._led_back(place, torch.tanh(block(torch.cat([features, z], -1))))
+        return celu(self.exit[0](features))
+
+    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+        """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
+        first = celu(self.entry[0](z))
+        features, slopes = self.entry[1](first), []
+        for place, block in enumerate(self.blocks):
+            bend = torch.tanh(block(torch.cat([features, z], -1)))
+            features = features + self._led_back(place, bend)
+            slopes.append(1 - bend.square())
+        last = celu(self.exit[0](features))
+        back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
+        direct = 2 * softplus(self.raw_confinement) * z
+        for place, slope in reversed([*enumerate(slopes)]):
+            bent = (back @ self.back[place].weight if self.back else back) * slope
+            inner, outer = (bent @ self.blocks[place].weight).split([back.shape[-1], self.latent], -1)
+            back, direct = back + inner, direct + outer
+        return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
+
+    def _led_back(self, place: int, bend: Tensor) -> Tensor:
+        return self.back[place](bend) if self.back else bend
+
+
+def _learned_weight(layer: nn.Module) -> nn.Parameter | None:
+    """The weight of a layer, unless it has a prior of its own or is held fixed."""
+    weight = layer._parameters.get("weight")
+    return weight if isinstance(weight, nn.Parameter) and weight.requires_grad else None
