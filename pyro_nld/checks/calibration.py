@@ -18,7 +18,7 @@ from scipy.stats import beta, chisquare, kstest
 
 from .. import results
 from ..errors import FitError, PriorError, RunDirectoryError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.files import write_atomically
@@ -51,7 +51,7 @@ def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[d
     PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
     """
     times, seen = reference.times[:sequences], reference.x[:sequences].isfinite()
-    with reading(seed):
+    with inference_mode(seed):
         sites = poutine.trace(reference.model).get_trace(times).nodes
         truth = {name: sites[name]["value"] for name in reference.medians}
     if not truth:
@@ -204,7 +204,7 @@ def uniformity(ranks: np.ndarray) -> float:
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:
     """Draws of the globals from the guide."""
-    with reading(seed):
+    with inference_mode(seed):
         drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(DRAWS)]
     values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
     return xr.Dataset(

@@ -45,7 +45,7 @@ class Draw(NamedTuple):
 
 
 @contextmanager
-def reading(seed: int) -> Iterator[None]:
+def inference_mode(seed: int) -> Iterator[None]:
     """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
     with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
         torch.manual_seed(seed)

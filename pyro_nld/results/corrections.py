@@ -19,7 +19,7 @@ from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
 from ..errors import FitError, PriorError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..fitting.particles import particle_posterior
 from ..fitting.quadratic import parabola
 from ..guide.amortized import PATH_SITES
@@ -49,7 +49,7 @@ def log_evidence(
     """
     times, x = fit.series(data)
     times, x = times[:, :until], x[:, :until]
-    with reading(seed):
+    with inference_mode(seed):
         found = [particle_posterior(fit.model, fit.guide, times, x, particles).log_evidence for _ in range(draws)]
     mean = torch.stack(found).double().logsumexp(0) - np.log(draws)
     return xr.DataArray(mean.numpy(), dims="sequence")
@@ -82,7 +82,7 @@ def posterior(fit: Fit, *, points: int = 16, particles: int = 256, draws: int = 
     """
     if not fit.medians:
         raise PriorError("no quantity is random, so there is no posterior to correct. Give the temperature a prior.")
-    with reading(seed):
+    with inference_mode(seed):
         space = _Space.of(fit)
         if len(space.loc) > MOST:
             raise FitError(f"a parabola in {len(space.loc)} globals needs too many points: at most {MOST}. Fix some.")

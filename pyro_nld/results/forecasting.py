@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..dynamics.paths import LangevinPath, refine
 from ..errors import FitError, TimeGridError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..nn import holding
 from .fit import Fit
 
@@ -70,7 +70,7 @@ def forecast(
     wells = fit.states(seed=seed) if wells is None else wells
     model, longest = fit.model, (times.shape[1] - 1) * fit.model.substeps
     each = draws * max(longest * model.dynamics.state, len(lead) * max(model.dynamics.latent, x.shape[-1]))
-    with reading(seed), pyro.validation_enabled(False):
+    with inference_mode(seed), pyro.validation_enabled(False):
         rows = torch.arange(len(x)).split(max(1, NUMBERS // each))
         found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()

@@ -161,7 +161,7 @@ def test_globals_are_drawn_once_for_all_chunks(fitted, monkeypatch):
     idata = fitted.inference_data(draws=4, states=False)
     assert idata["posterior"]["temperature"].shape == (1, 4)
     assert len(np.unique(idata["posterior"]["temperature"])) == 4
-    with draws.reading(0):
+    with draws.inference_mode(0):
         parts = list(draws.parts(fitted.model, fitted.guide, *data()))
     assert len(parts) == 3
     assert len({float(part.sites["temperature"]) for part in parts}) == 1
