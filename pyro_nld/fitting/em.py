@@ -28,7 +28,7 @@ from ..model.latent_langevin import LatentLangevin
 from ..nn import holding
 from .elbo import ENOUGH_STEPS, PathELBO, stride_for
 from .particles import Steps, particle_steps
-from .scales import solve_pace
+from .scales import fit_scales
 
 PARTICLES = 8  # per sequence; more are less biased towards the guide
 CHUNK = 50  # sequences at a time: bounds the memory of their particles
@@ -49,7 +49,7 @@ def maximise(
     particles: int = PARTICLES,
     progress: bool = False,
 ) -> None:
-    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `pace.solve_pace`.
+    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `scales.fit_scales`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def maximise(
     learn_layers(model, guide, times, x, particles=particles, progress=progress)
     solve_coefficients(model, guide, times, x, particles=particles, progress=progress)
     follow(model, guide, times, x, progress=progress)
-    solve_pace(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
+    fit_scales(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
 
 
 def follow(
@@ -73,7 +73,7 @@ def follow(
     """Climb the bound in the guide alone, in place: its paths are to be those of the prior as it is now.
 
     Particles correct a guide only as far as they are many. One that was learned under a prior too slow takes evidence
-    off a faster one, and `pace.solve_pace` finds the same pace again.
+    off a faster one, and `scales.fit_scales` finds the same scales again.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ CHUNK = 32  # sequences at a time: bounds the memory of their particles
 
 
 @torch.no_grad()
-def solve_pace(
+def fit_scales(
     model: LatentLangevin,
     guide: AmortizedGuide,
     times: Float[Tensor, "sequence time"],
