@@ -35,8 +35,9 @@ CHUNK = 50  # sequences at a time: bounds the memory of their particles
 ROWS = 20_000  # points of paths at a time: their hidden layers fit the processor's cache, which is twice as fast
 PICKS = 4  # steps that one run of the particles gives for every one of the grid
 PRIOR = 1.0  # precision of the coefficients around what they were: keeps those that no path asks about
-FOLLOWED, SEQUENCES = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
-LESSONS, BATCH, RATE = 1000, 8192, 2e-3  # gradient steps of all layers, steps of paths in each, and Adam's first rate
+GUIDE_STEPS, SEQUENCES = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
+POTENTIAL_STEPS, BATCH = 1000, 8192  # gradient steps of all layers, and steps of paths in each
+RATE = 2e-3  # first learning rate of Adam, for both
 KEPT = 2_000_000  # steps of paths that they are taken from
 
 
@@ -67,7 +68,7 @@ def follow(
     times: Float[Tensor, "sequence time"],
     x: Float[Tensor, "sequence time channel"],
     *,
-    lessons: int = FOLLOWED,
+    gradient_steps: int = GUIDE_STEPS,
     progress: bool = False,
 ) -> None:
     """Climb the bound in the guide alone, in place: its paths are to be those of the prior as it is now.
@@ -78,7 +79,7 @@ def follow(
     Parameters
     ----------
     model, guide, times, x, progress: as for `learn_layers`; the model stays as it is.
-    lessons: gradient steps of Adam, the rate of which falls along a cosine.
+    gradient_steps: of Adam; their learning rate falls along a cosine.
     """
     held = [value for value in model.parameters() if value.requires_grad]
     for value in held:
@@ -88,8 +89,8 @@ def follow(
         adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
         elbo = PathELBO(path_stride=stride_for(x[:SEQUENCES], model.substeps, ENOUGH_STEPS))
         subsample = SEQUENCES if len(x) > SEQUENCES else None
-        for lesson in tqdm(range(lessons), desc="guide", disable=not progress, mininterval=1.0):
-            _fall(adam, lesson / lessons)
+        for step in tqdm(range(gradient_steps), desc="guide", disable=not progress, mininterval=1.0):
+            _fall(adam, step / gradient_steps)
             loss = -elbo.combine(elbo.terms(model, guide, times, x, subsample)) / x.numel()
             loss.backward()
             if bool(nn.utils.clip_grad_norm_(learned, torch.inf).isfinite()):
@@ -100,7 +101,7 @@ def follow(
 
 
 def _fall(adam: torch.optim.Adam, share: float) -> None:
-    """The rate after that share of the lessons, along a cosine, and no gradient left."""
+    """The rate after that share of the gradient steps, along a cosine, and no gradient left."""
     adam.param_groups[0]["lr"] = 0.5 * RATE * (1 + math.cos(math.pi * share))
     adam.zero_grad()
 
@@ -113,7 +114,7 @@ def learn_layers(
     x: Float[Tensor, "sequence time channel"],
     *,
     particles: int = PARTICLES,
-    lessons: int = LESSONS,
+    gradient_steps: int = POTENTIAL_STEPS,
     progress: bool = False,
 ) -> None:
     """Climb Σ log N(z_{k+1}; step(z_k, −∇U), scale) in all layers of U, over steps of posterior paths drawn once.
@@ -126,7 +127,7 @@ def learn_layers(
     model, guide: fitted; the model's potential is changed in place, if it is a network with `coefficients`.
     times, x: checked data; as many sequences as have `KEPT` steps are chosen at random.
     particles: of the filter that draws posterior paths.
-    lessons: gradient steps of Adam, the rate of which falls along a cosine.
+    gradient_steps: of Adam; their learning rate falls along a cosine.
     progress: show a bar.
 
     Warns
@@ -141,12 +142,12 @@ def learn_layers(
     every = model.batch(times).grid.valid.shape[-1]
     chosen = torch.randperm(len(x))[: max(KEPT // every, 1)].split(CHUNK)
     drawn = [
-        _Lessons.of(model, times[few], particle_steps(model, guide, times[few], x[few], particles, 1))
+        _PathSteps.of(model, times[few], particle_steps(model, guide, times[few], x[few], particles, 1))
         for few in tqdm(chosen, desc="paths", disable=not progress, mininterval=1.0)
     ]
     adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
-    for lesson in tqdm(range(lessons), desc="all layers", disable=not progress, mininterval=1.0):
-        _fall(adam, lesson / lessons)
+    for step in tqdm(range(gradient_steps), desc="all layers", disable=not progress, mininterval=1.0):
+        _fall(adam, step / gradient_steps)
         with torch.enable_grad():
             drawn[int(torch.randint(len(drawn), ()))].loss(model).backward()
         adam.step()
@@ -156,7 +157,7 @@ def learn_layers(
         _warn("the layers of the potential")
 
 
-class _Lessons(NamedTuple):
+class _PathSteps(NamedTuple):
     """Steps of posterior paths under the same globals, in no order."""
 
     latents: dict[str, Tensor]
@@ -165,7 +166,7 @@ class _Lessons(NamedTuple):
     h: Tensor  # (step, 1)
 
     @classmethod
-    def of(cls, model: LatentLangevin, times: Tensor, steps: Steps) -> _Lessons:
+    def of(cls, model: LatentLangevin, times: Tensor, steps: Steps) -> _PathSteps:
         grid, shape = model.batch(times).grid, steps.origins.shape[:-1]
         there = grid.valid.expand(shape)
         return cls(steps.latents, steps.origins[there], steps.ends[there], grid.h.expand(*shape, 1)[there])
