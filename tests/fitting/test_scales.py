@@ -98,7 +98,7 @@ def test_what_is_given_is_left_alone(scene):
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_the_top_of_a_parabola_is_found_exactly(axes):
+def test_the_maximum_of_a_quadratic_is_found_exactly(axes):
     """Less its prior: (bend + prior)⁻¹ bend · top."""
     torch.manual_seed(axes)
     root = torch.randn(axes, axes, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_the_top_of_a_parabola_is_found_exactly(axes):
     places = scales._places(axes)
     offset = places - top
     heights = 7.0 - 0.5 * (offset @ bend * offset).sum(-1)
-    expected = torch.linalg.solve(bend + scales.PRIOR * torch.eye(axes), bend @ top)
+    expected = torch.linalg.solve(bend + scales.SCALE_PRECISION * torch.eye(axes), bend @ top)
     torch.testing.assert_close(scales._top(places, heights), expected)
 
 
@@ -114,7 +114,7 @@ def test_where_the_evidence_is_flat_or_not_finite_nothing_moves():
     places = scales._places(1)
     assert float(scales._top(places, torch.full((5,), 3.0).double())) == pytest.approx(0.0, abs=1e-9)
     assert float(scales._top(places, torch.full((5,), math.nan).double())) == 0.0
-    assert float(scales._top(places, 1e6 * places[:, 0])) == pytest.approx(2 * scales.WIDTH)
+    assert float(scales._top(places, 1e6 * places[:, 0])) == pytest.approx(2 * scales.GRID_SPACING)
 
 
 def test_the_callers_randomness_is_untouched(scene):
