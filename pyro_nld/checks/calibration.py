@@ -50,16 +50,16 @@ def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[d
     ------
     PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
     """
-    times, seen = reference.times[:sequences], reference.x[:sequences].isfinite()
+    times, observed = reference.times[:sequences], reference.x[:sequences].isfinite()
     with inference_mode(seed):
         sites = poutine.trace(reference.model).get_trace(times).nodes
         truth = {name: sites[name]["value"] for name in reference.medians}
     if not truth:
         raise PriorError("no quantity is random, so there is nothing to calibrate. Give the temperature a prior.")
-    x = torch.where(seen, sites["x"]["value"], torch.nan)
-    if not bool(x.isfinite().eq(seen).all()):
-        said = ", ".join(f"{name} = {value.tolist()}" for name, value in truth.items())
-        raise FitError(f"a path drawn from the prior explodes at {said}. Narrow the prior, or use more substeps.")
+    x = torch.where(observed, sites["x"]["value"], torch.nan)
+    if not bool(x.isfinite().eq(observed).all()):
+        values = ", ".join(f"{name} = {value.tolist()}" for name, value in truth.items())
+        raise FitError(f"a path drawn from the prior explodes at {values}. Narrow the prior, or use more substeps.")
     return truth, from_arrays(times, x)
 
 
@@ -189,7 +189,7 @@ def judge(table: xr.Dataset) -> xr.Dataset:
 
 
 def uniformity(ranks: np.ndarray) -> float:
-    """P of ranks among 99 draws, were they uniform: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
+    """p-value of ranks among 99 draws under a uniform law: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
 
     Fewer than fifty ranks are too few for χ², and are judged by Kolmogorov–Smirnov alone.
     """

@@ -276,13 +276,13 @@ def agreement(results: Results) -> xr.Dataset:
     labels = np.array([_alike(posterior["basin"].values, *pair) for pair in pairs])
     variables: dict[str, object] = {"labels": ("pair", labels), "restart": (("pair", "side"), np.array(pairs))}
     verdicts = [graded(labels.min(), SAME, high_is_good=True)]
-    said = f"Two restarts agree on {100 * labels.min():.0f} % of the labels at worst"
+    message = f"Two restarts agree on {100 * labels.min():.0f} % of the labels at worst"
     if "barrier" in posterior:
         apart = _differences(posterior["barrier"], pairs).max(-1)
         variables["barriers"] = ("pair", apart)
         verdicts.append(graded(apart.max(), APART))
         size = f"{apart.max():.1f} kT" if apart.max() < np.inf else "a whole state"
-        said += f", and their barriers differ by up to {size}"
+        message += f", and their barriers differ by up to {size}"
     if "occupancy" in posterior:
         variables["occupancies"] = ("pair", _differences(posterior["occupancy"], pairs).sum(-1))
     scalars = [str(name) for name, values in posterior.items() if values.dims == ("chain", "draw")]
@@ -293,15 +293,15 @@ def agreement(results: Results) -> xr.Dataset:
         "doubtful": "They found about the same wells: read their numbers over all restarts.",
         "bad": "They found different wells: keep the one of highest evidence; fit longer, or with fewer latent axes.",
     }[verdict]
-    return finding(variables, verdict, f"{said}. {advice}", quantity=scalars)
+    return finding(variables, verdict, f"{message}. {advice}", quantity=scalars)
 
 
 def _alike(states: Array, one: int, other: int) -> float:
     """Share of observations that two chains label alike, by each one's most frequent state."""
     count = int(np.nanmax(states, initial=0)) + 1
     votes = [(states[chain, ..., None] == np.arange(count)).sum(0) for chain in (one, other)]
-    seen = (votes[0].sum(-1) > 0) & (votes[1].sum(-1) > 0)
-    return float((votes[0].argmax(-1) == votes[1].argmax(-1))[seen].mean())
+    labelled = (votes[0].sum(-1) > 0) & (votes[1].sum(-1) > 0)
+    return float((votes[0].argmax(-1) == votes[1].argmax(-1))[labelled].mean())
 
 
 def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
@@ -324,7 +324,7 @@ def discretisation(story: xr.Dataset) -> xr.Dataset:
     """
     largest, needed = float(story.attrs["max_curvature_step"]), int(story.attrs["substeps_needed"])
     verdict = "good" if story.attrs["ok"] else graded(largest, (0.2, 0.5))
-    said = (
+    message = (
         f"Curvature × step is {largest:.2f} at the stiffest well. "
         + {
             "good": "Chain and landscape agree within about 10 %.",
@@ -332,4 +332,4 @@ def discretisation(story: xr.Dataset) -> xr.Dataset:
             "bad": f"Chain and landscape disagree: fit with substeps={needed} before reading anything off.",
         }[verdict]
     )
-    return finding({"max_curvature_step": largest, "substeps_needed": needed}, verdict, said)
+    return finding({"max_curvature_step": largest, "substeps_needed": needed}, verdict, message)

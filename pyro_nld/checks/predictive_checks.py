@@ -100,13 +100,13 @@ def prior(results: Results) -> xr.Dataset:
     within = (mine >= theirs.min(0)) & (mine <= theirs.max(0))
     inside = float(within.mean())
     verdict = graded(1 - inside, (0.1, 0.5))
-    said = f"{100 * inside:.0f} % of the statistics of the data lie in the range of data drawn from the prior. "
+    message = f"{100 * inside:.0f} % of the statistics of the data lie in the range of data drawn from the prior. "
     advice = {
         "good": "The prior allows for them.",
         "doubtful": f"It does not for {names[int((~within).argmax())]}: look whether you mean that.",
         "bad": f"It does not for {names[int((~within).argmax())]} and others: widen the priors, or mind the units.",
     }[verdict]
-    return finding(_columns(mine, theirs) | {"inside": inside}, verdict, said + advice, statistic=names)
+    return finding(_columns(mine, theirs) | {"inside": inside}, verdict, message + advice, statistic=names)
 
 
 def pit(results: Results) -> xr.Dataset:
@@ -129,10 +129,10 @@ def pit(results: Results) -> xr.Dataset:
     """
     observed = group(results, "observed_data", "x")["x"].transpose("sequence", "time", "channel")
     drawn = group(results, "posterior_predictive", "x")["x"]
-    told = group(results, "sample_stats", "log_prob")["log_prob"]
-    drawn, told = (_flat_draws(values) for values in (drawn, told))
+    log_prob = group(results, "sample_stats", "log_prob")["log_prob"]
+    drawn, log_prob = (_flat_draws(values) for values in (drawn, log_prob))
     weight = np.zeros((drawn.sizes["sample"], *observed.shape[:2]))
-    weight[:, told["at_sequence"], told["at_time"]] = -told.transpose("sample", "observation").values
+    weight[:, log_prob["at_sequence"], log_prob["at_time"]] = -log_prob.transpose("sample", "observation").values
     weight = np.exp(weight - logsumexp(weight, 0, keepdims=True))[..., None]
     values = drawn.transpose("sample", *observed.dims).values
     below = (weight * ((values < observed.values) + 0.5 * (values == observed.values))).sum(0)

@@ -113,12 +113,12 @@ def posterior(
         series = times[chunk], x[chunk]
         evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
         data = part.traces[0].nodes["x"]
-        told = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
-        found.append((part.positions, weight, evidence, told, data["fn"].sample()))
+        log_likelihood = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        found.append((part.positions, weight, evidence, log_likelihood, data["fn"].sample()))
         values = {name: part.sites[name] for name in names}
-    z, weight, evidence, told, new = (torch.cat(several) for several in zip(*found, strict=True))
+    z, weight, evidence, log_likelihood, new = (torch.cat(several) for several in zip(*found, strict=True))
     z = torch.where(times.isfinite().unsqueeze(-1), z, torch.nan)
-    return Draw(values, z, terms, weight, evidence, told, torch.where(x.isfinite(), new, torch.nan))
+    return Draw(values, z, terms, weight, evidence, log_likelihood, torch.where(x.isfinite(), new, torch.nan))
 
 
 def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[str, Tensor]) -> dict[str, Tensor]:

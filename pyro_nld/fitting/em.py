@@ -179,8 +179,8 @@ class _PathSteps(NamedTuple):
         path = LangevinPath(model.dynamics, model.integrator, origins[0], grid, self.latents)
         with holding(model.dynamics, self.latents):
             step = path.transitions(origins)
-        missing = (model.integrator.noisy(self.ends[batch]) - step.loc) / step.scale
-        return 0.5 * missing.square().sum(-1).mean()
+        residual = (model.integrator.noisy(self.ends[batch]) - step.loc) / step.scale
+        return 0.5 * residual.square().sum(-1).mean()
 
 
 @torch.no_grad()
@@ -278,17 +278,17 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
     """
     grid, origins = model.batch(times).grid, steps.origins
     path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
-    seen = grid.valid.unsqueeze(-1)
+    valid = grid.valid.unsqueeze(-1)
     with holding(model.dynamics, steps.latents), torch.enable_grad():
         force = path.force(origins)
-        step, pushed = path.transitions(origins, force), path.transitions(origins, force + 1)
-        lever = (pushed.loc - step.loc) / step.scale
-        missing = (model.integrator.noisy(steps.ends) - step.loc) / step.scale
-        (slope,) = torch.autograd.grad(torch.where(seen, missing, 0.0).square().sum() / 2, coefficients)
+        step, offset = path.transitions(origins, force), path.transitions(origins, force + 1)
+        sensitivity = (offset.loc - step.loc) / step.scale
+        residual = (model.integrator.noisy(steps.ends) - step.loc) / step.scale
+        (slope,) = torch.autograd.grad(torch.where(valid, residual, 0.0).square().sum() / 2, coefficients)
     strata = stratify(origins.shape[-2], model.substeps)
     there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)
     points = model.dynamics.position(origins[..., strata.chosen, :])
-    weight = (there * strata.weight.unsqueeze(-1)).sqrt() * lever.detach()[..., strata.chosen, :]
+    weight = (there * strata.weight.unsqueeze(-1)).sqrt() * sensitivity.detach()[..., strata.chosen, :]
     normal = information(model.dynamics.potential, points.flatten(0, -2), weight.flatten(0, -2))
     return _Part(normal, -slope.flatten().double())
 
@@ -296,17 +296,18 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
 def information(
     potential: Potential, points: Float[Tensor, "point latent"], weight: Float[Tensor, "#point latent"]
 ) -> Float[Tensor, "coefficient coefficient"]:
-    """Rᵀ R of steps out of `points`, with R = weight · ∂φ/∂q how far their means move with w, in float64.
+    """Fisher information of w, Rᵀ R in float64, in steps out of `points`; R = weight · ∂φ/∂q.
 
     Parameters
     ----------
-    weight: how far a step's mean moves with the force, in the unit of its noise.
+    potential: with features φ. points: `(point, latent)`, where the steps begin.
+    weight: derivative of a step's mean with respect to the force, in standard deviations of its noise.
     """
-    told = torch.zeros((), dtype=torch.float64, device=points.device)
+    fisher = torch.zeros((), dtype=torch.float64, device=points.device)
     for axis in range(points.shape[-1]):
         response = weight[:, [axis]] * feature_slope(potential, points, axis)
-        told = told + (response.T @ response).double()
-    return told
+        fisher = fisher + (response.T @ response).double()
+    return fisher
 
 
 def feature_slope(potential: Potential, q: Tensor, axis: int) -> Float[Tensor, "point coefficient"]:

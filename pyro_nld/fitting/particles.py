@@ -128,7 +128,7 @@ class _ParticleFilter:
         self, model: LatentLangevin, model_trace: poutine.Trace, guide_trace: poutine.Trace, x: Tensor, particles: int
     ) -> None:
         self.model, self.count = model, particles
-        self.seen, self.x = x.isfinite(), x.nan_to_num()
+        self.observed, self.x = x.isfinite(), x.nan_to_num()
         self.prior, self.posterior = (trace.nodes["z"]["fn"] for trace in (model_trace, guide_trace))
         first, start = (trace.nodes["z0"]["fn"] for trace in (guide_trace, model_trace))
         self.state = first.sample((particles,))
@@ -185,7 +185,7 @@ class _ParticleFilter:
         position = self.model.dynamics.position(self.state).unsqueeze(-2)
         with holding(self.model, self.prior.latents):
             density = self.model.likelihood(position).log_prob(self.x[:, step : step + 1])
-        return torch.where(self.seen[:, step : step + 1], density, 0.0).sum((-2, -1))
+        return torch.where(self.observed[:, step : step + 1], density, 0.0).sum((-2, -1))
 
     def _resample(self) -> Tensor:
         """The index of the particle that each one continues; sequences above the threshold keep all of theirs."""

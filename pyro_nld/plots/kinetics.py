@@ -56,13 +56,13 @@ def rates(story: xr.Dataset) -> Figure:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     counted = story["rate"].sel(route="counted").values
-    seen = np.isfinite(counted) & (counted > 0)
+    positive = np.isfinite(counted) & (counted > 0)
     for place, route in enumerate(name for name in ROUTES if name != "counted" and name in story["route"]):
         other = story["rate"].sel(route=route).values
-        both = seen & np.isfinite(other) & (other > 0)
+        both = positive & np.isfinite(other) & (other > 0)
         axes.loglog(counted[both], other[both], "os^"[place], color=STATE_COLOURS[place], label=route.replace("_", "–"))
-    if seen.any():
-        ends = np.array([counted[seen].min() / 2, counted[seen].max() * 2])
+    if positive.any():
+        ends = np.array([counted[positive].min() / 2, counted[positive].max() * 2])
         axes.plot(ends, ends, color="0.6", lw=0.8)
         axes.fill_between(ends, ends / 1.15, ends * 1.15, color="0.9", label="within 15 %", zorder=0)
         axes.legend(frameon=False, fontsize=8)

@@ -73,9 +73,9 @@ def arrows(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: 
     """
     scene, grid = _scene(points, wells, axes), 25 if axes == 2 else 9
     where = scene.grid(grid)
-    pull = scene.along(force, where)
-    strength = np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
-    unit = pull / strength[..., None]
+    vectors = scene.along(force, where)
+    strength = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12)
+    unit = vectors / strength[..., None]
     figure, canvas = scene.canvas("force")
     norm = LogNorm(*np.quantile(strength, [0.02, 0.98]))
     if axes == 2:
@@ -101,11 +101,11 @@ def streamlines(force: Force, points: Tensor, wells: xr.Dataset | None = None, a
     figure, canvas = scene.canvas("lines of flow")
     if axes == 2:
         where = scene.grid(60)
-        pull = scene.along(force, where)
-        speed = np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
+        vectors = scene.along(force, where)
+        speed = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12)
         # matplotlib goes as far as speed and time allow: of one speed, lines go everywhere
         canvas.streamplot(
-            where[0, :, 0], where[:, 0, 1], *np.moveaxis(pull / speed[..., None], -1, 0),
+            where[0, :, 0], where[:, 0, 1], *np.moveaxis(vectors / speed[..., None], -1, 0),
             color=np.log(speed), cmap="viridis", linewidth=0.8, density=1.6, arrowsize=0.8,
         )  # fmt: skip
         return figure
@@ -189,8 +189,8 @@ class _Scene(NamedTuple):
         """The force's components in the view."""
         with torch.no_grad():
             points = torch.as_tensor(landscape.lift(self.view, where), dtype=torch.get_default_dtype())
-            pull = force(points.flatten(0, -2)).reshape(points.shape)
-        return pull.double().numpy() @ self.view["axes"].values.T
+            vectors = force(points.flatten(0, -2)).reshape(points.shape)
+        return vectors.double().numpy() @ self.view["axes"].values.T
 
     def height(self, potential: Callable[[Tensor], Tensor], where: Array, wells: xr.Dataset, t: float) -> Array:
         """U/T above the deepest well."""
@@ -229,9 +229,9 @@ def _flow(force: Force, starts: Tensor, length: float) -> Array:
     here, lines = starts.detach(), [starts.detach()]
     with torch.no_grad():
         for _ in range(REACH):
-            pull = force(here)
-            ahead = force(here + 0.5 * length * pull / pull.norm(dim=-1, keepdim=True).clamp(min=1e-12))
-            steady = (pull * ahead).sum(-1, keepdim=True) > 0  # else the minimum lies in between
+            vectors = force(here)
+            ahead = force(here + 0.5 * length * vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+            steady = (vectors * ahead).sum(-1, keepdim=True) > 0  # else the minimum lies in between
             unit = ahead / ahead.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             here = torch.where(steady, here + length * unit, here)
             lines.append(here)

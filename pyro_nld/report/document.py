@@ -115,26 +115,26 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
 
 def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) -> str:
     series, channels = _count(data.sizes["sequence"], "sequence"), _count(data.sizes["channel"], "channel")
-    said = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
+    lead = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
     states = story.sizes["state"]
     if states == 1:
-        return said + "The landscape has one well: no sign of more than one state was found."
+        return lead + "The landscape has one well: no sign of more than one state was found."
     shares = _listed(
         [f"{number(p, '.0f', 100.0)}&nbsp;% in state {k}" for k, p in enumerate(summary["occupancy"]["data"])]
     )
-    said += f"It has {states} wells, the states. The data spend {shares}. "
+    lead += f"It has {states} wells, the states. The data spend {shares}. "
     dwell = [value for value in summary["dwell"]["counted"] if value]
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
-        said += f"A visit lasts {span} on average, in the data's unit of time. "
+        lead += f"A visit lasts {span} on average, in the data's unit of time. "
     believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
-    return f"{said}The speeds that the fitted model itself predicts {believed}."
+    return f"{lead}The speeds that the fitted model itself predicts {believed}."
 
 
 def _tally(found: Sequence[checklist.Light]) -> str:
     counts: Counter[str] = Counter(one.level for one in found)
-    said = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
-    parts = [f"<span>{light(level)}<b>{counts[level]} {said[level]}</b></span>" for level in said if counts[level]]
+    words = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
+    parts = [f"<span>{light(level)}<b>{counts[level]} {words[level]}</b></span>" for level in words if counts[level]]
     return f'<span><a href="#checks">{_count(len(found), "check")}</a>:</span>' + "".join(parts)
 
 
@@ -267,12 +267,12 @@ def _square(caption: str, values: Sequence[Sequence[float | None]], name: str) -
 
 def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | None) -> str:
     kind = "the past and present alone" if segments.attrs["online"] else "the whole sequence, before and after"
-    said = (
+    text = (
         f"<p>For every observation, the probability of each state given {kind}, and the most probable state. "
         "Choose a sequence; move along it with the slider, or point into the picture.</p>"
     )
     if truth is not None:
-        said += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
+        text += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
     states = range(segments.sizes["state"])
     key = "".join(f"<li>{badge(state)} state {state}</li>" for state in states)
     grey = '<li><span class="badge" style="background:#ddd">&nbsp;</span> undecided or unknown</li>'
@@ -285,7 +285,7 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     if data.sizes["channel"] > 4:
         notes.append("Channels are rows of colour: blue is low, orange high, in each channel's own range.")
     return (
-        f'{said}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
+        f'{text}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
         '<button type="button" id="before">◀ previous</button><button type="button" id="after">next ▶</button></div>'
         '<p id="about" aria-live="polite"></p><div><canvas id="trace" role="img"></canvas></div>'
         '<div class="cursor"><label for="cursor">at</label> <output id="said" for="cursor"></output>'

@@ -59,11 +59,11 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
     )
-    said = escape(caption)
+    text = escape(caption)
     return (
-        f'<p class="caption" aria-hidden="true">{said}</p>'
-        f'<div class="wide" role="region" tabindex="0" aria-label="{said}">'
-        f'<table aria-label="{said}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<p class="caption" aria-hidden="true">{text}</p>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{text}">'
+        f'<table aria-label="{text}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

@@ -186,9 +186,9 @@ def checks(findings: Mapping[str, xr.Dataset]) -> str:
     ----------
     findings: by name, from `diagnostics`, `predictive_checks` or `calibration`.
     """
-    names, said = max(map(len, findings)), [found.attrs for found in findings.values()]
-    words = max(len(one["verdict"]) for one in said)
-    rows = zip(findings, said, strict=True)
+    names, attrs = max(map(len, findings)), [found.attrs for found in findings.values()]
+    words = max(len(one["verdict"]) for one in attrs)
+    rows = zip(findings, attrs, strict=True)
     return "\n".join(f"{name:<{names}}  {one['verdict']:<{words}}  {one['message']}" for name, one in rows)
 
 

@@ -108,7 +108,7 @@ def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     """Moments and quantiles of new observations, and the share of futures in each basin."""
     with holding(fit.model, futures.globals):
         law = fit.model.likelihood(futures.positions)
-    mean, seen, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
+    mean, new, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
     sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the noise is known and need not be drawn
     labels = fit.basins(wells, futures.positions)
     states = torch.arange(wells.sizes["state"])
@@ -116,7 +116,7 @@ def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
         {
             "mean": (axes, mean.mean(0).numpy()),
             "sd": (axes, sd.numpy()),
-            "quantiles": ((*axes, "quantile"), np.moveaxis(np.quantile(seen.numpy(), LEVELS, axis=0), 0, -1)),
+            "quantiles": ((*axes, "quantile"), np.moveaxis(np.quantile(new.numpy(), LEVELS, axis=0), 0, -1)),
             "probability": (("sequence", "lead", "state"), (labels.unsqueeze(-1) == states).double().mean(0).numpy()),
         }
     )
