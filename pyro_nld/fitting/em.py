@@ -31,14 +31,14 @@ from .particles import Steps, particle_steps
 from .scales import fit_scales
 
 PARTICLES = 8  # per sequence; more are less biased towards the guide
-CHUNK = 50  # sequences at a time: bounds the memory of their particles
-ROWS = 20_000  # points of paths at a time: their hidden layers fit the processor's cache, which is twice as fast
-PICKS = 4  # steps that one run of the particles gives for every one of the grid
-PRIOR = 1.0  # precision of the coefficients around what they were: keeps those that no path asks about
-GUIDE_STEPS, SEQUENCES = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
-POTENTIAL_STEPS, BATCH = 1000, 8192  # gradient steps of all layers, and steps of paths in each
-RATE = 2e-3  # first learning rate of Adam, for both
-KEPT = 2_000_000  # steps of paths that they are taken from
+PARTICLE_CHUNK = 50  # sequences at a time: bounds the memory of their particles
+POINTS_AT_A_TIME = 20_000  # of paths: their hidden layers fit the cache of the processor, which is twice as fast
+PICKS_PER_STEP = 4  # draws that one run of the particle filter gives of every step of the time grid
+COEFFICIENT_PRECISION = 1.0  # of a Gaussian prior around the present coefficients: holds those that no path informs
+GUIDE_STEPS, GUIDE_BATCH = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
+POTENTIAL_STEPS, POTENTIAL_BATCH = 1000, 8192  # gradient steps of all layers, and steps of paths in each
+LEARNING_RATE = 2e-3  # of Adam at first, for both
+MOST_STEPS = 2_000_000  # steps of paths that are drawn once, and from which the batches are taken
 
 
 def maximise(
@@ -86,9 +86,9 @@ def follow(
         value.requires_grad_(False)
     try:
         learned = [value for value in guide.parameters() if value.requires_grad]
-        adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
-        elbo = PathELBO(path_stride=stride_for(x[:SEQUENCES], model.substeps, ENOUGH_STEPS))
-        subsample = SEQUENCES if len(x) > SEQUENCES else None
+        adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
+        elbo = PathELBO(path_stride=stride_for(x[:GUIDE_BATCH], model.substeps, ENOUGH_STEPS))
+        subsample = GUIDE_BATCH if len(x) > GUIDE_BATCH else None
         for step in tqdm(range(gradient_steps), desc="guide", disable=not progress, mininterval=1.0):
             _fall(adam, step / gradient_steps)
             loss = -elbo.combine(elbo.terms(model, guide, times, x, subsample)) / x.numel()
@@ -102,7 +102,7 @@ def follow(
 
 def _fall(adam: torch.optim.Adam, share: float) -> None:
     """The rate after that share of the gradient steps, along a cosine, and no gradient left."""
-    adam.param_groups[0]["lr"] = 0.5 * RATE * (1 + math.cos(math.pi * share))
+    adam.param_groups[0]["lr"] = 0.5 * LEARNING_RATE * (1 + math.cos(math.pi * share))
     adam.zero_grad()
 
 
@@ -125,7 +125,7 @@ def learn_layers(
     Parameters
     ----------
     model, guide: fitted; the model's potential is changed in place, if it is a network with `coefficients`.
-    times, x: checked data; as many sequences as have `KEPT` steps are chosen at random.
+    times, x: checked data; as many sequences as have `MOST_STEPS` steps are chosen at random.
     particles: of the filter that draws posterior paths.
     gradient_steps: of Adam; their learning rate falls along a cosine.
     progress: show a bar.
@@ -140,12 +140,12 @@ def learn_layers(
     learned = [value for value in potential.parameters() if value.requires_grad]
     before = [value.clone() for value in learned]
     every = model.batch(times).grid.valid.shape[-1]
-    chosen = torch.randperm(len(x))[: max(KEPT // every, 1)].split(CHUNK)
+    chosen = torch.randperm(len(x))[: max(MOST_STEPS // every, 1)].split(PARTICLE_CHUNK)
     drawn = [
         _PathSteps.of(model, times[few], particle_steps(model, guide, times[few], x[few], particles, 1))
         for few in tqdm(chosen, desc="paths", disable=not progress, mininterval=1.0)
     ]
-    adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
+    adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
     for step in tqdm(range(gradient_steps), desc="all layers", disable=not progress, mininterval=1.0):
         _fall(adam, step / gradient_steps)
         with torch.enable_grad():
@@ -173,7 +173,7 @@ class _PathSteps(NamedTuple):
 
     def loss(self, model: LatentLangevin) -> Tensor:
         """½ r² of a batch, r how far ends are from the means of their steps in the unit of their noise."""
-        batch = torch.randint(len(self.h), (BATCH,))
+        batch = torch.randint(len(self.h), (POTENTIAL_BATCH,))
         origins, h = self.origins[batch], self.h[batch]
         grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
         path = LangevinPath(model.dynamics, model.integrator, origins[0], grid, self.latents)
@@ -219,14 +219,14 @@ def solve_coefficients(
     if potential is None or coefficients is None:
         return 0.0
     count = coefficients.numel()
-    normal = PRIOR * torch.eye(count, dtype=torch.float64, device=x.device)
+    normal = COEFFICIENT_PRECISION * torch.eye(count, dtype=torch.float64, device=x.device)
     moment = torch.zeros(count, dtype=torch.float64, device=x.device)
-    chunks = list(torch.arange(len(x)).split(CHUNK)) * draws
+    chunks = list(torch.arange(len(x)).split(PARTICLE_CHUNK)) * draws
     for chosen in tqdm(chunks, desc="last layer", disable=not progress, mininterval=1.0):
-        steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS)
+        steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS_PER_STEP)
         for part in (*_parts(model, coefficients, times[chosen], steps), *_start(model, steps)):
-            normal += part.normal / (PICKS * draws)
-            moment += part.moment / (PICKS * draws)
+            normal += part.normal / (PICKS_PER_STEP * draws)
+            moment += part.moment / (PICKS_PER_STEP * draws)
     change = torch.linalg.solve(normal, moment)
     if not bool(change.isfinite().all()):
         _warn("the last layer of the potential")
@@ -249,7 +249,7 @@ class _Part(NamedTuple):
 
 def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> Iterator[_Part]:
     picks, sequences, length, _ = steps.origins.shape
-    for chosen in torch.arange(sequences).split(max(ROWS // (picks * length), 1)):
+    for chosen in torch.arange(sequences).split(max(POINTS_AT_A_TIME // (picks * length), 1)):
         few = Steps(steps.latents, steps.origins[:, chosen], steps.ends[:, chosen])
         yield _part(model, coefficients, times[chosen], few)
 

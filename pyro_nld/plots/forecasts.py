@@ -13,7 +13,7 @@ from ..io.series import as_tensors
 from ..io.validation import check_rows
 from .style import ACCENT, colour
 
-FEW = 4  # channels that have room
+MOST_PANELS = 4  # one per channel
 
 
 def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figure:
@@ -34,7 +34,7 @@ def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figu
     clock, x = (values[sequence].numpy() for values in check_rows(*as_tensors(data, torch.float64, whole=False)))
     ahead, now = one["times"].values, float(one["times"][0])
     past = np.isfinite(clock) & (clock >= min(2 * now - ahead[-1], clock[np.isfinite(clock)][-20:][0]))
-    channels = min(FEW, x.shape[-1])
+    channels = min(MOST_PANELS, x.shape[-1])
     figure = Figure(figsize=(11, 1.9 * channels + 1.7), layout="constrained")
     *panels, bottom = figure.subplots(channels + 1, 1, sharex=True, squeeze=False)[:, 0]
     for channel, axes in enumerate(panels):

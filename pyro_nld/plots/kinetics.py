@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._typing import Array
 from .style import STATE_COLOURS, colour
 
-ROUTES: dict[str, dict] = {
+ROUTE_STYLES: dict[str, dict] = {
     "counted": {"color": "black", "ls": "-", "lw": 0.8},
     "simulated": {"color": "black", "ls": "--", "lw": 0.8},
     "eyring_kramers": {"color": "black", "ls": ":", "lw": 0.8},
@@ -35,7 +35,7 @@ def dwell(story: xr.Dataset) -> Figure:
         times, left = _survival(story["visit_duration"].values[mine], story["visit_ended"].values[mine])
         axes.step(times, left, where="post", color=colour(state), lw=2, label="visits in the data")
         end = times[-1] if len(times) > 1 else 1.0
-        for route, style in ROUTES.items():
+        for route, style in ROUTE_STYLES.items():
             mean = story["dwell"].sel(route=route).values[state] if route in story["route"] else np.nan
             if np.isfinite(mean):
                 axes.plot(np.linspace(0, end, 200), np.exp(-np.linspace(0, end, 200) / mean), label=route, **style)
@@ -57,7 +57,7 @@ def rates(story: xr.Dataset) -> Figure:
     axes = figure.subplots()
     counted = story["rate"].sel(route="counted").values
     positive = np.isfinite(counted) & (counted > 0)
-    for place, route in enumerate(name for name in ROUTES if name != "counted" and name in story["route"]):
+    for place, route in enumerate(name for name in ROUTE_STYLES if name != "counted" and name in story["route"]):
         other = story["rate"].sel(route=route).values
         both = positive & np.isfinite(other) & (other > 0)
         axes.loglog(counted[both], other[both], "os^"[place], color=STATE_COLOURS[place], label=route.replace("_", "–"))
@@ -83,7 +83,7 @@ def timescales(story: xr.Dataset) -> Figure:
     modes, lags = story.sizes["mode"], story["lag"].values * story.attrs["interval"]
     figure = Figure(figsize=(3.8 * max(modes, 1), 3.4), layout="constrained")
     for mode, axes in enumerate(figure.subplots(1, max(modes, 1), squeeze=False)[0][:modes]):
-        for route, style in ROUTES.items():
+        for route, style in ROUTE_STYLES.items():
             if route not in story["route"]:
                 continue
             one = story.sel(route=route).isel(mode=mode)

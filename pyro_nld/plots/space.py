@@ -25,11 +25,11 @@ from .style import CEILING, colour, energies, mark, window
 Force = Callable[[Tensor], Tensor]
 """Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""
 
-LINES = 200  # flow lines in space
-REACH = 80  # steps of a flow line
+FLOW_LINES = 200  # flow lines in space
+FLOW_STEPS = 80  # steps of a flow line
 SLICES = 15  # per axis of an isosurface
 CUBE = 48  # grid points per axis of an isosurface
-MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
+ISOSURFACE_MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
 
 
 def gallery(
@@ -109,7 +109,7 @@ def streamlines(force: Force, points: Tensor, wells: xr.Dataset | None = None, a
             color=np.log(speed), cmap="viridis", linewidth=0.8, density=1.6, arrowsize=0.8,
         )  # fmt: skip
         return figure
-    lines = _flow(force, points[:LINES], 0.02 * float((scene.high - scene.low).max()))
+    lines = _flow(force, points[:FLOW_LINES], 0.02 * float((scene.high - scene.low).max()))
     if wells is None:
         shades = ["0.3"] * len(lines)
     else:
@@ -164,7 +164,7 @@ def isosurface(
     """
     scene = _scene(points, wells, 3)
     depth = (wells["energy"].values - float(wells["energy"].min())) / temperature
-    level = float(depth.max()) + MARGIN if level is None else level
+    level = float(depth.max()) + ISOSURFACE_MARGIN if level is None else level
     height = scene.height(potential, scene.grid(CUBE), wells, temperature).swapaxes(0, 1)  # indexed by x, y, z
     ticks = [np.linspace(low, high, CUBE) for low, high in zip(scene.low, scene.high, strict=True)]
     outlines = [line for axis in range(3) for line in _outlines(height, ticks, axis, level)]
@@ -228,7 +228,7 @@ def _flow(force: Force, starts: Tensor, length: float) -> Array:
     """Lines `(line, step, latent)` along the force, in steps of `length` at most, that come to rest in a minimum."""
     here, lines = starts.detach(), [starts.detach()]
     with torch.no_grad():
-        for _ in range(REACH):
+        for _ in range(FLOW_STEPS):
             vectors = force(here)
             ahead = force(here + 0.5 * length * vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12))
             steady = (vectors * ahead).sum(-1, keepdim=True) > 0  # else the minimum lies in between

@@ -12,14 +12,14 @@ import numpy as np
 import xarray as xr
 
 from ..checks import diagnostics
-from .tables import MIXED, OCCUPANCIES
+from .tables import LARGEST_RHAT, OCCUPANCIES
 
 Level = Literal["good", "look", "bad"]
 
-APART = (0.05, 0.10)  # share of time by which two routes to an occupancy may differ
-UNSURE = (0.05, 0.20)  # share of observations that may stay undecided
-LEVELS: dict[str, Level] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
-TOLD = ("optimisation", "step")  # checks of inference/check.py that every page has
+OCCUPANCY_GAP = (0.05, 0.10)  # share of time by which two routes to an occupancy may differ
+UNDECIDED_SHARE = (0.05, 0.20)  # share of observations that may stay undecided
+STATUS_OF: dict[str, Level] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
+ALWAYS_SHOWN = ("optimisation", "step")  # checks of inference/check.py that every page has
 
 
 class Light(NamedTuple):
@@ -58,7 +58,7 @@ def _occupancies(story: xr.Dataset) -> Light:
     route = max(routes, key=lambda name: float(routes[name].max()))
     state, apart = int(routes[route].values.argmax()), float(routes[route].max())
     words = f"Shares of time agree within {100 * apart:.1f} points (state {state}, {OCCUPANCIES[route]} against data)."
-    level = _graded(apart, APART)
+    level = _graded(apart, OCCUPANCY_GAP)
     return Light(level, title, words if level == "good" else f"{words} Read the shares counted in the data.")
 
 
@@ -67,16 +67,16 @@ def _sampling(story: xr.Dataset) -> list[Light]:
     if np.isnan(rhat):  # one well: every draw is in it
         return []
     title, found = "Have the samples of the landscape mixed?", f"r̂ is {rhat:.3f}"
-    if rhat <= MIXED:
+    if rhat <= LARGEST_RHAT:
         return [Light("good", title, f"{found}: independent chains agree.")]
-    return [Light("look", title, f"{found}, above {MIXED}: read the sampled shares as approximate.")]
+    return [Light("look", title, f"{found}, above {LARGEST_RHAT}: read the sampled shares as approximate.")]
 
 
 def _decided(segments: xr.Dataset) -> Light:
     there = segments["times"].notnull()
     share = float(((segments["label"] < 0) & there).sum() / there.sum())
     words = f"{100 * share:.1f} % of the observations stay undecided between states."
-    level = _graded(share, UNSURE)
+    level = _graded(share, UNDECIDED_SHARE)
     cure = " Use the probabilities instead of the labels there."
     return Light(level, "Can the states be told apart?", words if level == "good" else words + cure)
 
@@ -103,13 +103,13 @@ def _checked(checks: dict) -> list[Light]:
     return [
         _found(f"Check: {name.replace('_', ' ')}", {"verdict": verdict, "message": messages[name]})
         for name, verdict in verdicts.items()
-        if name not in TOLD
+        if name not in ALWAYS_SHOWN
     ]
 
 
 def _found(title: str, said: Mapping[str, str]) -> Light:
     """The light of a finding's attrs."""
-    return Light(LEVELS.get(said["verdict"], "look"), title, said["message"])
+    return Light(STATUS_OF.get(said["verdict"], "look"), title, said["message"])
 
 
 def _graded(value: float, limits: tuple[float, float]) -> Level:

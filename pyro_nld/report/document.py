@@ -25,8 +25,8 @@ from . import browser, checklist, tables
 from . import scene as interactive
 from .html import SHAPES, badge, facts, folded, light, number, picture, table
 
-MANY = 20  # channels above which their table is folded
-PARTS = ("pyro_nld", "torch", "pyro-ppl", "plotly")
+FOLDED_ABOVE = 20  # channels; the table of more is folded
+VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
 
 
 class Origin(NamedTuple):
@@ -50,7 +50,7 @@ def require_plotly() -> None:
     ------
     MissingExtra: it is.
     """
-    optional("plotly", interactive.EXTRA)
+    optional("plotly", interactive.PLOTLY_EXTRA)
 
 
 def require_landscape(fit: Fit) -> None:
@@ -199,7 +199,7 @@ def _means(means: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
     ]
     caption = "What the channels show in each state, in their own units. The grey band holds 90 % of the data."
     drawn = table(caption, head, rows)
-    if len(names) <= MANY:
+    if len(names) <= FOLDED_ABOVE:
         return f"<h3>What each state looks like</h3>{drawn}"
     return "<h3>What each state looks like</h3>" + folded(f"all {len(names)} channels", drawn)
 
@@ -352,7 +352,7 @@ def _checks(found: Sequence[checklist.Light], loss: Figure) -> str:
 
 
 def _again(origin: Origin) -> str:
-    parts = [*((name, metadata.version(name)) for name in PARTS), ("Python", platform.python_version())]
+    parts = [*((name, metadata.version(name)) for name in VERSIONED), ("Python", platform.python_version())]
     versions = ", ".join(f"{name} {version}" for name, version in parts)
     commands = "\n".join(escape(line) for line in origin.commands)
     return (

@@ -10,8 +10,8 @@ import xarray as xr
 from ..checks.accuracy import match, score  # noqa: F401 – `nld.tables.match` and `nld.tables.score`, as ever
 from ..errors import NO_LANDSCAPE
 
-LEVELS = 6  # channels in a table of levels
-MIXED = 1.01  # largest r̂ of chains that have seen the same (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
+LEVEL_CHANNELS = 6  # in a table of levels
+LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
 OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
 """Routes to an occupancy, and what a table calls them."""
 
@@ -51,7 +51,7 @@ def levels(story: xr.Dataset) -> str:
     """
     means = story["decoded"]
     apart = np.ptp(means.values, axis=0)
-    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVELS])
+    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVEL_CHANNELS])
     columns = {"state": [str(state) for state in range(story.sizes["state"])]}
     for channel in shown:
         name = f"level of {means['channel'].values[channel]}"
@@ -135,7 +135,7 @@ def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         lines["occupancies"] = "ℓ1 error " + ", ".join(f"{error:.3f} {title}" for title, error in errors.items())
     rhat, ess = float(story["occupancy_rhat"].max()), float(story["occupancy_ess"].min())
     if not np.isnan(rhat):
-        mixed = "mixed" if rhat <= MIXED else "not mixed; read the sampled occupancies as approximate"
+        mixed = "mixed" if rhat <= LARGEST_RHAT else "not mixed; read the sampled occupancies as approximate"
         lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
     return _listed(lines | {"step": _step(story)})
 

@@ -15,14 +15,14 @@ from ..results.fit import Fit
 from ..results.segmentation import tabulated
 from . import summary
 
-DRAWS = 50  # of the posterior, in `posterior.nc`
-RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
+RECORDED_DRAWS = 50  # of the posterior, in `posterior.nc`
+RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=False)
+    posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")
     return summary.update(path, warned, **summary.of_fit(fitted, posterior))
 
@@ -35,7 +35,7 @@ def record_landscape(path: Path, fitted: Fit, story: xr.Dataset, warned: Iterabl
     story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
     """
     write_dataset(path / "landscape.nc", story)
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=story)
+    posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=story)
     save_inference_data(posterior, path / "posterior.nc")
     read = summary.of_landscape if "energy" in story else summary.of_attractors
     return summary.update(path, warned, **read(story))

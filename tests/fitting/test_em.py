@@ -66,8 +66,8 @@ def force_error(model):
 
 def test_all_layers_learn_the_force_from_paths(scene, monkeypatch):
     """Solved for alone, random hidden layers give no such force."""
-    monkeypatch.setattr(em, "BATCH", 512)
-    monkeypatch.setattr(em, "RATE", 2e-2)  # they are far from it, unlike those of a fit
+    monkeypatch.setattr(em, "POTENTIAL_BATCH", 512)
+    monkeypatch.setattr(em, "LEARNING_RATE", 2e-2)  # they are far from it, unlike those of a fit
     errors = []
     for gradient_steps in (0, 500):
         model, guide = network(scene)

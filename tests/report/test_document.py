@@ -250,14 +250,14 @@ def test_sequences_are_unpacked_as_they_were(page):
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values
-    low, high = np.nanquantile(x.reshape(-1, 2), browser.RANGE, axis=0)
+    low, high = np.nanquantile(x.reshape(-1, 2), browser.CHANNEL_QUANTILES, axis=0)
     for row, one in enumerate(packed["sequences"]):
         length = 50 if row == 2 else 60
         raw = {key: np.frombuffer(base64.b64decode(one[key]), np.uint8) for key in ("x", "p", "label", "truth")}
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(one["times"])), INTERVAL * np.arange(length))
         level = raw["x"].reshape(length, 2).astype(float)
         level[level == browser.UNKNOWN] = np.nan
-        seen = low + level / browser.LEVELS * (high - low)
+        seen = low + level / browser.BYTE_LEVELS * (high - low)
         np.testing.assert_allclose(seen, x[row, :length].clip(low, high), atol=0.003 * (high - low).max())
         share = raw["p"].reshape(length, -1) / browser.CERTAIN
         np.testing.assert_allclose(share, page.segments["probability"].values[row, :length], atol=0.003)
@@ -273,7 +273,7 @@ def test_long_series_are_thinned_and_many_are_cut():
         return browser.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
 
     assert sizes(5, 200, 15) == (5, 1)
-    assert sizes(1000, 200, 15) == (browser.WEIGHT // (200 * 28), 1)
+    assert sizes(1000, 200, 15) == (browser.PAGE_BYTES // (200 * 28), 1)
     assert sizes(1, 15_000, 45) == (1, 8)
     assert sizes(4, 4000, 400) == (1, 2)
 
