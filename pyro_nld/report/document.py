@@ -23,7 +23,7 @@ from ..plots.style import colour
 from ..results.fit import Fit
 from . import browser, checklist, tables
 from . import scene as interactive
-from .html import SHAPES, badge, facts, folded, light, number, picture, table
+from .html import SHAPES, badge, facts, folded, number, picture, status, table
 
 FOLDED_ABOVE = 20  # channels; the table of more is folded
 VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
@@ -131,10 +131,10 @@ def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) ->
     return f"{lead}The speeds that the fitted model itself predicts {believed}."
 
 
-def _tally(found: Sequence[checklist.Light]) -> str:
-    counts: Counter[str] = Counter(one.level for one in found)
+def _tally(found: Sequence[checklist.Item]) -> str:
+    counts: Counter[str] = Counter(one.status for one in found)
     words = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
-    parts = [f"<span>{light(level)}<b>{counts[level]} {words[level]}</b></span>" for level in words if counts[level]]
+    parts = [f"<span>{status(name)}<b>{counts[name]} {words[name]}</b></span>" for name in words if counts[name]]
     return f'<span><a href="#checks">{_count(len(found), "check")}</a>:</span>' + "".join(parts)
 
 
@@ -296,10 +296,10 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
 
 def _kinetics(story: xr.Dataset, summary: dict) -> str:
     agree, messages = summary["verdict"]["kinetics_agree"], summary["verdict"]["messages"]
-    level = "good" if agree else "bad"
+    result = "good" if agree else "bad"
     head = "Believe them." if agree else "Do not believe the fitted model’s own speeds."
     lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
-    verdict = f'<div class="verdict {level}">{light(level)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
+    verdict = f'<div class="verdict {result}">{status(result)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
     if story.sizes["state"] == 1:
         return verdict
     routes = [route for route in tables.ROUTES if route in story["route"]]
@@ -339,14 +339,14 @@ def _route(route: str) -> str:
     )
 
 
-def _checks(found: Sequence[checklist.Light], loss: Figure) -> str:
+def _checks(found: Sequence[checklist.Item], loss: Figure) -> str:
     rows = "".join(
-        f'<li class="light">{light(one.level)}<h3>{escape(one.title)} '
-        f'<b class="{one.level}">{SHAPES[one.level][0]}</b></h3><p>{escape(one.words)}</p></li>'
+        f'<li class="item">{status(one.status)}<h3>{escape(one.title)} '
+        f'<b class="{one.status}">{SHAPES[one.status][0]}</b></h3><p>{escape(one.words)}</p></li>'
         for one in found
     )
     words = "How the fit went: the bound rises and levels off."
-    return f'<ul class="lights">{rows}</ul>' + folded(
+    return f'<ul class="checklist">{rows}</ul>' + folded(
         "how the fit went", picture(loss, f"{words} Left: bound; middle: its terms; right: the optimiser.", words)
     )
 
