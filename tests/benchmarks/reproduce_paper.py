@@ -48,7 +48,7 @@ def main(
         }
         sizes = reproduction.SMALL if budget == "smoke" else reproduction.Sizes()
         for seed, cell in tqdm(list(product(range(seeds), made)), desc="seeds of cells", unit="fit"):
-            made[cell].append(reproduction.kept(cell, seed, out, runs.BUDGETS[budget], MODELS, sizes, seed == 0))
+            made[cell].append(reproduction.cached_row(cell, seed, out, runs.BUDGETS[budget], MODELS, sizes, seed == 0))
             table.write(out / "table.md", list(made.values()))
     print(f"Wrote {out / 'table.md'} and {out / 'figures'}.")
 

@@ -25,7 +25,7 @@ MODELS = Path(__file__).parents[2] / "models"
 def row(seed: int, cell: reproduction.Cell, schedule: nld.Schedule, first_state: int | None) -> dict:
     """One seed, on one thread."""
     torch.set_num_threads(1)
-    return reproduction.measured(cell, seed, schedule, MODELS, first_state=first_state)
+    return reproduction.run_cell(cell, seed, schedule, MODELS, first_state=first_state)
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def main(
     rows, prices = [], []
     for seed in range(first, first + seeds):
         prices += timed(loop, repeats, warm=1)["loop"]
-        rows.append(reproduction.measured(reproduction.Cell(), seed, short, MODELS))
+        rows.append(reproduction.run_cell(reproduction.Cell(), seed, short, MODELS))
         print(told(rows[-1]), flush=True)
     mine, step = statistics.mean(row["seconds"] for row in rows), statistics.median(prices)
     print(f"one step of the paper's loop: {step:.2f} s ({min(prices):.2f} to {max(prices):.2f}), {threads} threads")
@@ -77,7 +77,7 @@ def main(
     print(f"in which the paper's loop takes {mine / step:.0f} steps")
     if paper_steps:
         long = replace(BUDGETS["default"], steps=paper_steps)
-        row = reproduction.measured(reproduction.Cell(settings="paper"), 0, long, MODELS)
+        row = reproduction.run_cell(reproduction.Cell(settings="paper"), 0, long, MODELS)
         print("the paper's settings,", told(row))
         bound = "at most " if good([row]) else "more than "
         hours = paper_steps * step / 3600

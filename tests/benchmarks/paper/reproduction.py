@@ -123,7 +123,7 @@ def build(cell: Cell, data: xr.Dataset, models: Path, seed: int) -> Pair:
     return model, guide
 
 
-def measured(
+def run_cell(
     cell: Cell,
     seed: int,
     schedule: Schedule,
@@ -152,7 +152,7 @@ def measured(
     """
     sizes = sizes or Sizes()
     data, new = draw(cell, sizes.train, seed, first_state), draw(cell, sizes.test, 10_000 + seed, first_state)
-    found = {"cell": list(cell), "seed": seed, "steps": schedule.steps, "failed": "", "l1_seen": seen(data)}
+    found = {"cell": list(cell), "seed": seed, "steps": schedule.steps, "failed": "", "l1_seen": sampling_error(data)}
     if cell.settings == "hmm":
         return found | _hidden_markov(data, new, seed)
     schedule = replace(schedule, batch_size=BATCH) if cell.settings == "paper" else schedule
@@ -168,7 +168,7 @@ def measured(
             return found | {"failed": str(error)}
 
 
-def seen(data: xr.Dataset) -> float:
+def sampling_error(data: xr.Dataset) -> float:
     """ℓ1 error of the stationary law of the transitions that were drawn: no fit to the data beats it but by luck.
 
     A landscape's occupancies are those of equilibrium, and a finite recording has its own luck: this much of an error
@@ -268,12 +268,14 @@ def cells(
     return [cell for cell in dict.fromkeys(found) if cell.settings in ("hmm", "paper") or (cell[0], cell[3]) in FILES]
 
 
-def kept(cell: Cell, seed: int, folder: Path, schedule: Schedule, models: Path, sizes: Sizes, pictured: bool) -> dict:
-    """`measured`, once: a row that is on disk is read.
+def cached_row(
+    cell: Cell, seed: int, folder: Path, schedule: Schedule, models: Path, sizes: Sizes, pictured: bool
+) -> dict:
+    """The row of `run_cell`: read from disk where it was written before, otherwise computed and written.
 
     Parameters
     ----------
-    folder: of rows and figures. pictured: draw the figures if the row is made now. The others as for `measured`.
+    folder: of rows and figures. pictured: draw the figures if the row is made now. The others as for `run_cell`.
 
     Raises
     ------
@@ -281,7 +283,7 @@ def kept(cell: Cell, seed: int, folder: Path, schedule: Schedule, models: Path, 
     """
     file = folder / "rows" / cell.name / f"{seed}.json"
     if not file.is_file():
-        made = measured(cell, seed, schedule, models, sizes=sizes, figures=folder / "figures" if pictured else None)
+        made = run_cell(cell, seed, schedule, models, sizes=sizes, figures=folder / "figures" if pictured else None)
         file.parent.mkdir(parents=True, exist_ok=True)
         summary.write_json(file, made)
     found = summary.read_json(file)
@@ -297,7 +299,7 @@ def rows_in(folder: Path) -> list[list[dict]]:
 
     Parameters
     ----------
-    folder: as for `kept`.
+    folder: as for `cached_row`.
     """
     found: dict[Cell, list[dict]] = {}
     for file in (folder / "rows").glob("*/*.json"):

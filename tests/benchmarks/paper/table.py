@@ -46,7 +46,7 @@ def written(cells: Sequence[Sequence[dict]]) -> str:
 
     Parameters
     ----------
-    cells: rows of `reproduction.measured`, one sequence per cell, one row per seed.
+    cells: rows of `reproduction.run_cell`, one sequence per cell, one row per seed.
     """
     parts = [
         "# Table 1, reproduced",

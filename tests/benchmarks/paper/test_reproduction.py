@@ -74,11 +74,11 @@ def test_occupancies_of_seen_states_are_those_of_the_transitions_drawn():
     """0→1 twice of three, 1→0 once of three: shares 1/3, 2/3 in place of 1/2, 1/2."""
     states = np.array([[0, 1, 1, 1, 0, 0, 1]])
     data = xr.Dataset({"states": (("sequence", "time"), states), "occupancy": ("state", [0.5, 0.5])})
-    assert reproduction.seen(data) == pytest.approx(1 / 3)
+    assert reproduction.sampling_error(data) == pytest.approx(1 / 3)
 
 
 def test_a_hidden_markov_model_is_measured_like_the_rest():
-    row = reproduction.measured(
+    row = reproduction.run_cell(
         Cell("any", "symmetric", 0, "hmm"), 0, SHORT, MODELS, sizes=reproduction.Sizes((60, 100), (20, 100))
     )
     assert row["best"] - 0.02 < row["accuracy"] <= 1
@@ -89,7 +89,7 @@ def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
     """Hardly fitted, so that nothing is known of the numbers but what they may be."""
     monkeypatch.setattr(reproduction, "STARTS", 20)
     cell = Cell(latent=2, settings="paper")
-    row = reproduction.measured(cell, 0, SHORT, MODELS, sizes=SMALL, figures=tmp_path)
+    row = reproduction.run_cell(cell, 0, SHORT, MODELS, sizes=SMALL, figures=tmp_path)
     assert row["cell"] == ["overdamped", "symmetric", 2, "paper"]
     assert row["failed"] == ""
     assert row["not_finite"] == 0
@@ -104,7 +104,7 @@ def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", ["ours", "two-sided"])
 def test_labels_that_may_use_the_future_are_judged_beside_the_smoother(settings, monkeypatch):
     monkeypatch.setattr(reproduction, "STARTS", 20)
-    row = reproduction.measured(Cell(latent=2, settings=settings), 0, SHORT, MODELS, sizes=SMALL)
+    row = reproduction.run_cell(Cell(latent=2, settings=settings), 0, SHORT, MODELS, sizes=SMALL)
     new = reproduction.draw(Cell(), SMALL.test, 10_000)
     exact = nld.oracles.hmm_posterior(new, online=settings == "ours")["label"]
     assert row["best"] == float((exact == new["states"]).mean())
@@ -115,7 +115,7 @@ def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
         raise nld.FitError("the loss stays non-finite")
 
     monkeypatch.setattr(reproduction.results, "fit", fails)
-    row = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
+    row = reproduction.cached_row(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
     assert row["failed"] == "the loss stays non-finite"
     text = table.written([[row, made(seed=1)]])
     assert "| ours | overdamped | symmetric | 3 | 2 | 1 of 2 |" in text
@@ -125,14 +125,14 @@ def test_a_fit_that_fails_stays_in_the_table(monkeypatch, tmp_path):
 def test_a_row_is_made_once_and_not_mixed_with_another_schedule(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(
-        reproduction, "measured", lambda *args, **_: calls.append(args) or made(l1_sampled=float("nan"))
+        reproduction, "run_cell", lambda *args, **_: calls.append(args) or made(l1_sampled=float("nan"))
     )
-    first = reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
-    assert reproduction.kept(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False) == first
+    first = reproduction.cached_row(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False)
+    assert reproduction.cached_row(Cell(), 0, tmp_path, SHORT, MODELS, SMALL, False) == first
     assert len(calls) == 1
     assert first["l1_sampled"] is None  # in the file; a dash in the table
     with pytest.raises(nld.RunDirectoryError, match=r"0\.json was made with 3 steps, not 4\. Use the same"):
-        reproduction.kept(Cell(), 0, tmp_path, nld.Schedule(steps=4), MODELS, SMALL, False)
+        reproduction.cached_row(Cell(), 0, tmp_path, nld.Schedule(steps=4), MODELS, SMALL, False)
 
 
 def test_rows_that_are_kept_are_tabled_by_cell_and_seed(tmp_path):
