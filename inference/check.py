@@ -39,7 +39,7 @@ def main(
             "evidence": run_check(diagnostics.evidence, results),
             "identifiability": run_check(diagnostics.identifiability, results),
             "restarts": run_check(diagnostics.agreement, results),
-            "step": diagnostics.discretisation(runs.story(loaded)),
+            "step": diagnostics.discretisation(runs.recorded_landscape(loaded)),
             "replicates": predictive_checks.posterior(observed, made, times, classes),
             "prior": run_check(predictive_checks.prior, results),
             "observations": run_check(predictive_checks.pit, results),

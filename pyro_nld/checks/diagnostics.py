@@ -315,15 +315,15 @@ def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
 # Step
 
 
-def discretisation(story: xr.Dataset) -> xr.Dataset:
+def discretisation(states: xr.Dataset) -> xr.Dataset:
     """κ = curvature × step at the stiffest well, and the substeps that bring it down to 0.2.
 
     Parameters
     ----------
-    story: `Fit.landscape()` or `Fit.wells()`, whose attrs know.
+    states: `Fit.landscape()` or `Fit.wells()`, whose attrs know.
     """
-    largest, needed = float(story.attrs["max_curvature_step"]), int(story.attrs["substeps_needed"])
-    verdict = "good" if story.attrs["ok"] else graded(largest, (0.2, 0.5))
+    largest, needed = float(states.attrs["max_curvature_step"]), int(states.attrs["substeps_needed"])
+    verdict = "good" if states.attrs["ok"] else graded(largest, (0.2, 0.5))
     message = (
         f"Curvature × step is {largest:.2f} at the stiffest well. "
         + {

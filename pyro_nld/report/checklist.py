@@ -30,31 +30,32 @@ class Item(NamedTuple):
     words: str
 
 
-def of_run(story: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, summary: dict) -> list[Item]:
+def of_run(landscape: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, summary: dict) -> list[Item]:
     """The items of all checks that a fit and its landscape allow.
 
     Parameters
     ----------
-    story: `Fit.landscape()`. segments: from `segment`. history: `Fit.history`.
+    landscape: `Fit.landscape()`. segments: from `segment`. history: `Fit.history`.
     summary: the content of `summary.json`: its temperature, checks and warnings.
     """
     return [
         _found("Has the fit settled?", diagnostics.optimisation(history).attrs),
-        _found("Are the steps fine enough?", diagnostics.discretisation(story).attrs),
-        _occupancies(story),
-        *_sampling(story),
+        _found("Are the steps fine enough?", diagnostics.discretisation(landscape).attrs),
+        _occupancies(landscape),
+        *_sampling(landscape),
         _decided(segments),
         _temperature(summary["temperature"]),
-        _kinetics(story),
+        _kinetics(landscape),
         *_checked(summary["checks"]),
         *(Item("look", "Warning while computing", line) for line in summary["warnings"]),
     ]
 
 
-def _occupancies(story: xr.Dataset) -> Item:
+def _occupancies(landscape: xr.Dataset) -> Item:
     """Occupancies of the landscape against those of the data. `energy` ignores the widths of wells and is no check."""
     title = "Does the landscape hold its states as often as the data do?"
-    routes = {route: abs(story[f"occupancy_{route}"] - story["occupancy_data"]) for route in ("sampled", "harmonic")}
+    data = landscape["occupancy_data"]
+    routes = {route: abs(landscape[f"occupancy_{route}"] - data) for route in ("sampled", "harmonic")}
     route = max(routes, key=lambda name: float(routes[name].max()))
     state, apart = int(routes[route].values.argmax()), float(routes[route].max())
     words = f"Shares of time agree within {100 * apart:.1f} points (state {state}, {OCCUPANCIES[route]} against data)."
@@ -62,8 +63,8 @@ def _occupancies(story: xr.Dataset) -> Item:
     return Item(status, title, words if status == "good" else f"{words} Read the shares counted in the data.")
 
 
-def _sampling(story: xr.Dataset) -> list[Item]:
-    rhat = float(story["occupancy_rhat"].max())
+def _sampling(landscape: xr.Dataset) -> list[Item]:
+    rhat = float(landscape["occupancy_rhat"].max())
     if np.isnan(rhat):  # one well: every draw is in it
         return []
     title, found = "Have the samples of the landscape mixed?", f"r̂ is {rhat:.3f}"
@@ -92,9 +93,9 @@ def _temperature(found: dict) -> Item:
     return _found(title, {"verdict": found["verdict"], "message": f"{span}: {found['message']}"})
 
 
-def _kinetics(story: xr.Dataset) -> Item:
-    messages = " ".join(story.attrs["messages"].splitlines())
-    return Item("good" if story.attrs["kinetics_agree"] else "bad", "Can the kinetics be believed?", messages)
+def _kinetics(landscape: xr.Dataset) -> Item:
+    messages = " ".join(landscape.attrs["messages"].splitlines())
+    return Item("good" if landscape.attrs["kinetics_agree"] else "bad", "Can the kinetics be believed?", messages)
 
 
 def _checked(checks: dict) -> list[Item]:

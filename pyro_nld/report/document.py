@@ -67,13 +67,14 @@ def require_landscape(fit: Fit) -> None:
         )
 
 
-def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, summary: dict, origin: Origin) -> str:
+def page(fit: Fit, data: xr.Dataset, landscape: xr.Dataset, segments: xr.Dataset, summary: dict, origin: Origin) -> str:
     """The report of a run, as HTML.
 
     Parameters
     ----------
     fit: the fitted pair. data: what it was fitted on, perhaps with `states`, the truth.
-    story: `fit.landscape()`. segments: from `segment(fit, wells=story)`. summary: the content of `summary.json`.
+    landscape: `fit.landscape()`. segments: from `segment(fit, wells=landscape)`.
+    summary: the content of `summary.json`.
     origin: where it comes from.
 
     Raises
@@ -82,21 +83,21 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
     """
     require_landscape(fit)
     truth = accuracy.score(segments, data)
-    found = checklist.of_run(story, segments, fit.history, summary)
+    found = checklist.of_run(landscape, segments, fit.history, summary)
     points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
-    scene = interactive.picture(fit.potential, points, story, first, fit.temperature)
-    still = plots.energy(fit.potential, story, points, first, fit.temperature)
+    scene = interactive.picture(fit.potential, points, landscape, first, fit.temperature)
+    still = plots.energy(fit.potential, landscape, points, first, fit.temperature)
     names = [str(name) for name in data["channel"].values] if "channel" in data.coords else _numbered(data)
     content = {
         "title": escape(origin.title),
-        "headline": _count(story.sizes["state"], "state"),
-        "lead": _lead(data, story, summary, origin),
+        "headline": _count(landscape.sizes["state"], "state"),
+        "lead": _lead(data, landscape, summary, origin),
         "tally": _tally(found),
         "data": _data(fit, data, names, origin),
-        "states": _states(story, summary, data, names),
-        "landscape": _landscape(story, summary, still, plots.passes(story)),
+        "states": _states(landscape, summary, data, names),
+        "landscape": _landscape(landscape, summary, still, plots.passes(landscape)),
         "segmentation": _segmentation(segments, data, truth),
-        "kinetics": _kinetics(story, summary),
+        "kinetics": _kinetics(landscape, summary),
         "checks": _checks(found, plots.loss(fit.history)),
         "again": _again(origin),
         "made": f"Made by pyro_nld {metadata.version('pyro_nld')}. This page is one file: keep it, mail it, print it.",
@@ -113,10 +114,10 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
 # In words
 
 
-def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) -> str:
+def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin) -> str:
     series, channels = _count(data.sizes["sequence"], "sequence"), _count(data.sizes["channel"], "channel")
     lead = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
-    states = story.sizes["state"]
+    states = landscape.sizes["state"]
     if states == 1:
         return lead + "The landscape has one well: no sign of more than one state was found."
     shares = _listed(
@@ -165,8 +166,8 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
     )
 
 
-def _states(story: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
-    depth = (story["energy"] - story["energy"].min()).values / story.attrs["temperature"]
+def _states(landscape: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
+    depth = (landscape["energy"] - landscape["energy"].min()).values / landscape.attrs["temperature"]
     head = ["state", *(f"share of time,<br>{title}" for title in tables.OCCUPANCIES.values()), "bottom, kT"]
     rows = [
         [
@@ -177,7 +178,7 @@ def _states(story: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[
             ),
             number(float(depth[state]), ".2f"),
         ]
-        for state in range(story.sizes["state"])
+        for state in range(landscape.sizes["state"])
     ]
     table_of_states = table("How often, and how deep: each state is one well of the landscape.", head, rows)
     means = np.asarray(summary["decoded_minima"], float)
@@ -222,8 +223,8 @@ def _strip(means: np.ndarray, low: float, high: float) -> str:
     return f'<svg class="strip" height="{height}" aria-hidden="true">{band}{discs}</svg>'
 
 
-def _landscape(story: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:
-    states = story.sizes["state"]
+def _landscape(landscape: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:
+    states = landscape.sizes["state"]
     depth = _listed([f"state {k} holds {100 * p:.0f} %" for k, p in enumerate(summary["occupancy"]["data"])])
     alternative = f"Contours of the learned energy with the encoded data. {_count(states, 'well')}: {depth}."
     turn = "".join(
@@ -294,17 +295,18 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     )
 
 
-def _kinetics(story: xr.Dataset, summary: dict) -> str:
+def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
     agree, messages = summary["verdict"]["kinetics_agree"], summary["verdict"]["messages"]
     result = "good" if agree else "bad"
     head = "Believe them." if agree else "Do not believe the fitted model’s own speeds."
     lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
     verdict = f'<div class="verdict {result}">{status(result)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
-    if story.sizes["state"] == 1:
+    if landscape.sizes["state"] == 1:
         return verdict
-    routes = [route for route in tables.ROUTES if route in story["route"]]
-    dwell = {route: summary["dwell"].get(route, story["dwell"].sel(route=route).values.tolist()) for route in routes}
-    counted = story.sel(route="counted")
+    routes = [route for route in tables.ROUTES if route in landscape["route"]]
+    known = {route: landscape["dwell"].sel(route=route).values.tolist() for route in routes}
+    dwell = {route: summary["dwell"].get(route, known[route]) for route in routes}
+    counted = landscape.sel(route="counted")
     ends = zip(counted["dwell_low"].values.tolist(), counted["dwell_high"].values.tolist(), strict=True)
     rows = [
         [
@@ -321,7 +323,7 @@ def _kinetics(story: xr.Dataset, summary: dict) -> str:
         verdict
         + table(caption, ["state", "counted in the data", "90 % interval", *others], rows)
         + picture(
-            plots.dwell(story),
+            plots.dwell(landscape),
             "Share of visits that last longer than a time, for each state, beside the exponential law of every route.",
             "How visits end: steps are the data's. On a straight line it does not matter how long a visit has lasted.",
         )

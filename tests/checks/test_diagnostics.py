@@ -236,8 +236,8 @@ def test_a_lone_restart_agrees_with_nothing(draw):
 
 @pytest.mark.parametrize(("largest", "verdict"), [(0.05, "good"), (0.3, "doubtful"), (1.2, "bad")])
 def test_a_coarse_step_is_seen(largest, verdict):
-    story = xr.Dataset(attrs={"max_curvature_step": largest, "ok": int(largest <= 0.2), "substeps_needed": 7})
-    found = diagnostics.discretisation(story)
+    landscape = xr.Dataset(attrs={"max_curvature_step": largest, "ok": int(largest <= 0.2), "substeps_needed": 7})
+    found = diagnostics.discretisation(landscape)
     assert found.attrs["verdict"] == verdict
     assert ("substeps=7" in found.attrs["message"]) == (verdict != "good")
 

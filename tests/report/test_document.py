@@ -152,8 +152,8 @@ def test_numbers_are_those_of_the_summary(page):
     }  # fmt: skip
     expected |= {f"mean-{k}-{c}": page.summary["decoded_minima"][k][c] for k in states for c in range(2)}
     expected |= {f"dwell-{way}-{k}": page.summary["dwell"][way][k] for way in ("counted", "simulated") for k in states}
-    expected |= {f"dwell-exact-{k}": float(page.story["dwell"].sel(route="exact")[k]) for k in states}
-    expected |= {f"dwell-eyring_kramers-{k}": float(page.story["dwell"].sel(route="eyring_kramers")[k]) for k in states}
+    dwell = {route: page.landscape["dwell"].sel(route=route) for route in ("exact", "eyring_kramers")}
+    expected |= {f"dwell-{route}-{k}": float(dwell[route][k]) for route in dwell for k in states}
     pairs = [(k, to) for k in states for to in states if k != to]
     expected |= {f"barrier-{k}-{to}": page.summary["barriers_kT"][k][to] for k, to in pairs}
     expected |= {f"rate-{k}-{to}": page.summary["rates"]["counted"][k][to] for k, to in pairs}
@@ -213,18 +213,18 @@ def test_the_surface_is_the_energy_in_kT(page):
     scene = embedded(page.text, "scene")
     surface = next(trace for trace in scene["data"] if trace["type"] == "surface")
     x, y, z = (decoded(surface[axis]) for axis in "xyz")
-    view = nld.landscape.plane(page.fit.encoded(), page.story)
+    view = nld.landscape.plane(page.fit.encoded(), page.landscape)
     points = nld.landscape.lift(view, np.stack(np.meshgrid(x, y), -1))
     with torch.no_grad():
-        energy = page.fit.potential(torch.as_tensor(points)).numpy() - float(page.story["energy"].min())
+        energy = page.fit.potential(torch.as_tensor(points)).numpy() - float(page.landscape["energy"].min())
     np.testing.assert_allclose(z, np.minimum(energy, 12), atol=2e-3)
 
 
 def test_every_minimum_has_its_pin(page):
     scene = embedded(page.text, "scene")
     pins = {trace["name"]: trace for trace in scene["data"] if trace.get("name", "").startswith("state")}
-    view = nld.landscape.plane(page.fit.encoded(), page.story)
-    places = nld.landscape.project(view, page.story["position"].values)
+    view = nld.landscape.plane(page.fit.encoded(), page.landscape)
+    places = nld.landscape.project(view, page.landscape["position"].values)
     for state, place in enumerate(places):
         pin = pins[f"state {state}"]
         assert (pin["x"][0], pin["y"][0]) == pytest.approx(place.tolist())
@@ -285,9 +285,9 @@ def one_item(found, title):
     return next(item for item in found if item.title == title)
 
 
-def changed(page, story=None, segments=None, history=None, **numbers):
+def changed(page, landscape=None, segments=None, history=None, **numbers):
     return checklist.of_run(
-        story or page.story, segments or page.segments, history or page.fit.history, page.summary | numbers
+        landscape or page.landscape, segments or page.segments, history or page.fit.history, page.summary | numbers
     )
 
 
@@ -302,8 +302,8 @@ def test_a_fit_that_still_rises_is_seen(page, rate, status):
 
 @pytest.mark.parametrize(("ok", "status"), [(1, "good"), (0, "bad")])
 def test_coarse_steps_are_seen(page, ok, status):
-    story = page.story.assign_attrs(ok=ok, substeps_needed=9, max_curvature_step=0.6 - 0.5 * ok)
-    found = one_item(changed(page, story=story), "Are the steps fine enough?")
+    landscape = page.landscape.assign_attrs(ok=ok, substeps_needed=9, max_curvature_step=0.6 - 0.5 * ok)
+    found = one_item(changed(page, landscape=landscape), "Are the steps fine enough?")
     assert (found.status, "substeps=9" in found.words) == (status, status == "bad")
 
 
@@ -311,18 +311,18 @@ def test_coarse_steps_are_seen(page, ok, status):
 def test_a_landscape_that_contradicts_the_data_is_seen(page, shift, status):
     shares = np.array([0.5, 0.3, 0.2])
     apart = ("state", shares + np.array([-shift, shift, 0.0]))
-    story = page.story.assign(
+    landscape = page.landscape.assign(
         occupancy_data=("state", shares), occupancy_sampled=("state", shares), occupancy_harmonic=apart
     )
-    found = one_item(changed(page, story=story), "Does the landscape hold its states as often as the data do?")
+    found = one_item(changed(page, landscape=landscape), "Does the landscape hold its states as often as the data do?")
     assert found.status == status
     assert f"within {100 * shift:.1f} points" in found.words
 
 
 @pytest.mark.parametrize(("rhat", "status"), [(1.005, "good"), (1.2, "look"), (np.inf, "look")])  # stuck for good
 def test_chains_that_have_not_mixed_are_seen(page, rhat, status):
-    story = page.story.assign(occupancy_rhat=("state", np.full(3, rhat)))
-    assert one_item(changed(page, story=story), "Have the samples of the landscape mixed?").status == status
+    landscape = page.landscape.assign(occupancy_rhat=("state", np.full(3, rhat)))
+    assert one_item(changed(page, landscape=landscape), "Have the samples of the landscape mixed?").status == status
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.0, "good"), (0.1, "look"), (0.5, "bad")])
@@ -361,8 +361,8 @@ def test_the_temperature_is_graded_as_the_checks_grade_it(page, temperature, sta
 
 @pytest.mark.parametrize(("agree", "status"), [(1, "good"), (0, "bad")])
 def test_the_verdict_is_an_item(page, agree, status):
-    story = page.story.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
-    found = one_item(changed(page, story=story), "Can the kinetics be believed?")
+    landscape = page.landscape.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
+    found = one_item(changed(page, landscape=landscape), "Can the kinetics be believed?")
     assert found == checklist.Item(status, "Can the kinetics be believed?", "one. two.")
 
 
