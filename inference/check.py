@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pyro_nld import Fit, diagnostics, plots, predictive_checks, replicates, runs, tables
-from pyro_nld.checks.findings import attempted
+from pyro_nld.checks.findings import run_check
 from pyro_nld.io.inference_data import group
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
@@ -35,14 +35,14 @@ def main(
         times = group(results, "constant_data")["times"]
         found = {
             "optimisation": diagnostics.optimisation(fit.history),
-            "guide": attempted(diagnostics.guide, results),
-            "evidence": attempted(diagnostics.evidence, results),
-            "identifiability": attempted(diagnostics.identifiability, results),
-            "restarts": attempted(diagnostics.agreement, results),
-            "step": diagnostics.discretisation(runs.story(loaded)),
+            "guide": run_check(diagnostics.guide, results),
+            "evidence": run_check(diagnostics.evidence, results),
+            "identifiability": run_check(diagnostics.identifiability, results),
+            "restarts": run_check(diagnostics.agreement, results),
+            "step": diagnostics.discretisation(runs.recorded_landscape(loaded)),
             "replicates": predictive_checks.posterior(observed, made, times, classes),
-            "prior": attempted(predictive_checks.prior, results),
-            "observations": attempted(predictive_checks.pit, results),
+            "prior": run_check(predictive_checks.prior, results),
+            "observations": run_check(predictive_checks.pit, results),
         }
         for name, figure in plots.checks(found, posterior, group(results, "prior")).items():
             plots.save(figure, run / "figures" / f"check_{name}.png")

@@ -1,4 +1,4 @@
-"""Read the landscape of a run: states, occupancies, barriers, how long states last, and whether to believe that.
+"""Read the landscape of a run: found, occupancies, barriers, how long states last, and whether to believe that.
 
 python inference/landscape.py runs/first
 """
@@ -21,39 +21,39 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
     with runs.command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         fit = loaded.fit
-        story = fit.landscape() if fit.has_landscape else fit.attractors()
-        story = story.assign_coords(channel=loaded.data["channel"])  # its name
-        segments = segment(fit, wells=story)
+        found = fit.landscape() if fit.has_landscape else fit.attractors()
+        found = found.assign_coords(channel=loaded.data["channel"])  # its name
+        segments = segment(fit, wells=found)
         truth = tables.score(segments, loaded.data)
         pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
-        pictures |= _of_landscape(fit, story) if fit.has_landscape else _of_force(fit, story)
+        pictures |= _of_landscape(fit, found) if fit.has_landscape else _of_force(fit, found)
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
-        runs.record_landscape(run, fit, story, warned)
-    print(_told(story, truth) if fit.has_landscape else tables.attractors(story, truth) + "\n" + tables.levels(story))
+        runs.record_landscape(run, fit, found, warned)
+    print(_text(found, truth) if fit.has_landscape else tables.attractors(found, truth) + "\n" + tables.levels(found))
     print("figures: " + ", ".join(str(file) for file in sorted((run / "figures").glob("*.png"))))
 
 
-def _told(story: xr.Dataset, truth: xr.Dataset | None) -> str:
-    found = [tables.states(story, truth), tables.findings(story, truth), "", tables.levels(story), ""]
-    if story.sizes["state"] > 1:
-        found += [tables.transitions(story), "", tables.relaxations(story), ""]
-    return "\n".join([*found, tables.verdict(story)])
+def _text(landscape: xr.Dataset, truth: xr.Dataset | None) -> str:
+    found = [tables.states(landscape, truth), tables.findings(landscape, truth), "", tables.levels(landscape), ""]
+    if landscape.sizes["state"] > 1:
+        found += [tables.transitions(landscape), "", tables.relaxations(landscape), ""]
+    return "\n".join([*found, tables.verdict(landscape)])
 
 
-def _of_landscape(fit: Fit, story: xr.Dataset) -> dict[str, Figure]:
+def _of_landscape(fit: Fit, landscape: xr.Dataset) -> dict[str, Figure]:
     points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
-    return plots.gallery(fit.dynamics.rest_force, fit.potential, points, story, fit.temperature) | {
-        "energy": plots.energy(fit.potential, story, points, first, fit.temperature),
-        "passes": plots.passes(story),
-        "dwell": plots.dwell(story),
-        "rates": plots.rates(story),
-        "timescales": plots.timescales(story),
+    return plots.gallery(fit.dynamics.rest_force, fit.potential, points, landscape, fit.temperature) | {
+        "energy": plots.energy(fit.potential, landscape, points, first, fit.temperature),
+        "passes": plots.passes(landscape),
+        "dwell": plots.dwell(landscape),
+        "rates": plots.rates(landscape),
+        "timescales": plots.timescales(landscape),
     }
 
 
-def _of_force(fit: Fit, story: xr.Dataset) -> dict[str, Figure]:
-    return plots.gallery(fit.dynamics.rest_force, None, fit.encoded(), story)
+def _of_force(fit: Fit, attractors: xr.Dataset) -> dict[str, Figure]:
+    return plots.gallery(fit.dynamics.rest_force, None, fit.encoded(), attractors)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(
     with command_line.noted(), runs.claimed(run):
         loaded = runs.load(run)
         series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0)
-        predicted = forecast(loaded.fit, horizon, series, draws=draws, wells=runs.story(loaded))
+        predicted = forecast(loaded.fit, horizon, series, draws=draws, wells=runs.recorded_landscape(loaded))
         picture = plots.forecast(predicted, series, sequence)
         runs.write_dataset(run / "forecast.nc", predicted)
         plots.save(picture, run / "figures" / "forecast.png")

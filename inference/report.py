@@ -22,12 +22,12 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
     with command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         report.require_landscape(loaded.fit)
-        story = runs.story(loaded)
-        segments = segment(loaded.fit, wells=story)
+        landscape = runs.recorded_landscape(loaded)
+        segments = segment(loaded.fit, wells=landscape)
         known = summary.update(run, warned)
         if known["states"] is None:
-            known = runs.record_landscape(run, loaded.fit, story, warned)
-        page = report.page(loaded.fit, loaded.data, story, segments, known, runs.origin(loaded))
+            known = runs.record_landscape(run, loaded.fit, landscape, warned)
+        page = report.page(loaded.fit, loaded.data, landscape, segments, known, runs.origin(loaded))
         runs.write_text(run / "report.html", page)
     print(f"Wrote {run / 'report.html'}: {len(page) / 1e6:.1f} MB, one file. Open it in a browser.")
 

@@ -30,7 +30,7 @@ def main(
         loaded = runs.load(run)
         pieces = loaded.config["pieces"]
         series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
-        segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.story(loaded))
+        segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.recorded_landscape(loaded))
         runs.write_segments(out, segments, series)
     print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")

@@ -37,7 +37,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
     fit = nld.fit(*build(data), data, nld.Schedule(steps=250, batch_size=16, coarse=0.7))
-    story, few = fit.attractors(), data.isel(sequence=slice(200))
-    truth = nld.tables.score(nld.segment(fit, few, wells=story, online=True), few)
-    print(nld.tables.attractors(story, truth))
+    attractors, few = fit.attractors(), data.isel(sequence=slice(200))
+    truth = nld.tables.score(nld.segment(fit, few, wells=attractors, online=True), few)
+    print(nld.tables.attractors(attractors, truth))
     assert float(truth["accuracy"]) > 0.93, f"the hidden states should be found: {float(truth['accuracy']):.3f} right"

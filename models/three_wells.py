@@ -43,14 +43,14 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
     fit = nld.fit(*build(data), data, nld.Schedule(steps=300, batch_size=16, coarse=0.7, balance=True))
-    story = fit.landscape()
-    truth = nld.tables.score(nld.segment(fit, wells=story, draws=5), data)
+    landscape = fit.landscape()
+    truth = nld.tables.score(nld.segment(fit, wells=landscape, draws=5), data)
     order = truth["partner"].values
-    error = abs(story["occupancy_sampled"].values - data["occupancy"].values[order]).sum()
-    dwell = story["dwell"].sel(route="counted").values
+    error = abs(landscape["occupancy_sampled"].values - data["occupancy"].values[order]).sum()
+    dwell = landscape["dwell"].sel(route="counted").values
     expected = data["dwell"].values[order]
     print(f"occupancies off by {error:.3f} (ℓ1); dwell counted {dwell.round(2)}, true {expected.round(2)}")
-    print(nld.tables.verdict(story))
-    assert story.sizes["state"] == 3
+    print(nld.tables.verdict(landscape))
+    assert landscape.sizes["state"] == 3
     assert error < 0.08
     assert abs(dwell / expected - 1).max() < 0.25

@@ -53,9 +53,9 @@ def made(centres, folder):
     # What is simulated is shown here, not judged.
     routes, fits = (sys.modules[f"pyro_nld.{name}"] for name in ("kinetics.routes", "results.fit"))
     with patch.object(routes, "LOOKS", (50, 60)), patch.object(fits, "CHAINS", 40):
-        story = fit.landscape()
-    segments = nld.segment(fit, wells=story, draws=2)
+        landscape = fit.landscape()
+    segments = nld.segment(fit, wells=landscape, draws=2)
     temperature = dict.fromkeys(summary.FIELDS["temperature"]) | {"mean": 1.0}
-    numbers = summary.update(folder, ["it <rained>"], temperature=temperature, **summary.of_landscape(story))
-    text = report.page(fit, data, story, segments, numbers, ORIGIN)
-    return SimpleNamespace(fit=fit, data=data, story=story, segments=segments, summary=numbers, text=text)
+    numbers = summary.update(folder, ["it <rained>"], temperature=temperature, **summary.of_landscape(landscape))
+    text = report.page(fit, data, landscape, segments, numbers, ORIGIN)
+    return SimpleNamespace(fit=fit, data=data, landscape=landscape, segments=segments, summary=numbers, text=text)

@@ -82,15 +82,15 @@ def test_every_recipe_follows_from_a_fit(programs, finished):
     assert "curvature × step" in read.out
     pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates", "timescales"}
     assert {path.stem for path in (finished / "figures").glob("*.png")} == pictures
-    story = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
+    landscape = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
     summary = json.loads((finished / "summary.json").read_text())
-    assert summary["states"] == story.sizes["state"]
-    np.testing.assert_allclose(summary["minima"], story["position"])
+    assert summary["states"] == landscape.sizes["state"]
+    np.testing.assert_allclose(summary["minima"], landscape["position"])
     segmented = programs.run("segment", "finished", "--out", "states.npz")
     assert segmented.code == 0, segmented.err
     with np.load(programs.folder / "states.npz") as arrays:
         assert {name: arrays[name].shape for name in arrays} == {
-            "probability": (8, 24, story.sizes["state"]), "label": (8, 24), "times": (8, 24),
+            "probability": (8, 24, landscape.sizes["state"]), "label": (8, 24), "times": (8, 24),
         }  # fmt: skip
         np.testing.assert_allclose(arrays["probability"].sum(-1), 1, atol=1e-6)
 
@@ -138,11 +138,11 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
     table = (programs.folder / "states.csv").read_text().splitlines()
     assert table[0].startswith("sequence,time,state,probability_0")
     assert len(table) == rows + 1
-    story = xr.load_dataset(out / "landscape.nc", engine="h5netcdf")
+    landscape = xr.load_dataset(out / "landscape.nc", engine="h5netcdf")
     told = programs.run("report", out)
     assert told.code == 0, told.err
     page = (out / "report.html").read_text("utf-8")
-    assert f"trace.csv: <span>{story.sizes['state']} state" in page
+    assert f"trace.csv: <span>{landscape.sizes['state']} state" in page
     assert "--data trace.csv --pieces 40" in page
     assert str(programs.folder) not in page
 

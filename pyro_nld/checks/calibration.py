@@ -18,7 +18,7 @@ from scipy.stats import beta, chisquare, kstest
 
 from .. import results
 from ..errors import FitError, PriorError, RunDirectoryError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.files import write_atomically
@@ -27,11 +27,11 @@ from ..results import corrections
 from ..results.fit import Fit
 from .findings import finding
 
-DRAWS = 99  # of a posterior, so that ranks are 0 … 99
-BINS = 10  # of ranks, for χ²
-ENOUGH = 5  # ranks expected in a bin
-LEVEL = 0.90  # of the intervals
-IMPROBABLE = (0.05, 1e-3)  # p of uniform ranks: doubtful, and bad below
+POSTERIOR_DRAWS = 99  # per simulation, so that ranks are 0 … 99
+RANK_BINS = 10  # for the χ² test
+RANKS_PER_BIN = 5  # expected in each bin, below which there is no χ² test
+COVERAGE = 0.90  # nominal, of the intervals
+UNIFORMITY_P = (0.05, 1e-3)  # p-values of uniform ranks below which a result is doubtful, and bad
 
 
 def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[dict[str, torch.Tensor], xr.Dataset]:
@@ -50,16 +50,16 @@ def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[d
     ------
     PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
     """
-    times, seen = reference.times[:sequences], reference.x[:sequences].isfinite()
-    with reading(seed):
+    times, observed = reference.times[:sequences], reference.x[:sequences].isfinite()
+    with inference_mode(seed):
         sites = poutine.trace(reference.model).get_trace(times).nodes
         truth = {name: sites[name]["value"] for name in reference.medians}
     if not truth:
         raise PriorError("no quantity is random, so there is nothing to calibrate. Give the temperature a prior.")
-    x = torch.where(seen, sites["x"]["value"], torch.nan)
-    if not bool(x.isfinite().eq(seen).all()):
-        said = ", ".join(f"{name} = {value.tolist()}" for name, value in truth.items())
-        raise FitError(f"a path drawn from the prior explodes at {said}. Narrow the prior, or use more substeps.")
+    x = torch.where(observed, sites["x"]["value"], torch.nan)
+    if not bool(x.isfinite().eq(observed).all()):
+        values = ", ".join(f"{name} = {value.tolist()}" for name, value in truth.items())
+        raise FitError(f"a path drawn from the prior explodes at {values}. Narrow the prior, or use more substeps.")
     return truth, from_arrays(times, x)
 
 
@@ -88,13 +88,13 @@ def repeat(
     fit = results.fit(*build(data), data, schedule, seed=seed, progress=False)
     drawn = {"variational": _guided(fit, seed)}
     if particles:
-        drawn["corrected"] = corrections.posterior(fit, particles=particles, draws=DRAWS, seed=seed)
+        drawn["corrected"] = corrections.posterior(fit, particles=particles, draws=POSTERIOR_DRAWS, seed=seed)
     flat = [_flat({str(name): values.values[0] for name, values in group.items()}) for group in drawn.values()]
     true = _flat({name: value.unsqueeze(0).numpy() for name, value in truth.items()})
     names = list(true)
     exact = np.array([true[name][0] for name in names])
     table = np.array([[values[name] for name in names] for values in flat])  # (route, quantity, draw)
-    low, centre, high = np.quantile(table, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=-1)
+    low, centre, high = np.quantile(table, [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2], axis=-1)
     over = ("route", "quantity")
     variables = {
         "rank": (over, (table < exact[:, None]).sum(-1)), "centre": (over, centre), "low": (over, low),
@@ -167,15 +167,15 @@ def judge(table: xr.Dataset) -> xr.Dataset:
     """
     inside = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
     count, hits = table.sizes["simulation"], inside.sum("simulation")
-    tail = (1 - LEVEL) / 2
+    tail = (1 - COVERAGE) / 2
     low = xr.where(hits > 0, beta.ppf(tail, hits, count - hits + 1), 0.0)
     high = xr.where(hits < count, beta.ppf(1 - tail, hits + 1, count - hits), 1.0)
     p = xr.apply_ufunc(uniformity, table["rank"], input_core_dims=[["simulation"]], vectorize=True)
     best = str(table["route"].values[-1])
     worst = str(p["quantity"].values[int(p.sel(route=best).argmin("quantity"))])
     chance, share = float(p.sel(route=best, quantity=worst)), hits.sel(route=best) / count
-    kept = bool(((low <= LEVEL) & (high >= LEVEL)).sel(route=best).all())
-    verdict = "bad" if chance < IMPROBABLE[1] else "doubtful" if chance < IMPROBABLE[0] or not kept else "good"
+    kept = bool(((low <= COVERAGE) & (high >= COVERAGE)).sel(route=best).all())
+    verdict = "bad" if chance < UNIFORMITY_P[1] else "doubtful" if chance < UNIFORMITY_P[0] or not kept else "good"
     message = (
         f"In {count} simulations the {best} 90 % intervals hold the truth in {100 * float(share.min()):.0f} % (p of "
         f"uniform ranks {chance:.2g}, {worst}). "
@@ -189,23 +189,23 @@ def judge(table: xr.Dataset) -> xr.Dataset:
 
 
 def uniformity(ranks: np.ndarray) -> float:
-    """P of ranks among 99 draws, were they uniform: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
+    """p-value of ranks among 99 draws under a uniform law: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
 
     Fewer than fifty ranks are too few for χ², and are judged by Kolmogorov–Smirnov alone.
     """
     # ranks within a unit spread evenly, so that they have a density
-    spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (DRAWS + 1)
+    spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (POSTERIOR_DRAWS + 1)
     p = float(kstest(spread, "uniform").pvalue)
-    if len(ranks) < ENOUGH * BINS:
+    if len(ranks) < RANKS_PER_BIN * RANK_BINS:
         return p
-    bins = np.bincount(np.asarray(ranks) * BINS // (DRAWS + 1), minlength=BINS)
+    bins = np.bincount(np.asarray(ranks) * RANK_BINS // (POSTERIOR_DRAWS + 1), minlength=RANK_BINS)
     return float(min(1.0, 2 * min(chisquare(bins).pvalue, p)))
 
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:
     """Draws of the globals from the guide."""
-    with reading(seed):
-        drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(DRAWS)]
+    with inference_mode(seed):
+        drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(POSTERIOR_DRAWS)]
     values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
     return xr.Dataset(
         {

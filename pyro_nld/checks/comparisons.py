@@ -40,12 +40,12 @@ def comparison(scores: xr.DataArray) -> xr.Dataset:
     difference, error = apart.sum("sequence"), apart.std("sequence", ddof=1) * np.sqrt(scores.sizes["sequence"])
     best, second = (str(name) for name in scores["model"].values[:2])
     gap, unsure = 0.0 - float(difference[1]), float(error[1])
-    told = gap > 2 * unsure
+    distinguishable = gap > 2 * unsure
     message = f"{best} predicts best, by {gap:.1f} ± {unsure:.1f} nats before {second}. " + (
-        "Prefer it." if told else "That is within two errors: more data are needed to tell them apart."
+        "Prefer it." if distinguishable else "That is within two errors: more data are needed to tell them apart."
     )
     variables = {"total": scores.sum("sequence"), "difference": difference, "error": error}
-    return finding(variables, "good" if told else "doubtful", message)
+    return finding(variables, "good" if distinguishable else "doubtful", message)
 
 
 def leave_future_out(whole: xr.DataArray, head: xr.DataArray, values: xr.DataArray | None = None) -> xr.Dataset:

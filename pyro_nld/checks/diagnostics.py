@@ -16,15 +16,15 @@ from .._typing import Array
 from ..io.inference_data import Results, convergence, group, groups, pareto_shape
 from .findings import VERDICTS, finding, graded
 
-RELIABLE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari et al. 2024)
-SHARES = (0.1, 0.5)  # of sequences above it that are doubtful, and bad
-EFFECTIVE = (10.0, 3.0)  # effective draws per sequence below which a mean weight is doubtful, and bad
-CONTRACTED = (0.5, 0.1)  # 1 − sd posterior/sd prior above which data speak, and below which the prior does
-DRIFT = (0.005, 0.02)  # of all that an ELBO rose, gained in its last quarter: doubtful, and bad
-FEW = 100  # steps below which noise hides any rise
-SIGMAS = 3.3  # of a difference that is no chance: about one in a thousand
-SAME = (0.9, 0.75)  # share of labels on which restarts agree: doubtful, and bad below
-APART = (1.0, 2.0)  # kT between the barriers of two restarts: doubtful, and bad above
+LARGEST_SHAPE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari et al. 2024)
+UNRELIABLE_SHARE = (0.1, 0.5)  # of the sequences above that limit: the guide is doubtful, and bad
+EFFECTIVE_DRAWS = (10.0, 3.0)  # per sequence, below which a mean weight is doubtful, and bad
+CONTRACTION = (0.5, 0.1)  # 1 − sd posterior/sd prior above which the data decide, and below which the prior does
+LATE_GAIN = (0.005, 0.02)  # share of the whole rise of the ELBO in the last quarter: doubtful, and bad
+FEWEST_STEPS = 100  # below which noise hides any rise
+RISE_SIGMAS = 3.3  # standard errors of a rise that is not chance: about one false alarm in a thousand
+LABEL_AGREEMENT = (0.9, 0.75)  # share of equal labels in two restarts below which they are doubtful, and bad
+BARRIER_GAP = (1.0, 2.0)  # kT between the barriers of two restarts above which they are doubtful, and bad
 
 
 # Guide and evidence
@@ -48,11 +48,11 @@ def guide(results: Results) -> xr.Dataset:
     """
     weights = group(results, "sample_stats", "log_weight")["log_weight"]
     draws = weights.sizes["draw"]
-    limit = min(RELIABLE, 1 - 1 / np.log10(draws))
+    limit = min(LARGEST_SHAPE, 1 - 1 / np.log10(draws))
     shape = pareto_shape(weights)
     reliable = (shape <= limit).mean("sequence")
     share = float(reliable.max())
-    verdict = graded(1 - share, SHARES)
+    verdict = graded(1 - share, UNRELIABLE_SHARE)
     advice = {
         "good": "Its intervals can be read as they are.",
         "doubtful": "Read its intervals as a little too narrow; fit longer, or with a two-sided encoder.",
@@ -94,7 +94,7 @@ def evidence(results: Results) -> xr.Dataset:
     spread = np.sqrt(np.maximum(1 / effective - 1 / draws, 0).sum(-1))
     best = int(total.argmax())
     middle = float(np.median(effective[best]))
-    verdict = graded(middle, EFFECTIVE, high_is_good=True)
+    verdict = graded(middle, EFFECTIVE_DRAWS, high_is_good=True)
     advice = {
         "good": "Use it to compare hypotheses.",
         "doubtful": "It still rises with the draws: compare hypotheses by more than its error.",
@@ -191,7 +191,7 @@ def _identified(name: str, contraction: float, fixes_gauge: bool | None) -> tupl
             f"temperature follows its prior: behind a free decoder its unit is free ({size} is that of one choice of "
             "unit). Report U/T, occupancies and times; take IdentityDecoder or OrthonormalDecoder where T matters."
         )
-    verdict = graded(contraction, CONTRACTED, high_is_good=True)
+    verdict = graded(contraction, CONTRACTION, high_is_good=True)
     if verdict == "bad":
         return verdict, f"{name} follows its prior ({size}): the data do not tell it. Fix it, or mean its prior."
     if verdict == "doubtful":
@@ -219,7 +219,7 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
     elbo = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
     lost = int((~np.isfinite(elbo)).sum())
     elbo = elbo[np.isfinite(elbo)]
-    if len(elbo) < FEW:
+    if len(elbo) < FEWEST_STEPS:
         message = f"{len(elbo)} steps are too few to see whether the ELBO has settled. Fit longer."
         return finding({"gain": np.nan, "gain_error": np.nan, "share": np.nan, "lost": lost}, "bad", message)
     start, quarter = elbo[: max(4, len(elbo) // 20)].mean(), len(elbo) // 4
@@ -234,7 +234,7 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
         return finding({"gain": gain, "gain_error": error, "share": np.nan, "lost": lost}, "bad", message)
     share = gain / risen
     # what is within the noise, or falls a little, does not rise
-    verdict = graded(share, DRIFT) if gain > SIGMAS * error else "good"
+    verdict = graded(share, LATE_GAIN) if gain > RISE_SIGMAS * error else "good"
     message = (
         f"The ELBO gained {gain:.4f} ± {error:.4f} per observed value in its last quarter of steps. "
         + {
@@ -275,14 +275,14 @@ def agreement(results: Results) -> xr.Dataset:
     pairs = list(combinations(range(chains), 2))
     labels = np.array([_alike(posterior["basin"].values, *pair) for pair in pairs])
     variables: dict[str, object] = {"labels": ("pair", labels), "restart": (("pair", "side"), np.array(pairs))}
-    verdicts = [graded(labels.min(), SAME, high_is_good=True)]
-    said = f"Two restarts agree on {100 * labels.min():.0f} % of the labels at worst"
+    verdicts = [graded(labels.min(), LABEL_AGREEMENT, high_is_good=True)]
+    message = f"Two restarts agree on {100 * labels.min():.0f} % of the labels at worst"
     if "barrier" in posterior:
         apart = _differences(posterior["barrier"], pairs).max(-1)
         variables["barriers"] = ("pair", apart)
-        verdicts.append(graded(apart.max(), APART))
+        verdicts.append(graded(apart.max(), BARRIER_GAP))
         size = f"{apart.max():.1f} kT" if apart.max() < np.inf else "a whole state"
-        said += f", and their barriers differ by up to {size}"
+        message += f", and their barriers differ by up to {size}"
     if "occupancy" in posterior:
         variables["occupancies"] = ("pair", _differences(posterior["occupancy"], pairs).sum(-1))
     scalars = [str(name) for name, values in posterior.items() if values.dims == ("chain", "draw")]
@@ -293,15 +293,15 @@ def agreement(results: Results) -> xr.Dataset:
         "doubtful": "They found about the same wells: read their numbers over all restarts.",
         "bad": "They found different wells: keep the one of highest evidence; fit longer, or with fewer latent axes.",
     }[verdict]
-    return finding(variables, verdict, f"{said}. {advice}", quantity=scalars)
+    return finding(variables, verdict, f"{message}. {advice}", quantity=scalars)
 
 
 def _alike(states: Array, one: int, other: int) -> float:
     """Share of observations that two chains label alike, by each one's most frequent state."""
     count = int(np.nanmax(states, initial=0)) + 1
     votes = [(states[chain, ..., None] == np.arange(count)).sum(0) for chain in (one, other)]
-    seen = (votes[0].sum(-1) > 0) & (votes[1].sum(-1) > 0)
-    return float((votes[0].argmax(-1) == votes[1].argmax(-1))[seen].mean())
+    labelled = (votes[0].sum(-1) > 0) & (votes[1].sum(-1) > 0)
+    return float((votes[0].argmax(-1) == votes[1].argmax(-1))[labelled].mean())
 
 
 def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
@@ -315,16 +315,16 @@ def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
 # Step
 
 
-def discretisation(story: xr.Dataset) -> xr.Dataset:
+def discretisation(states: xr.Dataset) -> xr.Dataset:
     """κ = curvature × step at the stiffest well, and the substeps that bring it down to 0.2.
 
     Parameters
     ----------
-    story: `Fit.landscape()` or `Fit.wells()`, whose attrs know.
+    states: `Fit.landscape()` or `Fit.wells()`, whose attrs know.
     """
-    largest, needed = float(story.attrs["max_curvature_step"]), int(story.attrs["substeps_needed"])
-    verdict = "good" if story.attrs["ok"] else graded(largest, (0.2, 0.5))
-    said = (
+    largest, needed = float(states.attrs["max_curvature_step"]), int(states.attrs["substeps_needed"])
+    verdict = "good" if states.attrs["ok"] else graded(largest, (0.2, 0.5))
+    message = (
         f"Curvature × step is {largest:.2f} at the stiffest well. "
         + {
             "good": "Chain and landscape agree within about 10 %.",
@@ -332,4 +332,4 @@ def discretisation(story: xr.Dataset) -> xr.Dataset:
             "bad": f"Chain and landscape disagree: fit with substeps={needed} before reading anything off.",
         }[verdict]
     )
-    return finding({"max_curvature_step": largest, "substeps_needed": needed}, verdict, said)
+    return finding({"max_curvature_step": largest, "substeps_needed": needed}, verdict, message)

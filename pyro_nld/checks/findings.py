@@ -23,7 +23,7 @@ def finding(variables: Mapping[str, object], verdict: str, message: str, **coord
     )
 
 
-def attempted(check: Callable[..., xr.Dataset], *arguments: object) -> xr.Dataset:
+def run_check(check: Callable[..., xr.Dataset], *arguments: object) -> xr.Dataset:
     """What a check finds; where the results lack what it needs, a finding that says so, with the verdict "skipped"."""
     try:
         return check(*arguments)

@@ -20,13 +20,13 @@ from ..errors import ShapeError
 from ..io.inference_data import Results, group
 from .findings import finding, graded
 
-FEWEST = 20  # replicates from which a spread is known well enough
-ODDS = (0.1, 0.01)  # of any statistic being so far off by chance: doubtful, and bad below
-SURE = 0.9  # probability of a state, by the channels alone, from which an observation counts as seen there
+FEWEST_REPLICATES = 20  # from which the spread of a statistic is estimated well enough
+STATISTIC_P = (0.1, 0.01)  # p-values of the most extreme statistic below which a result is doubtful, and bad
+CLASS_PROBABILITY = 0.9  # of a state, given the channels alone, from which an observation is labelled with it
 BANDS = ((0.0, 0.1), (0.1, 0.3), (0.3, 0.5))  # cycles per observation interval
 BAND_NAMES = ("low", "middle", "high")
-LAGS = (1, 5)
-PIT = (0.05, 0.1)  # largest distance of a distribution function from uniform: doubtful, and bad
+AUTOCORRELATION_LAGS = (1, 5)
+PIT_DISTANCE = (0.05, 0.1)  # of a distribution function from the uniform one, above which it is doubtful, and bad
 
 
 def statistics(x: Array, times: Array, classes: xr.Dataset | None = None) -> dict[str, float]:
@@ -71,7 +71,7 @@ def posterior(
     score = np.where(np.isnan(score), np.where(np.isclose(mine, theirs.mean(0)), 0.0, np.inf), score)
     chance = min(1.0, len(names) * 2 * norm.sf(np.abs(score).max()))
     worst = int(np.abs(score).argmax())
-    verdict = graded(chance, ODDS, high_is_good=True)
+    verdict = graded(chance, STATISTIC_P, high_is_good=True)
     advice = {
         "good": "Data drawn from the fit look like the data.",
         "doubtful": "Look at that statistic before you build on it.",
@@ -100,13 +100,13 @@ def prior(results: Results) -> xr.Dataset:
     within = (mine >= theirs.min(0)) & (mine <= theirs.max(0))
     inside = float(within.mean())
     verdict = graded(1 - inside, (0.1, 0.5))
-    said = f"{100 * inside:.0f} % of the statistics of the data lie in the range of data drawn from the prior. "
+    message = f"{100 * inside:.0f} % of the statistics of the data lie in the range of data drawn from the prior. "
     advice = {
         "good": "The prior allows for them.",
         "doubtful": f"It does not for {names[int((~within).argmax())]}: look whether you mean that.",
         "bad": f"It does not for {names[int((~within).argmax())]} and others: widen the priors, or mind the units.",
     }[verdict]
-    return finding(_columns(mine, theirs) | {"inside": inside}, verdict, said + advice, statistic=names)
+    return finding(_columns(mine, theirs) | {"inside": inside}, verdict, message + advice, statistic=names)
 
 
 def pit(results: Results) -> xr.Dataset:
@@ -129,10 +129,10 @@ def pit(results: Results) -> xr.Dataset:
     """
     observed = group(results, "observed_data", "x")["x"].transpose("sequence", "time", "channel")
     drawn = group(results, "posterior_predictive", "x")["x"]
-    told = group(results, "sample_stats", "log_prob")["log_prob"]
-    drawn, told = (_flat_draws(values) for values in (drawn, told))
+    log_prob = group(results, "sample_stats", "log_prob")["log_prob"]
+    drawn, log_prob = (_flat_draws(values) for values in (drawn, log_prob))
     weight = np.zeros((drawn.sizes["sample"], *observed.shape[:2]))
-    weight[:, told["at_sequence"], told["at_time"]] = -told.transpose("sample", "observation").values
+    weight[:, log_prob["at_sequence"], log_prob["at_time"]] = -log_prob.transpose("sample", "observation").values
     weight = np.exp(weight - logsumexp(weight, 0, keepdims=True))[..., None]
     values = drawn.transpose("sample", *observed.dims).values
     below = (weight * ((values < observed.values) + 0.5 * (values == observed.values))).sum(0)
@@ -140,7 +140,7 @@ def pit(results: Results) -> xr.Dataset:
     distance = np.array([kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)])
     worst = int(distance.argmax())
     shape = below[..., worst][np.isfinite(below[..., worst])]
-    verdict = graded(distance[worst], PIT)
+    verdict = graded(distance[worst], PIT_DISTANCE)
     # of a uniform law; draws too wide crowd the middle, too narrow ones the ends
     fault = "shifted" if abs(shape.mean() - 0.5) > 0.05 else "too wide" if shape.var() < 1 / 12 else "too narrow"
     message = (
@@ -194,7 +194,7 @@ def labelled(x: Array, classes: xr.Dataset) -> NDArray[np.integer]:
     with np.errstate(divide="ignore"):
         log_share = np.log(classes["weight"].values) - 0.5 * np.square(white[..., None, :] - centres).sum(-1)
     share = np.exp(log_share - logsumexp(log_share, -1, keepdims=True))
-    return np.where(np.nan_to_num(share.max(-1)) >= SURE, np.nan_to_num(share).argmax(-1), -1)
+    return np.where(np.nan_to_num(share.max(-1)) >= CLASS_PROBABILITY, np.nan_to_num(share).argmax(-1), -1)
 
 
 # Statistics
@@ -209,7 +209,7 @@ def _statistics(x: Array, times: Array, classes: xr.Dataset | None) -> Iterator[
         yield f"5 % of channel {channel}", float(np.nanquantile(one, 0.05))
         yield f"95 % of channel {channel}", float(np.nanquantile(one, 0.95))
         centred = one - np.nanmean(one)
-        for lag in LAGS:
+        for lag in AUTOCORRELATION_LAGS:
             if x.shape[1] > lag:
                 product = np.nanmean(centred[:, lag:] * centred[:, :-lag])
                 yield f"autocorrelation {lag} of channel {channel}", float(product / scale[channel] ** 2)
@@ -248,9 +248,9 @@ def _both(
     """The statistics that data and all draws have: `(statistic)`, `(sample, statistic)`, and their names."""
     x = observed.transpose("sequence", "time", "channel").values
     samples = _flat_draws(drawn).transpose("sample", "sequence", "time", "channel").values
-    if len(samples) < FEWEST or samples.shape[1:] != x.shape:
+    if len(samples) < FEWEST_REPLICATES or samples.shape[1:] != x.shape:
         raise ShapeError(
-            f"replicates must be {FEWEST} or more sets like the data, {x.shape}: got {len(samples)} of "
+            f"replicates must be {FEWEST_REPLICATES} or more sets like the data, {x.shape}: got {len(samples)} of "
             f"{samples.shape[1:]}. Draw more, at the same times."
         )
     grid = times.transpose("sequence", "time").values

@@ -32,8 +32,8 @@ def by_sequence(fit: Fit, data: object, score: str, *, particles: int = 32, seed
     """
     if score == "elbo":
         # the mean log weight of single paths is the ELBO given the globals
-        single = [corrections.log_evidence(fit, data, particles=1, draws=1, seed=seed + turn) for turn in range(4)]
-        return xr.concat(single, "turn").mean("turn")
+        single = [corrections.log_evidence(fit, data, particles=1, draws=1, seed=seed + repeat) for repeat in range(4)]
+        return xr.concat(single, "repeat").mean("repeat")
     whole = corrections.log_evidence(fit, data, particles=particles, seed=seed)
     if score == "evidence":
         return whole
@@ -53,8 +53,8 @@ def dwell(fit: Fit, data: xr.Dataset, classes: xr.Dataset, *, draws: int = 20, s
     """
     times, x = fit.series(data)
     made = replicates.from_fit(fit, data, draws=draws, seed=seed).isel(chain=0).values
-    seen = predictive_checks.statistics(x.double().numpy(), times.numpy(), classes)
+    observed = predictive_checks.statistics(x.double().numpy(), times.numpy(), classes)
     drawn = [predictive_checks.statistics(one, times.numpy(), classes) for one in made]
-    names = [name for name in seen if name.startswith("mean dwell")]
-    ratio = [np.log(np.mean([one[name] for one in drawn]) / seen[name]) for name in names]
+    names = [name for name in observed if name.startswith("mean dwell")]
+    ratio = [np.log(np.mean([one[name] for one in drawn]) / observed[name]) for name in names]
     return -float(np.abs(ratio).max()) if ratio and torch.isfinite(torch.tensor(ratio)).all() else -np.inf

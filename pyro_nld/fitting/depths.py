@@ -19,7 +19,7 @@ from .. import kinetics, landscape
 from ..errors import DoubtfulFitWarning
 from ..kinetics import counting, markov
 from ..landscape import flows, occupancies
-from .em import PRIOR, information
+from .em import COEFFICIENT_PRECISION, information
 from .posterior import CHAINS, PATHS, Posterior
 
 ENOUGH = 10  # entries and exits of a state below which it is not balanced
@@ -142,4 +142,4 @@ def _information(fit: Posterior, points: Tensor) -> Tensor:
     step, pushed = (integrator.step(dynamics, origin, force, h) for force in forces)
     told = information(dynamics.potential, points, ((pushed.loc - step.loc) / step.scale)[0]).cpu()
     told *= len(gaps) * fit.model.substeps / len(points)
-    return told + PRIOR * torch.eye(len(told), dtype=torch.float64)
+    return told + COEFFICIENT_PRECISION * torch.eye(len(told), dtype=torch.float64)

@@ -19,7 +19,7 @@ from .elbo import TERMS, paired_traces, terms_of
 from .particles import particle_posterior
 
 AXES = ("sequence", "time", "channel")
-CHUNK = 256  # sequences drawn at a time: bounds the memory of reading a large data set
+DRAW_CHUNK = 256  # sequences drawn at a time: bounds the memory of reading a large data set
 PRIOR_NUMBERS = 20_000_000  # values of fine paths that are drawn from the prior at a time
 PATH_NUMBERS = 2_000_000  # and from the posterior; more are no faster, and what leaves the cache is slower
 
@@ -45,7 +45,7 @@ class Draw(NamedTuple):
 
 
 @contextmanager
-def reading(seed: int) -> Iterator[None]:
+def inference_mode(seed: int) -> Iterator[None]:
     """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
     with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
         torch.manual_seed(seed)
@@ -60,7 +60,7 @@ def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor
     model, guide: as for any ELBO. times, x: `(sequence, time)` and `(sequence, time, channel)`, checked.
     """
     proposal = guide
-    for chunk in torch.arange(len(x)).split(CHUNK):
+    for chunk in torch.arange(len(x)).split(DRAW_CHUNK):
         traces = paired_traces(model, proposal, times[chunk], x[chunk])
         sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
         yield Part(sites, model.observed_positions(sites["z0"], sites["z"]), traces)
@@ -104,7 +104,7 @@ def posterior(
     """
     terms = dict.fromkeys(TERMS, torch.zeros(()))
     found: list[tuple[Tensor, ...]] = []
-    for chunk, part in zip(torch.arange(len(x)).split(CHUNK), parts(model, guide, times, x), strict=True):
+    for chunk, part in zip(torch.arange(len(x)).split(DRAW_CHUNK), parts(model, guide, times, x), strict=True):
         weight = _log_weight(*part.traces)  # before the terms, which need no force then that it has evaluated
         # Globals are the same in every chunk and count once.
         counted = {name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not found}
@@ -113,12 +113,12 @@ def posterior(
         series = times[chunk], x[chunk]
         evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
         data = part.traces[0].nodes["x"]
-        told = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
-        found.append((part.positions, weight, evidence, told, data["fn"].sample()))
+        log_likelihood = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        found.append((part.positions, weight, evidence, log_likelihood, data["fn"].sample()))
         values = {name: part.sites[name] for name in names}
-    z, weight, evidence, told, new = (torch.cat(several) for several in zip(*found, strict=True))
+    z, weight, evidence, log_likelihood, new = (torch.cat(several) for several in zip(*found, strict=True))
     z = torch.where(times.isfinite().unsqueeze(-1), z, torch.nan)
-    return Draw(values, z, terms, weight, evidence, told, torch.where(x.isfinite(), new, torch.nan))
+    return Draw(values, z, terms, weight, evidence, log_likelihood, torch.where(x.isfinite(), new, torch.nan))
 
 
 def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[str, Tensor]) -> dict[str, Tensor]:

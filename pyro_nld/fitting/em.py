@@ -28,16 +28,17 @@ from ..model.latent_langevin import LatentLangevin
 from ..nn import condition_on
 from .elbo import ENOUGH_STEPS, PathELBO, stride_for
 from .particles import Steps, particle_steps
-from .scales import solve_pace
+from .scales import fit_scales
 
 PARTICLES = 8  # per sequence; more are less biased towards the guide
-CHUNK = 50  # sequences at a time: bounds the memory of their particles
-ROWS = 20_000  # points of paths at a time: their hidden layers fit the processor's cache, which is twice as fast
-PICKS = 4  # steps that one run of the particles gives for every one of the grid
-PRIOR = 1.0  # precision of the coefficients around what they were: keeps those that no path asks about
-FOLLOWED, SEQUENCES = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
-LESSONS, BATCH, RATE = 1000, 8192, 2e-3  # gradient steps of all layers, steps of paths in each, and Adam's first rate
-KEPT = 2_000_000  # steps of paths that they are taken from
+PARTICLE_CHUNK = 50  # sequences at a time: bounds the memory of their particles
+POINTS_AT_A_TIME = 20_000  # of paths: their hidden layers fit the cache of the processor, which is twice as fast
+PICKS_PER_STEP = 4  # draws that one run of the particle filter gives of every step of the time grid
+COEFFICIENT_PRECISION = 1.0  # of a Gaussian prior around the present coefficients: holds those that no path informs
+GUIDE_STEPS, GUIDE_BATCH = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
+POTENTIAL_STEPS, POTENTIAL_BATCH = 1000, 8192  # gradient steps of all layers, and steps of paths in each
+LEARNING_RATE = 2e-3  # of Adam at first, for both
+MOST_STEPS = 2_000_000  # steps of paths that are drawn once, and from which the batches are taken
 
 
 def maximise(
@@ -49,7 +50,7 @@ def maximise(
     particles: int = PARTICLES,
     progress: bool = False,
 ) -> None:
-    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `pace.solve_pace`.
+    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `scales.fit_scales`.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def maximise(
     learn_layers(model, guide, times, x, particles=particles, progress=progress)
     solve_coefficients(model, guide, times, x, particles=particles, progress=progress)
     follow(model, guide, times, x, progress=progress)
-    solve_pace(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
+    fit_scales(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
 
 
 def follow(
@@ -67,29 +68,29 @@ def follow(
     times: Float[Tensor, "sequence time"],
     x: Float[Tensor, "sequence time channel"],
     *,
-    lessons: int = FOLLOWED,
+    gradient_steps: int = GUIDE_STEPS,
     progress: bool = False,
 ) -> None:
     """Climb the bound in the guide alone, in place: its paths are to be those of the prior as it is now.
 
     Particles correct a guide only as far as they are many. One that was learned under a prior too slow takes evidence
-    off a faster one, and `pace.solve_pace` finds the same pace again.
+    off a faster one, and `scales.fit_scales` finds the same scales again.
 
     Parameters
     ----------
     model, guide, times, x, progress: as for `learn_layers`; the model stays as it is.
-    lessons: gradient steps of Adam, the rate of which falls along a cosine.
+    gradient_steps: of Adam; their learning rate falls along a cosine.
     """
     held = [value for value in model.parameters() if value.requires_grad]
     for value in held:
         value.requires_grad_(False)
     try:
         learned = [value for value in guide.parameters() if value.requires_grad]
-        adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
-        elbo = PathELBO(path_stride=stride_for(x[:SEQUENCES], model.substeps, ENOUGH_STEPS))
-        subsample = SEQUENCES if len(x) > SEQUENCES else None
-        for lesson in tqdm(range(lessons), desc="guide", disable=not progress, mininterval=1.0):
-            _fall(adam, lesson / lessons)
+        adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
+        elbo = PathELBO(path_stride=stride_for(x[:GUIDE_BATCH], model.substeps, ENOUGH_STEPS))
+        subsample = GUIDE_BATCH if len(x) > GUIDE_BATCH else None
+        for step in tqdm(range(gradient_steps), desc="guide", disable=not progress, mininterval=1.0):
+            _fall(adam, step / gradient_steps)
             loss = -elbo.combine(elbo.terms(model, guide, times, x, subsample)) / x.numel()
             loss.backward()
             if bool(nn.utils.clip_grad_norm_(learned, torch.inf).isfinite()):
@@ -100,8 +101,8 @@ def follow(
 
 
 def _fall(adam: torch.optim.Adam, share: float) -> None:
-    """The rate after that share of the lessons, along a cosine, and no gradient left."""
-    adam.param_groups[0]["lr"] = 0.5 * RATE * (1 + math.cos(math.pi * share))
+    """The rate after that share of the gradient steps, along a cosine, and no gradient left."""
+    adam.param_groups[0]["lr"] = 0.5 * LEARNING_RATE * (1 + math.cos(math.pi * share))
     adam.zero_grad()
 
 
@@ -113,7 +114,7 @@ def learn_layers(
     x: Float[Tensor, "sequence time channel"],
     *,
     particles: int = PARTICLES,
-    lessons: int = LESSONS,
+    gradient_steps: int = POTENTIAL_STEPS,
     progress: bool = False,
 ) -> None:
     """Climb Σ log N(z_{k+1}; step(z_k, −∇U), scale) in all layers of U, over steps of posterior paths drawn once.
@@ -124,9 +125,9 @@ def learn_layers(
     Parameters
     ----------
     model, guide: fitted; the model's potential is changed in place, if it is a network with `coefficients`.
-    times, x: checked data; as many sequences as have `KEPT` steps are chosen at random.
+    times, x: checked data; as many sequences as have `MOST_STEPS` steps are chosen at random.
     particles: of the filter that draws posterior paths.
-    lessons: gradient steps of Adam, the rate of which falls along a cosine.
+    gradient_steps: of Adam; their learning rate falls along a cosine.
     progress: show a bar.
 
     Warns
@@ -139,14 +140,14 @@ def learn_layers(
     learned = [value for value in potential.parameters() if value.requires_grad]
     before = [value.clone() for value in learned]
     every = model.batch(times).grid.valid.shape[-1]
-    chosen = torch.randperm(len(x))[: max(KEPT // every, 1)].split(CHUNK)
+    chosen = torch.randperm(len(x))[: max(MOST_STEPS // every, 1)].split(PARTICLE_CHUNK)
     drawn = [
-        _Lessons.of(model, times[few], particle_steps(model, guide, times[few], x[few], particles, 1))
+        _PathSteps.of(model, times[few], particle_steps(model, guide, times[few], x[few], particles, 1))
         for few in tqdm(chosen, desc="paths", disable=not progress, mininterval=1.0)
     ]
-    adam = torch.optim.Adam(learned, lr=RATE, betas=(0.9, 0.99))
-    for lesson in tqdm(range(lessons), desc="all layers", disable=not progress, mininterval=1.0):
-        _fall(adam, lesson / lessons)
+    adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
+    for step in tqdm(range(gradient_steps), desc="all layers", disable=not progress, mininterval=1.0):
+        _fall(adam, step / gradient_steps)
         with torch.enable_grad():
             drawn[int(torch.randint(len(drawn), ()))].loss(model).backward()
         adam.step()
@@ -156,7 +157,7 @@ def learn_layers(
         _warn("the layers of the potential")
 
 
-class _Lessons(NamedTuple):
+class _PathSteps(NamedTuple):
     """Steps of posterior paths under the same globals, in no order."""
 
     latents: dict[str, Tensor]
@@ -165,21 +166,21 @@ class _Lessons(NamedTuple):
     h: Tensor  # (step, 1)
 
     @classmethod
-    def of(cls, model: LatentLangevin, times: Tensor, steps: Steps) -> _Lessons:
+    def of(cls, model: LatentLangevin, times: Tensor, steps: Steps) -> _PathSteps:
         grid, shape = model.batch(times).grid, steps.origins.shape[:-1]
         there = grid.valid.expand(shape)
         return cls(steps.latents, steps.origins[there], steps.ends[there], grid.h.expand(*shape, 1)[there])
 
     def loss(self, model: LatentLangevin) -> Tensor:
         """½ r² of a batch, r how far ends are from the means of their steps in the unit of their noise."""
-        batch = torch.randint(len(self.h), (BATCH,))
+        batch = torch.randint(len(self.h), (POTENTIAL_BATCH,))
         origins, h = self.origins[batch], self.h[batch]
         grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
         path = LangevinPath(model.dynamics, model.integrator, origins[0], grid, self.latents)
         with condition_on(model.dynamics, self.latents):
             step = path.transitions(origins)
-        missing = (model.integrator.stochastic_component(self.ends[batch]) - step.loc) / step.scale
-        return 0.5 * missing.square().sum(-1).mean()
+        residual = (model.integrator.stochastic_component(self.ends[batch]) - step.loc) / step.scale
+        return 0.5 * residual.square().sum(-1).mean()
 
 
 @torch.no_grad()
@@ -218,14 +219,14 @@ def solve_coefficients(
     if potential is None or coefficients is None:
         return 0.0
     count = coefficients.numel()
-    normal = PRIOR * torch.eye(count, dtype=torch.float64, device=x.device)
+    normal = COEFFICIENT_PRECISION * torch.eye(count, dtype=torch.float64, device=x.device)
     moment = torch.zeros(count, dtype=torch.float64, device=x.device)
-    chunks = list(torch.arange(len(x)).split(CHUNK)) * draws
+    chunks = list(torch.arange(len(x)).split(PARTICLE_CHUNK)) * draws
     for chosen in tqdm(chunks, desc="last layer", disable=not progress, mininterval=1.0):
-        steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS)
+        steps = particle_steps(model, guide, times[chosen], x[chosen], particles, PICKS_PER_STEP)
         for part in (*_parts(model, coefficients, times[chosen], steps), *_start(model, steps)):
-            normal += part.normal / (PICKS * draws)
-            moment += part.moment / (PICKS * draws)
+            normal += part.normal / (PICKS_PER_STEP * draws)
+            moment += part.moment / (PICKS_PER_STEP * draws)
     change = torch.linalg.solve(normal, moment)
     if not bool(change.isfinite().all()):
         _warn("the last layer of the potential")
@@ -248,7 +249,7 @@ class _Part(NamedTuple):
 
 def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> Iterator[_Part]:
     picks, sequences, length, _ = steps.origins.shape
-    for chosen in torch.arange(sequences).split(max(ROWS // (picks * length), 1)):
+    for chosen in torch.arange(sequences).split(max(POINTS_AT_A_TIME // (picks * length), 1)):
         few = Steps(steps.latents, steps.origins[:, chosen], steps.ends[:, chosen])
         yield _part(model, coefficients, times[chosen], few)
 
@@ -277,17 +278,17 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
     """
     grid, origins = model.batch(times).grid, steps.origins
     path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
-    seen = grid.valid.unsqueeze(-1)
+    valid = grid.valid.unsqueeze(-1)
     with condition_on(model.dynamics, steps.latents), torch.enable_grad():
         force = path.force(origins)
-        step, pushed = path.transitions(origins, force), path.transitions(origins, force + 1)
-        lever = (pushed.loc - step.loc) / step.scale
-        missing = (model.integrator.stochastic_component(steps.ends) - step.loc) / step.scale
-        (slope,) = torch.autograd.grad(torch.where(seen, missing, 0.0).square().sum() / 2, coefficients)
+        step, offset = path.transitions(origins, force), path.transitions(origins, force + 1)
+        sensitivity = (offset.loc - step.loc) / step.scale
+        residual = (model.integrator.stochastic_component(steps.ends) - step.loc) / step.scale
+        (slope,) = torch.autograd.grad(torch.where(valid, residual, 0.0).square().sum() / 2, coefficients)
     strata = stratify(origins.shape[-2], model.substeps)
     there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)
     points = model.dynamics.position(origins[..., strata.chosen, :])
-    weight = (there * strata.weight.unsqueeze(-1)).sqrt() * lever.detach()[..., strata.chosen, :]
+    weight = (there * strata.weight.unsqueeze(-1)).sqrt() * sensitivity.detach()[..., strata.chosen, :]
     normal = information(model.dynamics.potential, points.flatten(0, -2), weight.flatten(0, -2))
     return _Part(normal, -slope.flatten().double())
 
@@ -295,17 +296,18 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
 def information(
     potential: Potential, points: Float[Tensor, "point latent"], weight: Float[Tensor, "#point latent"]
 ) -> Float[Tensor, "coefficient coefficient"]:
-    """Rᵀ R of steps out of `points`, with R = weight · ∂φ/∂q how far their means move with w, in float64.
+    """Fisher information of w, Rᵀ R in float64, in steps out of `points`; R = weight · ∂φ/∂q.
 
     Parameters
     ----------
-    weight: how far a step's mean moves with the force, in the unit of its noise.
+    potential: with features φ. points: `(point, latent)`, where the steps begin.
+    weight: derivative of a step's mean with respect to the force, in standard deviations of its noise.
     """
-    told = torch.zeros((), dtype=torch.float64, device=points.device)
+    fisher = torch.zeros((), dtype=torch.float64, device=points.device)
     for axis in range(points.shape[-1]):
         response = weight[:, [axis]] * feature_slope(potential, points, axis)
-        told = told + (response.T @ response).double()
-    return told
+        fisher = fisher + (response.T @ response).double()
+    return fisher
 
 
 def feature_slope(potential: Potential, q: Tensor, axis: int) -> Float[Tensor, "point coefficient"]:

@@ -1,7 +1,7 @@
-"""The exact posterior by particles: many paths of the guide, weighted and resampled from observation to observation.
+"""A particle filter: many paths drawn from the guide, weighted and resampled from one observation to the next.
 
-The guide proposes, the weights correct it. That gives an unbiased estimate of the evidence p(x), tighter than the ELBO,
-and paths of the posterior itself, from which the prior can learn without the guide's errors.
+The weights correct the errors of the guide. The filter gives an unbiased estimate of the evidence p(x), whose logarithm
+is a tighter bound than the ELBO, and paths of the exact posterior, from which the prior can learn.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..model.latent_langevin import LatentLangevin
 from ..nn import condition_on
 from .elbo import paired_traces
 
-SPENT = 0.5  # effective share of the particles below which a sequence is resampled
+RESAMPLING_THRESHOLD = 0.5  # effective number of particles, as a share of all, below which a sequence is resampled
 
 
 class Particles(NamedTuple):
-    """What a filter returns; one posterior path per sequence."""
+    """The result of a filter, with one posterior path per sequence."""
 
     log_evidence: Float[Tensor, "sequence"]  # log p̂(x | globals); E p̂ = p
     latents: dict[str, Tensor]  # globals drawn from the guide, and the path: values by site
@@ -41,14 +41,19 @@ def particle_posterior(
 ) -> Particles:
     """w ← w · p(z_{i+1} | z_i) p(x_{i+1} | z_{i+1}) / q(z_{i+1} | z_i, x): sequential Monte Carlo with the guide's q.
 
-    Sequences are independent; each is resampled (systematically) when fewer than half of its particles count. One path
-    is drawn by weight at the end and traced back through its ancestors.
+    Sequences are independent of each other. A sequence is resampled (systematically) when the effective number of its
+    particles falls below half of them. At the end one path is drawn by weight and traced back through its ancestors.
 
     Parameters
     ----------
-    model, guide: as for any ELBO; globals are drawn from the guide once and not weighted.
-    times, x: checked data.
-    particles: paths per sequence. With one, `log_evidence` is a draw of the ELBO's integrand.
+    model, guide: as for any ELBO; globals are drawn from the guide once and are not weighted.
+    times: `(sequence, time)`, user's unit. x: `(sequence, time, channel)`, NaN where missing.
+    particles: paths per sequence. With one, `log_evidence` is a draw of the integrand of the ELBO.
+
+    Returns
+    -------
+    `log_evidence (sequence)`, nats; `latents`, the globals and one path per sequence; `effective (sequence, time)`, the
+    effective number of particles.
 
     References
     ----------
@@ -57,13 +62,13 @@ def particle_posterior(
     """
     model_trace, guide_trace = paired_traces(model, guide, times, x)
     drawn = {name: site["value"] for name, site in guide_trace.nodes.items() if site["type"] == "sample"}
-    swarm = _Swarm(model, model_trace, guide_trace, x, particles)
-    z0, z = swarm.trace_back()
-    return Particles(swarm.log_evidence, drawn | {"z0": z0, "z": z}, swarm.effective)
+    filtered = _ParticleFilter(model, model_trace, guide_trace, x, particles)
+    z0, z = filtered.trace_back()
+    return Particles(filtered.log_evidence, drawn | {"z0": z0, "z": z}, filtered.effective)
 
 
 class Steps(NamedTuple):
-    """Steps of posterior paths, each with where it came from; paths of neighbouring intervals need not fit together."""
+    """Steps of posterior paths, each with its origin. Paths of neighbouring intervals need not fit together."""
 
     latents: dict[str, Tensor]  # globals drawn from the guide, values by site
     origins: Float[Tensor, "pick sequence time state"]
@@ -74,26 +79,26 @@ class Steps(NamedTuple):
 def particle_steps(
     model: LatentLangevin, guide: Callable, times: Tensor, x: Tensor, particles: int = 16, picks: int = 4, lag: int = 10
 ) -> Steps:
-    """Steps by fixed-lag smoothing: those of each interval by the weights that particles have `lag` observations later.
+    """Draw steps by fixed-lag smoothing: each interval by the weights of the particles `lag` observations later.
 
-    Whole paths share their ancestors long before the end; picked interval by interval, steps are nearly as many
-    independent draws as there are picks.
+    Whole paths of a filter share their ancestors long before the end. Steps that are picked interval by interval are
+    nearly independent draws.
 
     Parameters
     ----------
     model, guide, times, x, particles: as for `particle_posterior`.
-    picks: steps drawn for every one of the grid. lag: observations after which the data say no more of a step.
+    picks: draws of every step of the time grid. lag: number of later observations that inform about a step.
     """
     model_trace, guide_trace = paired_traces(model, guide, times, x)
     drawn = {name: site["value"] for name, site in guide_trace.nodes.items() if site["type"] == "sample"}
-    swarm = _Swarm(model, model_trace, guide_trace, x, particles)
-    return Steps(drawn, *swarm.pick(picks, lag))
+    filtered = _ParticleFilter(model, model_trace, guide_trace, x, particles)
+    return Steps(drawn, *filtered.pick(picks, lag))
 
 
 def complete_log_prob(
     model: LatentLangevin, times: Tensor, x: Tensor, latents: dict[str, Tensor], stride: int = 1
 ) -> Tensor:
-    """log p(x, z, z₀ | globals), summed over sequences: what a prior maximises that learns from drawn paths.
+    """log p(x, z, z₀ | globals), summed over sequences: the objective of a prior that learns from drawn paths.
 
     Parameters
     ----------
@@ -108,27 +113,27 @@ def complete_log_prob(
 
 
 class _Piece(NamedTuple):
-    """One interval of all particles `(particle, sequence, …)`."""
+    """The paths of all particles through one interval, `(particle, sequence, …)`."""
 
     path: Tensor
-    parent: Tensor  # the particle each one goes on from
-    origin: Tensor  # and where that one stood
+    parent: Tensor  # index of the particle that each one continues
+    origin: Tensor  # the state of that particle at the start of the interval
     log_weight: Tensor  # at the end, since the last resampling
 
 
-class _Swarm:
-    """Particles `(particle, sequence, state)` on their way through the observations."""
+class _ParticleFilter:
+    """Particles `(particle, sequence, state)`, moved through the observations one after the other."""
 
     def __init__(
         self, model: LatentLangevin, model_trace: poutine.Trace, guide_trace: poutine.Trace, x: Tensor, particles: int
     ) -> None:
         self.model, self.count = model, particles
-        self.seen, self.x = x.isfinite(), x.nan_to_num()
+        self.observed, self.x = x.isfinite(), x.nan_to_num()
         self.prior, self.posterior = (trace.nodes["z"]["fn"] for trace in (model_trace, guide_trace))
         first, start = (trace.nodes["z0"]["fn"] for trace in (guide_trace, model_trace))
         self.state = first.sample((particles,))
         self.start = self.state
-        self.log_weight = start.log_prob(self.state) - first.log_prob(self.state) + self._told(0)
+        self.log_weight = start.log_prob(self.state) - first.log_prob(self.state) + self._log_likelihood(0)
         self.log_evidence = torch.zeros_like(self.log_weight[0])
         self.pieces: list[_Piece] = []
         counts = [self._effective()]
@@ -172,26 +177,26 @@ class _Swarm:
         path = proposal.sample()
         ratio = self.prior.piece(index, self.state).log_prob(path) - proposal.log_prob(path)
         self.state = path[..., -1, :]
-        self.log_weight = self.log_weight + ratio + self._told(step)
+        self.log_weight = self.log_weight + ratio + self._log_likelihood(step)
         self.pieces.append(_Piece(path, parent, origin, self.log_weight))
 
-    def _told(self, step: int) -> Tensor:
+    def _log_likelihood(self, step: int) -> Tensor:
         """log p(x_i | z_i), `(particle, sequence)`."""
         position = self.model.dynamics.position(self.state).unsqueeze(-2)
         with condition_on(self.model, self.prior.latents):
             density = self.model.likelihood(position).log_prob(self.x[:, step : step + 1])
-        return torch.where(self.seen[:, step : step + 1], density, 0.0).sum((-2, -1))
+        return torch.where(self.observed[:, step : step + 1], density, 0.0).sum((-2, -1))
 
     def _resample(self) -> Tensor:
-        """The particle each one goes on from; sequences whose particles still count go on with all of them."""
-        spent = self._effective() < SPENT * self.count
+        """The index of the particle that each one continues; sequences above the threshold keep all of theirs."""
+        exhausted = self._effective() < RESAMPLING_THRESHOLD * self.count
         weight = torch.softmax(self.log_weight, 0)
-        comb = (torch.rand_like(weight[:1]) + torch.arange(self.count, device=weight.device).unsqueeze(-1)) / self.count
-        chosen = torch.searchsorted(weight.cumsum(0).mT.contiguous(), comb.mT.contiguous()).clamp(max=self.count - 1).mT
+        grid = (torch.rand_like(weight[:1]) + torch.arange(self.count, device=weight.device).unsqueeze(-1)) / self.count
+        chosen = torch.searchsorted(weight.cumsum(0).mT.contiguous(), grid.mT.contiguous()).clamp(max=self.count - 1).mT
         same = torch.arange(self.count, device=weight.device).unsqueeze(-1).expand_as(chosen)
-        parent = torch.where(spent, chosen, same)
-        self.log_evidence = self.log_evidence + torch.where(spent, self._mean_weight(), 0.0)
-        self.log_weight = torch.where(spent, 0.0, self.log_weight)
+        parent = torch.where(exhausted, chosen, same)
+        self.log_evidence = self.log_evidence + torch.where(exhausted, self._mean_weight(), 0.0)
+        self.log_weight = torch.where(exhausted, 0.0, self.log_weight)
         self.state = self.state.gather(0, parent.unsqueeze(-1).expand_as(self.state))
         return parent
 
@@ -203,5 +208,5 @@ class _Swarm:
 
 
 def _chosen(values: Tensor, which: Tensor) -> Tensor:
-    """Of `(particle, sequence, …)`, one particle per sequence."""
+    """One particle per sequence, of values `(particle, sequence, …)`."""
     return values[which, torch.arange(len(which), device=which.device)]

@@ -18,7 +18,7 @@ from ..landscape import attractors, basins, flows, minima, step_size
 from ..model.latent_langevin import LatentLangevin
 from ..nn import at_values
 from . import draws as joint
-from .draws import reading
+from .draws import inference_mode
 from .elbo import evaluate
 
 Pair = tuple[LatentLangevin, AmortizedGuide]
@@ -43,14 +43,14 @@ class Posterior:
         self.model, self.guide = model, guide
         self.times, self.x = check_rows(times, x)
         self._drawn: dict[tuple[int, int], Tensor] = {}
-        with reading(0):
+        with inference_mode(0):
             if guide.others.prototype_trace is None:  # it has met no data yet
                 guide(self.times, self.x, 1)
 
     @cached_property
     def medians(self) -> dict[str, Tensor]:
         """The posterior median of every random quantity, by site."""
-        with reading(0):
+        with inference_mode(0):
             found = self.guide.others.median(self.times[:1], self.x[:1])
         return {name: value.detach() for name, value in found.items()}
 
@@ -112,7 +112,7 @@ class Posterior:
         if data is None and (draws, seed) in self._drawn:
             return self._drawn[draws, seed]
         times, x = self.series(data)
-        with reading(seed):
+        with inference_mode(seed):
             drawn = joint.positions(self.model, self.guide, times, x, draws)
         if data is None and drawn.numel() + sum(kept.numel() for kept in self._drawn.values()) <= KEPT:
             self._drawn[draws, seed] = drawn
@@ -166,7 +166,7 @@ class Posterior:
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
         times, x = self.series(data)
-        with reading(seed):
+        with inference_mode(seed):
             return evaluate(self.model, self.guide, times, x, draws)
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""The parabola through noisy heights: where a density that is asked for point by point has its top."""
+"""A quadratic response surface: the quadratic function that fits noisy values of a function best.
+
+It finds the maximum of a log density that can only be evaluated point by point, and with noise.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Parabola(NamedTuple):
-    """height = c + slope · x − ½ x · bend · x."""
+class ResponseSurface(NamedTuple):
+    """value = c + slope · x − ½ x · curvature · x."""
 
     slope: Float[Tensor, "axis"]
-    bend: Float[Tensor, "axis axis"]
-    left: Float[Tensor, "point"]  # of the finite heights, what it leaves, times the root of their weight
+    curvature: Float[Tensor, "axis axis"]
+    residual: Float[Tensor, "point"]  # at the points with a finite value, times the root of their weight
 
 
-def parabola(
+def response_surface(
     places: Float[Tensor, "point axis"], heights: Float[Tensor, "point"], weight: Float[Tensor, "point"] | None = None
-) -> Parabola | None:
-    """By least squares through the heights that are finite; None where they are too few to say.
+) -> ResponseSurface | None:
+    """Fit value = c + slope · x − ½ x · curvature · x to the finite values, by least squares.
 
     Parameters
     ----------
-    weight: root of how much every point counts; all alike when not given.
+    places: the points x. heights: the value at each of them; values that are not finite are left out.
+    weight: square root of the weight of each point; all points weigh the same when it is not given.
+
+    Returns
+    -------
+    The surface, or None where there are fewer finite values than coefficients.
     """
     known = heights.isfinite()
     axes = places.shape[-1]
@@ -32,9 +40,9 @@ def parabola(
     design = torch.cat([torch.ones_like(places[:, :1]), places, places[:, row] * places[:, column]], -1)
     if int(known.sum()) < design.shape[-1]:
         return None
-    counted = torch.ones_like(heights) if weight is None else weight
-    design, target = (counted.unsqueeze(-1) * design)[known], (counted * heights)[known].unsqueeze(-1)
+    root = torch.ones_like(heights) if weight is None else weight
+    design, target = (root.unsqueeze(-1) * design)[known], (root * heights)[known].unsqueeze(-1)
     found = torch.linalg.lstsq(design, target, driver="gelsd").solution
     half = torch.zeros(axes, axes, dtype=places.dtype)
     half[row, column] = found[1 + axes :, 0]
-    return Parabola(found[1 : 1 + axes, 0], -(half + half.mT), (target - design @ found).squeeze(-1))
+    return ResponseSurface(found[1 : 1 + axes, 0], -(half + half.mT), (target - design @ found).squeeze(-1))

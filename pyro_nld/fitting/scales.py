@@ -1,9 +1,9 @@
-"""How fast the prior moves, and how much of what is seen is noise: scales that the bound gets wrong by some per cent.
+"""Friction, mass and observation noise, fitted to the evidence because the bound gets them wrong by some per cent.
 
-The bound pays for every step in which the guide's paths are rougher or smoother than the posterior's, and a guide that
-misses a little is cheaper under a slower prior with more noise: frictions come out too high, and states last too long
-by as much. Expectation maximisation is no cure, since paths on a fine grid repeat the very friction that they were
-drawn with. The evidence itself, by particles, is free of both.
+Where the guide misses a little of the posterior, the bound is higher under a slower prior with more noise: the fitted
+friction is then too high, and states last too long in proportion. Expectation maximisation does not help, because
+paths on a fine time grid repeat the friction with which they were drawn. The evidence p(x), estimated with particles,
+has neither error.
 """
 
 from __future__ import annotations
@@ -16,40 +16,42 @@ from torch import Tensor
 from ..guide.amortized import AmortizedGuide
 from ..model.latent_langevin import LatentLangevin
 from .particles import particle_posterior
-from .quadratic import parabola
+from .quadratic import response_surface
 
 QUANTITIES = ("friction", "mass", "noise_scale")
-LOOKS = 4  # grids, each around the top of the last, while that is far from its centre
-WIDTH = 0.08  # between points at which the evidence is asked for, in the logarithm
-SEQUENCES, PARTICLES = 256, 16  # of which it is made; 50 000 observations as noisy as steps are long: within 2 %
-PRIOR = 100.0  # precision of the logarithms around what they were: keeps what the evidence says nothing of
-CHUNK = 32  # sequences at a time: bounds the memory of their particles
+GRID_ITERATIONS = 4  # each grid is centred on the maximum of the last, until the maximum is near the centre
+GRID_SPACING = 0.08  # between the points of a grid, in the logarithm of each quantity
+EVIDENCE_SEQUENCES = 256  # and EVIDENCE_PARTICLES give the friction within 2 %, from 50 000 observations that are as
+EVIDENCE_PARTICLES = 16  # noisy as the steps between them are long
+SCALE_PRECISION = 100.0  # of a Gaussian prior on each logarithm: holds a scale of which the evidence says nothing
+EVIDENCE_CHUNK = 32  # sequences at a time: bounds the memory of their particles
 
 
 @torch.no_grad()
-def solve_pace(
+def fit_scales(
     model: LatentLangevin,
     guide: AmortizedGuide,
     times: Float[Tensor, "sequence time"],
     x: Float[Tensor, "sequence time channel"],
     *,
-    particles: int = PARTICLES,
+    particles: int = EVIDENCE_PARTICLES,
     seed: int = 0,
 ) -> dict[str, float]:
-    """γ ← f γ, M ← g M, σ ← s σ with (f, g, s) = argmax Σ log p̂(x | fγ, gM, sσ): the top of a parabola in logarithms.
+    """γ ← f γ, M ← g M, σ ← s σ with (f, g, s) = argmax Σ log p̂(x | fγ, gM, sσ), found by a response surface.
 
-    The evidence is asked for with the same random numbers at every point of a small grid, from a few sequences; where
-    the top is far from its centre, there is another one around that.
+    The evidence of some of the sequences is estimated at every point of a small grid, each time with the same random
+    numbers. A quadratic function of log f, log g and log s is fitted to it, and its maximum is taken. Where the maximum
+    is far from the centre of the grid, the procedure is repeated around it.
 
     Parameters
     ----------
-    model, guide: fitted; the model's dynamics are changed in place, where friction, mass or noise is learned.
+    model, guide: fitted. Frictions, masses and noise scales that are learned parameters are changed in place.
     times, x: checked data.
-    particles: paths per sequence. seed: of the sequences chosen, and of the particles.
+    particles: paths per sequence. seed: of the choice of sequences, and of the particles.
 
     Returns
     -------
-    The factors by name; nothing where nothing of the kind is learned.
+    The factors f, g and s by name; an empty dict where none of the three is a learned parameter.
     """
     learned = {
         name: getattr(part, f"{name}_unconstrained")
@@ -60,7 +62,7 @@ def solve_pace(
     if not learned:
         return {}
     before = [value.detach().clone() for value in learned.values()]
-    chosen = torch.as_tensor(np.random.default_rng(seed).permutation(len(x))[:SEQUENCES])
+    chosen = torch.as_tensor(np.random.default_rng(seed).permutation(len(x))[:EVIDENCE_SEQUENCES])
 
     def moved(logarithms: Tensor) -> None:
         for value, old, shift in zip(learned.values(), before, logarithms.tolist(), strict=True):
@@ -72,31 +74,31 @@ def solve_pace(
             torch.manual_seed(seed)
             parts = [
                 particle_posterior(model, guide, times[few], x[few], particles).log_evidence.double().sum()
-                for few in chosen.split(CHUNK)
+                for few in chosen.split(EVIDENCE_CHUNK)
             ]
         return float(torch.stack(parts).sum())
 
     top, places = torch.zeros(len(learned), dtype=torch.float64), _places(len(learned))
-    for _ in range(LOOKS):
+    for _ in range(GRID_ITERATIONS):
         step = _top(places, torch.tensor([height(top + place) for place in places], dtype=torch.float64))
         top = top + step
-        if bool(step.abs().max() < WIDTH):  # farther out, the evidence is no parabola
+        if bool(step.abs().max() < GRID_SPACING):  # farther out, the evidence is not quadratic
             break
     moved(top)
     return dict(zip(learned, top.exp().tolist(), strict=True))
 
 
 def _places(axes: int) -> Float[Tensor, "point axis"]:
-    """The centre, two widths along each axis, and the corners one width away: enough for every parabola."""
+    """Points that determine every quadratic: the centre, two spacings along each axis, and the corners one away."""
     along, corners = 2 * torch.eye(axes), torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * axes).view(-1, axes)
-    return WIDTH * torch.cat([torch.zeros(1, axes), along, -along, corners]).double()
+    return GRID_SPACING * torch.cat([torch.zeros(1, axes), along, -along, corners]).double()
 
 
 def _top(places: Float[Tensor, "point axis"], heights: Float[Tensor, "point"]) -> Float[Tensor, "axis"]:
-    """Where the parabola through the heights, less a prior around 0, is highest; no farther than the places are."""
-    found, reach = parabola(places, heights), float(places.max())
+    """The maximum of the quadratic through the heights, with a prior around 0, kept within the range of the places."""
+    found, reach = response_surface(places, heights), float(places.max())
     if found is None:
         return torch.zeros_like(places[0])
-    bend, basis = torch.linalg.eigh(found.bend)
-    step = basis @ ((basis.mT @ found.slope) / (bend.clamp(min=0.0) + PRIOR))
+    curvature, basis = torch.linalg.eigh(found.curvature)
+    step = basis @ ((basis.mT @ found.slope) / (curvature.clamp(min=0.0) + SCALE_PRECISION))
     return step.clamp(-reach, reach)

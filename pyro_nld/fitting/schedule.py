@@ -29,7 +29,7 @@ class Schedule:
     refine: share of the steps, the last ones, in which the model learns from particles.
     polish: M-steps in the end, in each of which all layers of the potential learn from particles, see
         `em.learn_layers`, its last layer is solved for, see `em.solve_coefficients`, the guide follows, see
-        `em.follow`, and learned frictions, masses and noise are solved for, see `pace.solve_pace`; 0 for none. One
+        `em.follow`, and learned frictions, masses and noise are solved for, see `scales.fit_scales`; 0 for none. One
         costs up to a whole fit, and is worth it for numbers.
     balance: in the very end, set the depths of the wells by the transitions that the data make, see `depths.balance`.
         Half a minute for 200 000 observations. Occupancies are then those of the counts.

@@ -37,7 +37,7 @@ PATIENCE = 5  # returns to a good state in a row after which going back has evid
 MEDIAN_OF = 50  # last steps that say how large a gradient usually is
 REMEMBER = 50  # steps between good states kept in memory
 REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which "auto" looks whether its steps are fine enough
-MOST_SUBSTEPS = 50  # that "auto" goes to; beyond, the warning after the fit stands
+MOST_AUTO_SUBSTEPS = 50  # that "auto" chooses; where more are needed, the fit warns at its end
 
 
 class Trainer:
@@ -113,7 +113,7 @@ class Trainer:
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
             if needed > self.model.substeps:
-                self._take(min(needed, max(MOST_SUBSTEPS, self.model.substeps)))
+                self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
 
     def _take(self, substeps: int) -> None:
         """Go on with so many substeps; the optimiser starts anew, since the guide has other parameters then."""

@@ -14,8 +14,8 @@ from .._typing import Array
 from .style import ACCENT, colour
 
 SHADE = "0.85"
-RANKS = 100  # of 99 draws
-BINS = 10
+RANK_COUNT = 100  # of 99 draws
+RANK_BINS = 10
 
 
 def checks(findings: Mapping[str, xr.Dataset], posterior: xr.Dataset, prior: xr.Dataset) -> dict[str, Figure]:
@@ -162,15 +162,15 @@ def ranks(table: xr.Dataset) -> Figure:
     routes = table["route"].values
     figure = Figure(figsize=(4 * len(routes), 6), layout="constrained")
     count = table.sizes["simulation"]
-    band = binom.ppf([0.005, 0.995], count, 1 / BINS)
+    band = binom.ppf([0.005, 0.995], count, 1 / RANK_BINS)
     for column, route in zip(figure.subplots(2, len(routes), squeeze=False).T, routes, strict=True):
         chosen = table.sel(route=route)
         top, bottom = column
         top.axhspan(*band, color=SHADE, zorder=0)
-        top.axhline(count / BINS, color="0.6", lw=0.8, zorder=0)
+        top.axhline(count / RANK_BINS, color="0.6", lw=0.8, zorder=0)
         for place, quantity in enumerate(table["quantity"].values):
             one = chosen.sel(quantity=quantity)
-            heights, edges = np.histogram(one["rank"], bins=BINS, range=(0, RANKS))
+            heights, edges = np.histogram(one["rank"], bins=RANK_BINS, range=(0, RANK_COUNT))
             top.stairs(heights, edges, color=colour(place), label=str(quantity))
             _intervals(bottom, one, colour(place))
         top.set(title=str(route), xlabel="rank of the truth", ylabel="simulations")

@@ -13,7 +13,7 @@ from ..io.series import as_tensors
 from ..io.validation import check_rows
 from .style import ACCENT, colour
 
-FEW = 4  # channels that have room
+MOST_PANELS = 4  # one per channel
 
 
 def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figure:
@@ -34,10 +34,10 @@ def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figu
     clock, x = (values[sequence].numpy() for values in check_rows(*as_tensors(data, torch.float64, whole=False)))
     ahead, now = one["times"].values, float(one["times"][0])
     past = np.isfinite(clock) & (clock >= min(2 * now - ahead[-1], clock[np.isfinite(clock)][-20:][0]))
-    channels = min(FEW, x.shape[-1])
+    channels = min(MOST_PANELS, x.shape[-1])
     figure = Figure(figsize=(11, 1.9 * channels + 1.7), layout="constrained")
-    *fans, bottom = figure.subplots(channels + 1, 1, sharex=True, squeeze=False)[:, 0]
-    for channel, axes in enumerate(fans):
+    *panels, bottom = figure.subplots(channels + 1, 1, sharex=True, squeeze=False)[:, 0]
+    for channel, axes in enumerate(panels):
         low, inner, middle, outer, high = one["quantiles"].values[:, channel].T
         axes.plot(clock[past], x[past, channel], ".-", color="0.3", ms=3, lw=0.6)
         axes.fill_between(ahead, low, high, color=ACCENT, alpha=0.2, lw=0)
@@ -49,10 +49,10 @@ def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figu
         ahead, one["probability"].values.T, colors=[colour(state) for state in range(predicted.sizes["state"])], lw=0
     )
     bottom.set(xlabel="time", ylabel="P(state)", ylim=(0, 1), xlim=(clock[past][0], ahead[-1]))
-    for axes in (*fans, bottom):
+    for axes in (*panels, bottom):
         axes.axvline(now, color="black", lw=0.8, ls=":")
     shown = "" if channels == x.shape[-1] else f", {channels} of {x.shape[-1]} channels"
-    fans[0].set_title(f"sequence {sequence}{shown}: median, half and 90 % of the futures", loc="left", fontsize=10)
+    panels[0].set_title(f"sequence {sequence}{shown}: median, half and 90 % of the futures", loc="left", fontsize=10)
     patches = [Patch(color=colour(state), label=f"state {state}") for state in range(predicted.sizes["state"])]
     figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
     return figure

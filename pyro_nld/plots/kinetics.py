@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._typing import Array
 from .style import STATE_COLOURS, colour
 
-ROUTES: dict[str, dict] = {
+ROUTE_STYLES: dict[str, dict] = {
     "counted": {"color": "black", "ls": "-", "lw": 0.8},
     "simulated": {"color": "black", "ls": "--", "lw": 0.8},
     "eyring_kramers": {"color": "black", "ls": ":", "lw": 0.8},
@@ -19,24 +19,24 @@ ROUTES: dict[str, dict] = {
 """Routes to a dwell time, and their lines."""
 
 
-def dwell(story: xr.Dataset) -> Figure:
+def dwell(landscape: xr.Dataset) -> Figure:
     """Share of visits that last longer than a time, one picture per state, beside the exponential law of each route.
 
     Visits cut off by the end of a sequence count as long as they were seen (Kaplan and Meier, 1958).
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
-    states = story.sizes["state"]
+    states = landscape.sizes["state"]
     figure = Figure(figsize=(3.6 * states, 3.4), layout="constrained")
     for state, axes in enumerate(figure.subplots(1, states, squeeze=False)[0]):
-        mine = story["visit_state"].values == state
-        times, left = _survival(story["visit_duration"].values[mine], story["visit_ended"].values[mine])
+        mine = landscape["visit_state"].values == state
+        times, left = _survival(landscape["visit_duration"].values[mine], landscape["visit_ended"].values[mine])
         axes.step(times, left, where="post", color=colour(state), lw=2, label="visits in the data")
         end = times[-1] if len(times) > 1 else 1.0
-        for route, style in ROUTES.items():
-            mean = story["dwell"].sel(route=route).values[state] if route in story["route"] else np.nan
+        for route, style in ROUTE_STYLES.items():
+            mean = landscape["dwell"].sel(route=route).values[state] if route in landscape["route"] else np.nan
             if np.isfinite(mean):
                 axes.plot(np.linspace(0, end, 200), np.exp(-np.linspace(0, end, 200) / mean), label=route, **style)
         axes.set(title=f"state {state}", xlabel="time since entry", yscale="log", ylim=(5e-3, 1.2), xlim=(0, end))
@@ -46,23 +46,23 @@ def dwell(story: xr.Dataset) -> Figure:
     return figure
 
 
-def rates(story: xr.Dataset) -> Figure:
+def rates(landscape: xr.Dataset) -> Figure:
     """Rates by every route against the counted ones, one point per pair of states; on the line they agree.
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
-    counted = story["rate"].sel(route="counted").values
-    seen = np.isfinite(counted) & (counted > 0)
-    for place, route in enumerate(name for name in ROUTES if name != "counted" and name in story["route"]):
-        other = story["rate"].sel(route=route).values
-        both = seen & np.isfinite(other) & (other > 0)
+    counted = landscape["rate"].sel(route="counted").values
+    positive = np.isfinite(counted) & (counted > 0)
+    for place, route in enumerate(name for name in ROUTE_STYLES if name != "counted" and name in landscape["route"]):
+        other = landscape["rate"].sel(route=route).values
+        both = positive & np.isfinite(other) & (other > 0)
         axes.loglog(counted[both], other[both], "os^"[place], color=STATE_COLOURS[place], label=route.replace("_", "–"))
-    if seen.any():
-        ends = np.array([counted[seen].min() / 2, counted[seen].max() * 2])
+    if positive.any():
+        ends = np.array([counted[positive].min() / 2, counted[positive].max() * 2])
         axes.plot(ends, ends, color="0.6", lw=0.8)
         axes.fill_between(ends, ends / 1.15, ends * 1.15, color="0.9", label="within 15 %", zorder=0)
         axes.legend(frameon=False, fontsize=8)
@@ -70,7 +70,7 @@ def rates(story: xr.Dataset) -> Figure:
     return figure
 
 
-def timescales(story: xr.Dataset) -> Figure:
+def timescales(landscape: xr.Dataset) -> Figure:
     """Timescales implied by transition matrices against their lag, one picture per mode; a Markov chain's are level.
 
     Where they still rise, states were not left for good at shorter lags; below the grey wedge a process is over before
@@ -78,15 +78,15 @@ def timescales(story: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
-    modes, lags = story.sizes["mode"], story["lag"].values * story.attrs["interval"]
+    modes, lags = landscape.sizes["mode"], landscape["lag"].values * landscape.attrs["interval"]
     figure = Figure(figsize=(3.8 * max(modes, 1), 3.4), layout="constrained")
     for mode, axes in enumerate(figure.subplots(1, max(modes, 1), squeeze=False)[0][:modes]):
-        for route, style in ROUTES.items():
-            if route not in story["route"]:
+        for route, style in ROUTE_STYLES.items():
+            if route not in landscape["route"]:
                 continue
-            one = story.sel(route=route).isel(mode=mode)
+            one = landscape.sel(route=route).isel(mode=mode)
             if np.isfinite(one["implied"]).any():
                 axes.plot(lags, one["implied"].values, marker="o", ms=3, **style)
             if np.isfinite(one["relaxation"]):

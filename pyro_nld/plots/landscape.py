@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import landscape
 from .._typing import Array
+from ..landscape import lift, plane, project
 from .style import ACCENT, CEILING, CLOUD, energies, mark, window
 
 
@@ -34,14 +34,14 @@ def energy(
     temperature: T, in the unit of U.
     resolution: grid points per axis.
     """
-    view = landscape.plane(points, wells)
-    cloud, centres = landscape.project(view, points), landscape.project(view, wells["position"].values)
-    line = None if path is None else landscape.project(view, path)
+    view = plane(points, wells)
+    cloud, centres = project(view, points), project(view, wells["position"].values)
+    line = None if path is None else project(view, path)
     low, high = window(cloud, centres)
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     grid = np.stack(np.meshgrid(*np.linspace(low, high, resolution).T), -1)
-    height = (energies(potential, landscape.lift(view, grid)) - float(wells["energy"].min())) / temperature
+    height = (energies(potential, lift(view, grid)) - float(wells["energy"].min())) / temperature
     if cloud.shape[-1] == 1:
         _draw_line(axes, grid, height, wells, temperature, cloud, line)
     else:
@@ -54,18 +54,18 @@ def energy(
     return figure
 
 
-def passes(story: xr.Dataset) -> Figure:
+def passes(landscape: xr.Dataset) -> Figure:
     """U/T along the minimum-energy path over every saddle, and the disconnectivity graph beside it.
 
     Parameters
     ----------
-    story: `Fit.landscape()`, or minima merged with `saddles.saddles` and the attribute `temperature`.
+    landscape: `Fit.landscape()`, or minima merged with `saddles.saddles` and the attribute `temperature`.
     """
-    temperature, lowest = story.attrs["temperature"], float(story["energy"].min())
+    temperature, lowest = landscape.attrs["temperature"], float(landscape["energy"].min())
     figure = Figure(figsize=(11, 4), layout="constrained")
     profile, tree = figure.subplots(1, 2, width_ratios=[2, 1], sharey=True)
     for ends, path, heights in zip(
-        story["saddle_states"].values, story["saddle_path"].values, story["saddle_path_energy"].values, strict=True
+        *(landscape[name].values for name in ("saddle_states", "saddle_path", "saddle_path_energy")), strict=True
     ):
         length = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=-1).cumsum()])
         share, scaled = length / length[-1], (heights - lowest) / temperature
@@ -76,8 +76,8 @@ def passes(story: xr.Dataset) -> Figure:
         for state, at in zip(ends, (0, -1), strict=True):
             mark(profile, int(state), np.array([share[at], scaled[at]]))
     profile.set(xlabel="share of the path from one minimum to the other", ylabel="U/T above the deepest well")
-    profile.set_title("minimum-energy paths" if story.sizes["saddle"] else "no path: there is one well")
-    _draw_tree(tree, (story["pass_energy"].values - lowest) / temperature)
+    profile.set_title("minimum-energy paths" if landscape.sizes["saddle"] else "no path: there is one well")
+    _draw_tree(tree, (landscape["pass_energy"].values - lowest) / temperature)
     for axes in (profile, tree):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .._typing import Array
 from .style import STATE_COLOURS, colour
 
-FEW = 4  # channels up to which lines can be told apart
+MOST_LINES = 4  # one per channel; more could not be told apart
 UNDECIDED = "#DDDDDD"
 
 
@@ -57,7 +57,7 @@ def segmentation(
 
 def _draw_channels(axes: Axes, times: Array, edges: Array, values: Array) -> None:
     """Lines where they can be told apart, otherwise one row of colours per channel, in its standard deviations."""
-    if values.shape[-1] <= FEW:
+    if values.shape[-1] <= MOST_LINES:
         for shade, channel in zip(np.linspace(0, 0.6, values.shape[-1]), values.T, strict=True):
             axes.plot(times, channel, lw=0.7, color=str(shade))
         axes.set_ylabel("observed")

@@ -25,11 +25,11 @@ from .style import CEILING, colour, energies, mark, window
 Force = Callable[[Tensor], Tensor]
 """Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""
 
-LINES = 200  # flow lines in space
-REACH = 80  # steps of a flow line
+FLOW_LINES = 200  # flow lines in space
+FLOW_STEPS = 80  # steps of a flow line
 SLICES = 15  # per axis of an isosurface
 CUBE = 48  # grid points per axis of an isosurface
-MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
+ISOSURFACE_MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
 
 
 def gallery(
@@ -73,9 +73,9 @@ def arrows(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: 
     """
     scene, grid = _scene(points, wells, axes), 25 if axes == 2 else 9
     where = scene.grid(grid)
-    pull = scene.along(force, where)
-    strength = np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
-    unit = pull / strength[..., None]
+    vectors = scene.along(force, where)
+    strength = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12)
+    unit = vectors / strength[..., None]
     figure, canvas = scene.canvas("force")
     norm = LogNorm(*np.quantile(strength, [0.02, 0.98]))
     if axes == 2:
@@ -101,15 +101,15 @@ def streamlines(force: Force, points: Tensor, wells: xr.Dataset | None = None, a
     figure, canvas = scene.canvas("lines of flow")
     if axes == 2:
         where = scene.grid(60)
-        pull = scene.along(force, where)
-        speed = np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
+        vectors = scene.along(force, where)
+        speed = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12)
         # matplotlib goes as far as speed and time allow: of one speed, lines go everywhere
         canvas.streamplot(
-            where[0, :, 0], where[:, 0, 1], *np.moveaxis(pull / speed[..., None], -1, 0),
+            where[0, :, 0], where[:, 0, 1], *np.moveaxis(vectors / speed[..., None], -1, 0),
             color=np.log(speed), cmap="viridis", linewidth=0.8, density=1.6, arrowsize=0.8,
         )  # fmt: skip
         return figure
-    lines = _flow(force, points[:LINES], 0.02 * float((scene.high - scene.low).max()))
+    lines = _flow(force, points[:FLOW_LINES], 0.02 * float((scene.high - scene.low).max()))
     if wells is None:
         shades = ["0.3"] * len(lines)
     else:
@@ -164,7 +164,7 @@ def isosurface(
     """
     scene = _scene(points, wells, 3)
     depth = (wells["energy"].values - float(wells["energy"].min())) / temperature
-    level = float(depth.max()) + MARGIN if level is None else level
+    level = float(depth.max()) + ISOSURFACE_MARGIN if level is None else level
     height = scene.height(potential, scene.grid(CUBE), wells, temperature).swapaxes(0, 1)  # indexed by x, y, z
     ticks = [np.linspace(low, high, CUBE) for low, high in zip(scene.low, scene.high, strict=True)]
     outlines = [line for axis in range(3) for line in _outlines(height, ticks, axis, level)]
@@ -189,8 +189,8 @@ class _Scene(NamedTuple):
         """The force's components in the view."""
         with torch.no_grad():
             points = torch.as_tensor(landscape.lift(self.view, where), dtype=torch.get_default_dtype())
-            pull = force(points.flatten(0, -2)).reshape(points.shape)
-        return pull.double().numpy() @ self.view["axes"].values.T
+            vectors = force(points.flatten(0, -2)).reshape(points.shape)
+        return vectors.double().numpy() @ self.view["axes"].values.T
 
     def height(self, potential: Callable[[Tensor], Tensor], where: Array, wells: xr.Dataset, t: float) -> Array:
         """U/T above the deepest well."""
@@ -228,10 +228,10 @@ def _flow(force: Force, starts: Tensor, length: float) -> Array:
     """Lines `(line, step, latent)` along the force, in steps of `length` at most, that come to rest in a minimum."""
     here, lines = starts.detach(), [starts.detach()]
     with torch.no_grad():
-        for _ in range(REACH):
-            pull = force(here)
-            ahead = force(here + 0.5 * length * pull / pull.norm(dim=-1, keepdim=True).clamp(min=1e-12))
-            steady = (pull * ahead).sum(-1, keepdim=True) > 0  # else the minimum lies in between
+        for _ in range(FLOW_STEPS):
+            vectors = force(here)
+            ahead = force(here + 0.5 * length * vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+            steady = (vectors * ahead).sum(-1, keepdim=True) > 0  # else the minimum lies in between
             unit = ahead / ahead.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             here = torch.where(steady, here + length * unit, here)
             lines.append(here)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from .style import ACCENT, STATE_COLOURS
 
-TERMS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
+KL_LABELS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "other latents"}
 
 
 def loss(history: xr.Dataset) -> Figure:
@@ -20,14 +20,14 @@ def loss(history: xr.Dataset) -> Figure:
     """
     figure = Figure(figsize=(11, 3.3), layout="constrained")
     bound, divergence, optimiser = figure.subplots(1, 3)
-    elbo = history["log_likelihood"] - sum(history[name] for name in TERMS)
+    elbo = history["log_likelihood"] - sum(history[name] for name in KL_LABELS)
     bound.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[4], lw=0.8, label="log likelihood")
     bound.plot(history["step"], elbo, color="black", lw=0.8, label="ELBO")
     if late := elbo.values[len(elbo) // 20 :].tolist():  # the first steps would flatten all that follows
         lowest, highest = np.nanmin(late), np.nanmax(history["log_likelihood"])
         bound.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
     bound.set(title="bound, per observed value", xlabel="step")
-    for shade, (name, label) in zip(STATE_COLOURS, TERMS.items(), strict=False):
+    for shade, (name, label) in zip(STATE_COLOURS, KL_LABELS.items(), strict=False):
         positive = history[name].where(history[name] > 0)
         if bool(positive.notnull().any()):
             divergence.semilogy(history["step"], positive, color=shade, lw=0.8, label=label)

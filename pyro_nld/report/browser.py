@@ -13,11 +13,11 @@ from ..plots.style import STATE_COLOURS
 from .html import INKS
 
 LONGEST = 2000  # observations of a sequence shown; of longer ones every second, third … is
-WEIGHT = 300_000  # bytes of sequences in a page
-LEVELS, UNKNOWN = 254, 255  # a value within its channel's range is one byte; the last one says that there is none
+PAGE_BYTES = 300_000  # of sequences in a page
+BYTE_LEVELS, UNKNOWN = 254, 255  # a value within the range of its channel is one byte; 255 means that it is missing
 CERTAIN = 250  # the byte of probability one
-EXTRA = 10  # bytes that an observation costs beside its values and probabilities: time and labels
-RANGE = (0.005, 0.995)  # quantiles of a channel between which its values are told apart
+OVERHEAD = 10  # bytes of an observation beside its values and probabilities: time and labels
+CHANNEL_QUANTILES = (0.005, 0.995)  # the range of a channel; values outside are drawn at its ends
 
 
 def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
@@ -28,8 +28,8 @@ def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
     segments: from `segment`. data: what was segmented.
     """
     step = -(-segments.sizes["time"] // LONGEST)
-    each = -(-segments.sizes["time"] // step) * (data.sizes["channel"] + segments.sizes["state"] + EXTRA)
-    return min(segments.sizes["sequence"], max(1, WEIGHT // each)), step
+    each = -(-segments.sizes["time"] // step) * (data.sizes["channel"] + segments.sizes["state"] + OVERHEAD)
+    return min(segments.sizes["sequence"], max(1, PAGE_BYTES // each)), step
 
 
 def packed(
@@ -49,8 +49,8 @@ def packed(
     """
     shown, step = kept(segments, data)
     x = data["observations"].transpose("sequence", "time", "channel").values
-    low, high = np.nanquantile(x.reshape(-1, x.shape[-1]), RANGE, axis=0)
-    level = np.clip(np.round(LEVELS * (x[:shown] - low) / np.maximum(high - low, 1e-300)), 0, LEVELS)
+    low, high = np.nanquantile(x.reshape(-1, x.shape[-1]), CHANNEL_QUANTILES, axis=0)
+    level = np.clip(np.round(BYTE_LEVELS * (x[:shown] - low) / np.maximum(high - low, 1e-300)), 0, BYTE_LEVELS)
     called = data["sequence"].values if "sequence" in data.coords else range(shown)
     sequences = []
     for row in range(shown):

@@ -23,10 +23,10 @@ from ..plots.style import colour
 from ..results.fit import Fit
 from . import browser, checklist, tables
 from . import scene as interactive
-from .html import SHAPES, badge, facts, folded, light, number, picture, table
+from .html import SHAPES, badge, facts, folded, number, picture, status, table
 
-MANY = 20  # channels above which their table is folded
-PARTS = ("pyro_nld", "torch", "pyro-ppl", "plotly")
+FOLDED_ABOVE = 20  # channels; the table of more is folded
+VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
 
 
 class Origin(NamedTuple):
@@ -50,7 +50,7 @@ def require_plotly() -> None:
     ------
     MissingExtra: it is.
     """
-    optional("plotly", interactive.EXTRA)
+    optional("plotly", interactive.PLOTLY_EXTRA)
 
 
 def require_landscape(fit: Fit) -> None:
@@ -67,13 +67,14 @@ def require_landscape(fit: Fit) -> None:
         )
 
 
-def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, summary: dict, origin: Origin) -> str:
+def page(fit: Fit, data: xr.Dataset, landscape: xr.Dataset, segments: xr.Dataset, summary: dict, origin: Origin) -> str:
     """The report of a run, as HTML.
 
     Parameters
     ----------
     fit: the fitted pair. data: what it was fitted on, perhaps with `states`, the truth.
-    story: `fit.landscape()`. segments: from `segment(fit, wells=story)`. summary: the content of `summary.json`.
+    landscape: `fit.landscape()`. segments: from `segment(fit, wells=landscape)`.
+    summary: the content of `summary.json`.
     origin: where it comes from.
 
     Raises
@@ -82,21 +83,21 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
     """
     require_landscape(fit)
     truth = accuracy.score(segments, data)
-    found = checklist.of_run(story, segments, fit.history, summary)
+    found = checklist.of_run(landscape, segments, fit.history, summary)
     points, first = fit.encoded(), fit.positions()[0, 0][fit.times[0].isfinite()]
-    scene = interactive.picture(fit.potential, points, story, first, fit.temperature)
-    still = plots.energy(fit.potential, story, points, first, fit.temperature)
+    scene = interactive.picture(fit.potential, points, landscape, first, fit.temperature)
+    still = plots.energy(fit.potential, landscape, points, first, fit.temperature)
     names = [str(name) for name in data["channel"].values] if "channel" in data.coords else _numbered(data)
     content = {
         "title": escape(origin.title),
-        "headline": _count(story.sizes["state"], "state"),
-        "lead": _lead(data, story, summary, origin),
+        "headline": _count(landscape.sizes["state"], "state"),
+        "lead": _lead(data, landscape, summary, origin),
         "tally": _tally(found),
         "data": _data(fit, data, names, origin),
-        "states": _states(story, summary, data, names),
-        "landscape": _landscape(story, summary, still, plots.passes(story)),
+        "states": _states(landscape, summary, data, names),
+        "landscape": _landscape(landscape, summary, still, plots.passes(landscape)),
         "segmentation": _segmentation(segments, data, truth),
-        "kinetics": _kinetics(story, summary),
+        "kinetics": _kinetics(landscape, summary),
         "checks": _checks(found, plots.loss(fit.history)),
         "again": _again(origin),
         "made": f"Made by pyro_nld {metadata.version('pyro_nld')}. This page is one file: keep it, mail it, print it.",
@@ -113,28 +114,28 @@ def page(fit: Fit, data: xr.Dataset, story: xr.Dataset, segments: xr.Dataset, su
 # In words
 
 
-def _lead(data: xr.Dataset, story: xr.Dataset, summary: dict, origin: Origin) -> str:
+def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin) -> str:
     series, channels = _count(data.sizes["sequence"], "sequence"), _count(data.sizes["channel"], "channel")
-    said = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
-    states = story.sizes["state"]
+    lead = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
+    states = landscape.sizes["state"]
     if states == 1:
-        return said + "The landscape has one well: no sign of more than one state was found."
+        return lead + "The landscape has one well: no sign of more than one state was found."
     shares = _listed(
         [f"{number(p, '.0f', 100.0)}&nbsp;% in state {k}" for k, p in enumerate(summary["occupancy"]["data"])]
     )
-    said += f"It has {states} wells, the states. The data spend {shares}. "
+    lead += f"It has {states} wells, the states. The data spend {shares}. "
     dwell = [value for value in summary["dwell"]["counted"] if value]
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
-        said += f"A visit lasts {span} on average, in the data's unit of time. "
+        lead += f"A visit lasts {span} on average, in the data's unit of time. "
     believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
-    return f"{said}The speeds that the fitted model itself predicts {believed}."
+    return f"{lead}The speeds that the fitted model itself predicts {believed}."
 
 
-def _tally(found: Sequence[checklist.Light]) -> str:
-    counts: Counter[str] = Counter(one.level for one in found)
-    said = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
-    parts = [f"<span>{light(level)}<b>{counts[level]} {said[level]}</b></span>" for level in said if counts[level]]
+def _tally(found: Sequence[checklist.Item]) -> str:
+    counts: Counter[str] = Counter(one.status for one in found)
+    words = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
+    parts = [f"<span>{status(name)}<b>{counts[name]} {words[name]}</b></span>" for name in words if counts[name]]
     return f'<span><a href="#checks">{_count(len(found), "check")}</a>:</span>' + "".join(parts)
 
 
@@ -165,8 +166,8 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
     )
 
 
-def _states(story: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
-    depth = (story["energy"] - story["energy"].min()).values / story.attrs["temperature"]
+def _states(landscape: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
+    depth = (landscape["energy"] - landscape["energy"].min()).values / landscape.attrs["temperature"]
     head = ["state", *(f"share of time,<br>{title}" for title in tables.OCCUPANCIES.values()), "bottom, kT"]
     rows = [
         [
@@ -177,7 +178,7 @@ def _states(story: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[
             ),
             number(float(depth[state]), ".2f"),
         ]
-        for state in range(story.sizes["state"])
+        for state in range(landscape.sizes["state"])
     ]
     table_of_states = table("How often, and how deep: each state is one well of the landscape.", head, rows)
     means = np.asarray(summary["decoded_minima"], float)
@@ -199,7 +200,7 @@ def _means(means: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
     ]
     caption = "What the channels show in each state, in their own units. The grey band holds 90 % of the data."
     drawn = table(caption, head, rows)
-    if len(names) <= MANY:
+    if len(names) <= FOLDED_ABOVE:
         return f"<h3>What each state looks like</h3>{drawn}"
     return "<h3>What each state looks like</h3>" + folded(f"all {len(names)} channels", drawn)
 
@@ -222,8 +223,8 @@ def _strip(means: np.ndarray, low: float, high: float) -> str:
     return f'<svg class="strip" height="{height}" aria-hidden="true">{band}{discs}</svg>'
 
 
-def _landscape(story: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:
-    states = story.sizes["state"]
+def _landscape(landscape: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:
+    states = landscape.sizes["state"]
     depth = _listed([f"state {k} holds {100 * p:.0f} %" for k, p in enumerate(summary["occupancy"]["data"])])
     alternative = f"Contours of the learned energy with the encoded data. {_count(states, 'well')}: {depth}."
     turn = "".join(
@@ -267,12 +268,12 @@ def _square(caption: str, values: Sequence[Sequence[float | None]], name: str) -
 
 def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | None) -> str:
     kind = "the past and present alone" if segments.attrs["online"] else "the whole sequence, before and after"
-    said = (
+    text = (
         f"<p>For every observation, the probability of each state given {kind}, and the most probable state. "
         "Choose a sequence; move along it with the slider, or point into the picture.</p>"
     )
     if truth is not None:
-        said += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
+        text += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
     states = range(segments.sizes["state"])
     key = "".join(f"<li>{badge(state)} state {state}</li>" for state in states)
     grey = '<li><span class="badge" style="background:#ddd">&nbsp;</span> undecided or unknown</li>'
@@ -285,7 +286,7 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     if data.sizes["channel"] > 4:
         notes.append("Channels are rows of colour: blue is low, orange high, in each channel's own range.")
     return (
-        f'{said}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
+        f'{text}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
         '<button type="button" id="before">◀ previous</button><button type="button" id="after">next ▶</button></div>'
         '<p id="about" aria-live="polite"></p><div><canvas id="trace" role="img"></canvas></div>'
         '<div class="cursor"><label for="cursor">at</label> <output id="said" for="cursor"></output>'
@@ -294,17 +295,18 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     )
 
 
-def _kinetics(story: xr.Dataset, summary: dict) -> str:
+def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
     agree, messages = summary["verdict"]["kinetics_agree"], summary["verdict"]["messages"]
-    level = "good" if agree else "bad"
+    result = "good" if agree else "bad"
     head = "Believe them." if agree else "Do not believe the fitted model’s own speeds."
     lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
-    verdict = f'<div class="verdict {level}">{light(level)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
-    if story.sizes["state"] == 1:
+    verdict = f'<div class="verdict {result}">{status(result)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
+    if landscape.sizes["state"] == 1:
         return verdict
-    routes = [route for route in tables.ROUTES if route in story["route"]]
-    dwell = {route: summary["dwell"].get(route, story["dwell"].sel(route=route).values.tolist()) for route in routes}
-    counted = story.sel(route="counted")
+    routes = [route for route in tables.ROUTES if route in landscape["route"]]
+    known = {route: landscape["dwell"].sel(route=route).values.tolist() for route in routes}
+    dwell = {route: summary["dwell"].get(route, known[route]) for route in routes}
+    counted = landscape.sel(route="counted")
     ends = zip(counted["dwell_low"].values.tolist(), counted["dwell_high"].values.tolist(), strict=True)
     rows = [
         [
@@ -321,7 +323,7 @@ def _kinetics(story: xr.Dataset, summary: dict) -> str:
         verdict
         + table(caption, ["state", "counted in the data", "90 % interval", *others], rows)
         + picture(
-            plots.dwell(story),
+            plots.dwell(landscape),
             "Share of visits that last longer than a time, for each state, beside the exponential law of every route.",
             "How visits end: steps are the data's. On a straight line it does not matter how long a visit has lasted.",
         )
@@ -339,20 +341,20 @@ def _route(route: str) -> str:
     )
 
 
-def _checks(found: Sequence[checklist.Light], loss: Figure) -> str:
+def _checks(found: Sequence[checklist.Item], loss: Figure) -> str:
     rows = "".join(
-        f'<li class="light">{light(one.level)}<h3>{escape(one.title)} '
-        f'<b class="{one.level}">{SHAPES[one.level][0]}</b></h3><p>{escape(one.words)}</p></li>'
+        f'<li class="item">{status(one.status)}<h3>{escape(one.title)} '
+        f'<b class="{one.status}">{SHAPES[one.status][0]}</b></h3><p>{escape(one.words)}</p></li>'
         for one in found
     )
     words = "How the fit went: the bound rises and levels off."
-    return f'<ul class="lights">{rows}</ul>' + folded(
+    return f'<ul class="checklist">{rows}</ul>' + folded(
         "how the fit went", picture(loss, f"{words} Left: bound; middle: its terms; right: the optimiser.", words)
     )
 
 
 def _again(origin: Origin) -> str:
-    parts = [*((name, metadata.version(name)) for name in PARTS), ("Python", platform.python_version())]
+    parts = [*((name, metadata.version(name)) for name in VERSIONED), ("Python", platform.python_version())]
     versions = ", ".join(f"{name} {version}" for name, version in parts)
     commands = "\n".join(escape(line) for line in origin.commands)
     return (

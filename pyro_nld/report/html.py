@@ -1,4 +1,4 @@
-"""Pieces of HTML: numbers that keep their full value, tables, pictures, badges of states, lights with a shape."""
+"""Pieces of HTML: numbers that keep their full value, tables, pictures, badges of states, status marks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPES = {
     "look": ("look closer", '<path d="M16 2L31 29H1z"/>', "M16 12v8M16 25v.1"),
     "bad": ("do not rely on it", '<rect x="2" y="2" width="28" height="28" rx="3"/>', "M10 10l12 12M22 10L10 22"),
 }
-"""A word, a shape and the strokes on it for every level of a light, so that colour is never needed."""
+"""A word, a shape and the strokes on it for every status, so that colour is never needed to tell them apart."""
 
 
 def ink(background: str) -> str:
@@ -59,11 +59,11 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
     )
-    said = escape(caption)
+    text = escape(caption)
     return (
-        f'<p class="caption" aria-hidden="true">{said}</p>'
-        f'<div class="wide" role="region" tabindex="0" aria-label="{said}">'
-        f'<table aria-label="{said}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<p class="caption" aria-hidden="true">{text}</p>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{text}">'
+        f'<table aria-label="{text}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -89,12 +89,12 @@ def image(figure: Figure, alternative: str) -> str:
     return f'<img src="data:image/png;base64,{code}" alt="{escape(alternative)}">'
 
 
-def light(level: str) -> str:
-    """The shape of a level."""
-    _, outline, strokes = SHAPES[level]
+def status(name: str) -> str:
+    """The mark of a status: a shape with strokes, as SVG."""
+    _, outline, strokes = SHAPES[name]
     pen = 'fill="none" stroke="#fff" stroke-width="3.5" stroke-linecap="round" stroke-linejoin="round"'
     return (
-        f'<svg class="{level}" viewBox="0 0 32 32" aria-hidden="true"><g fill="currentColor">{outline}</g>'
+        f'<svg class="{name}" viewBox="0 0 32 32" aria-hidden="true"><g fill="currentColor">{outline}</g>'
         f'<path d="{strokes}" {pen}/></svg>'
     )
 

@@ -17,10 +17,10 @@ from .._typing import Array
 from ..errors import optional
 from ..plots.style import ACCENT, CEILING, colour, energies, window
 
-EXTRA = "report"
+PLOTLY_EXTRA = "report"
 GRID = 70  # grid points per axis of a surface: finer than a screen of a phone shows
 DOTS = 600  # encoded points shown
-LIFT = 0.12  # kT by which lines and dots lie above the surface, so that it does not hide them
+DRAWN_ABOVE = 0.12  # kT by which lines and dots lie above the surface, so that it does not hide them
 DARK = "#1b2733"
 
 
@@ -49,7 +49,7 @@ def picture(
     ------
     MissingExtra: plotly is not installed.
     """
-    draw = optional("plotly.graph_objects", EXTRA)
+    draw = optional("plotly.graph_objects", PLOTLY_EXTRA)
     view = landscape.plane(points, wells)
     cloud, centres = landscape.project(view, points), landscape.project(view, wells["position"].values)
     low, high = window(cloud, centres)
@@ -71,7 +71,7 @@ def library() -> str:
     ------
     MissingExtra: plotly is not installed.
     """
-    code: str = optional("plotly.offline", EXTRA).get_plotlyjs()
+    code: str = optional("plotly.offline", PLOTLY_EXTRA).get_plotlyjs()
     return base64.b64encode(gzip.compress(code.encode(), mtime=0)).decode()
 
 
@@ -87,14 +87,14 @@ def _surface(draw: Any, low: Array, high: Array, height: Callable, cloud: Array,
             hovertemplate="%{z:.1f} kT above the deepest well<extra></extra>",
         ),
         draw.Scatter3d(
-            x=_short(inside[:, 0]), y=_short(inside[:, 1]), z=_short(height(inside) + LIFT), mode="markers",
+            x=_short(inside[:, 0]), y=_short(inside[:, 1]), z=_short(height(inside) + DRAWN_ABOVE), mode="markers",
             marker={"size": 1.6, "color": DARK, "opacity": 0.6}, name="encoded data", hoverinfo="skip",
         ),
     ]  # fmt: skip
     if line is not None:
         traces.append(
             draw.Scatter3d(
-                x=_short(line[:, 0]), y=_short(line[:, 1]), z=_short(height(line) + LIFT), mode="lines",
+                x=_short(line[:, 0]), y=_short(line[:, 1]), z=_short(height(line) + DRAWN_ABOVE), mode="lines",
                 line={"color": ACCENT, "width": 3}, name="one sequence", hoverinfo="skip",
             )
         )  # fmt: skip
@@ -112,7 +112,7 @@ def _line(draw: Any, low: Array, high: Array, height: Callable, line: Array | No
     if line is not None:
         traces.append(
             draw.Scatter(
-                x=_short(line[:, 0]), y=_short(height(line) + LIFT), mode="markers", name="one sequence",
+                x=_short(line[:, 0]), y=_short(height(line) + DRAWN_ABOVE), mode="markers", name="one sequence",
                 marker={"color": ACCENT, "size": 4, "opacity": 0.5}, hoverinfo="skip",
             )
         )  # fmt: skip
@@ -127,7 +127,7 @@ def _marks(draw: Any, centres: Array, heights: Array) -> list:
     return [
         kind(
             **{axis: [float(place)] * 2 for axis, place in zip(axes, centre, strict=True)},
-            **{up: [float(depth) + LIFT, CEILING]},
+            **{up: [float(depth) + DRAWN_ABOVE, CEILING]},
             mode="lines+markers+text", text=["", f"<b>{state}</b>"], name=f"state {state}", showlegend=False,
             textposition="top center", textfont={"size": 18, "color": DARK},
             line={"color": colour(state), "width": 4}, marker={"size": [7, 5], "color": colour(state)},

@@ -10,8 +10,8 @@ import xarray as xr
 from ..checks.accuracy import match, score  # noqa: F401 – `nld.tables.match` and `nld.tables.score`, as ever
 from ..errors import NO_LANDSCAPE
 
-LEVELS = 6  # channels in a table of levels
-MIXED = 1.01  # largest r̂ of chains that have seen the same (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
+LEVEL_CHANNELS = 6  # in a table of levels
+LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
 OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
 """Routes to an occupancy, and what a table calls them."""
 
@@ -19,125 +19,125 @@ ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyr
 """Routes to a dwell time, and what a table calls them."""
 
 
-def states(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """One row per state: depth, occupancies by every route (and the truth), the interval of the counts, curvatures.
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     truth: from `score`.
     """
-    temperature = story.attrs["temperature"]
+    temperature = landscape.attrs["temperature"]
     columns = {
-        "state": [str(state) for state in range(story.sizes["state"])],
-        "U/T": _numbers((story["energy"] - story["energy"].min()) / temperature, 2),
+        "state": [str(state) for state in range(landscape.sizes["state"])],
+        "U/T": _numbers((landscape["energy"] - landscape["energy"].min()) / temperature, 2),
     }
-    columns |= {title: _numbers(story[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
+    columns |= {title: _numbers(landscape[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
-    if story.sizes["state"] > 1:
-        columns["90 % of counts"] = _interval(story.sel(route="counted"), "stationary")
-    curvature = story["curvature"].values[:, [0, -1]] / temperature
+    if landscape.sizes["state"] > 1:
+        columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "stationary")
+    curvature = landscape["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
     return _aligned(columns)
 
 
-def levels(story: xr.Dataset) -> str:
+def levels(states: xr.Dataset) -> str:
     """One row per state: what the channels show there, by `decoded`; at most six, those that differ most.
 
     Parameters
     ----------
-    story: `Fit.landscape()` or `Fit.attractors()`; channels are named by its coordinate, where it has one.
+    states: `Fit.landscape()` or `Fit.attractors()`; channels are named by its coordinate, where it has one.
     """
-    means = story["decoded"]
+    means = states["decoded"]
     apart = np.ptp(means.values, axis=0)
-    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVELS])
-    columns = {"state": [str(state) for state in range(story.sizes["state"])]}
+    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVEL_CHANNELS])
+    columns = {"state": [str(state) for state in range(states.sizes["state"])]}
     for channel in shown:
         name = f"level of {means['channel'].values[channel]}"
         columns[name] = [_digits(level) for level in means.values[:, channel]]
     return _aligned(columns)
 
 
-def attractors(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """One row per attractor: share of the data (and the truth), how fast it draws in, how fast it turns.
 
     Parameters
     ----------
-    story: `Fit.attractors()`.
+    states: `Fit.attractors()`.
     truth: from `score`.
     """
     columns = {
-        "state": [str(state) for state in range(story.sizes["state"])],
-        "in the data": _numbers(story["occupancy_data"], 3),
+        "state": [str(state) for state in range(states.sizes["state"])],
+        "in the data": _numbers(states["occupancy_data"], 3),
     }
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
-    columns["slowest decay"] = [_digits(rate) for rate in story["decay"].values[:, 0]]
-    columns["turning"] = [_digits(rate) for rate in story["turning"].values.max(-1)]
+    columns["slowest decay"] = [_digits(rate) for rate in states["decay"].values[:, 0]]
+    columns["turning"] = [_digits(rate) for rate in states["turning"].values.max(-1)]
     lines = {} if truth is None else {"labels": agreement(truth)}
-    lines["at rest nowhere"] = f"{100 * story.attrs['unsettled']:.1f} % of the points"
-    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(story)})])
+    lines["at rest nowhere"] = f"{100 * states.attrs['unsettled']:.1f} % of the points"
+    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(states)})])
 
 
-def transitions(story: xr.Dataset) -> str:
+def transitions(landscape: xr.Dataset) -> str:
     """One row per state: its dwell time by every route (with the interval of the counts), and barriers to the others.
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
-    columns = {"state": [str(state) for state in range(story.sizes["state"])]}
+    columns = {"state": [str(state) for state in range(landscape.sizes["state"])]}
     for route, title in ROUTES.items():
-        if route in story["route"]:
-            columns[f"dwell {title}"] = [_digits(dwell) for dwell in story["dwell"].sel(route=route).values]
-    columns["90 % of counts"] = _interval(story.sel(route="counted"), "dwell")
-    for to in range(story.sizes["state"]):
-        columns[f"kT to {to}"] = [_digits(height) for height in story["barrier"].values[:, to]]
+        if route in landscape["route"]:
+            columns[f"dwell {title}"] = [_digits(dwell) for dwell in landscape["dwell"].sel(route=route).values]
+    columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "dwell")
+    for to in range(landscape.sizes["state"]):
+        columns[f"kT to {to}"] = [_digits(height) for height in landscape["barrier"].values[:, to]]
     return _aligned(columns)
 
 
-def relaxations(story: xr.Dataset) -> str:
+def relaxations(landscape: xr.Dataset) -> str:
     """One row per process by which what was known of the state is forgotten, slowest first: its time by every route.
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
-    columns = {"process": [str(mode + 1) for mode in range(story.sizes["mode"])]}
+    columns = {"process": [str(mode + 1) for mode in range(landscape.sizes["mode"])]}
     for route, title in ROUTES.items():
-        if route in story["route"]:
-            columns[f"relaxation {title}"] = [_digits(time) for time in story["relaxation"].sel(route=route).values]
-    columns["90 % of counts"] = _interval(story.sel(route="counted"), "relaxation")
+        if route in landscape["route"]:
+            columns[f"relaxation {title}"] = [_digits(time) for time in landscape["relaxation"].sel(route=route).values]
+    columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "relaxation")
     return _aligned(columns)
 
 
-def verdict(story: xr.Dataset) -> str:
+def verdict(landscape: xr.Dataset) -> str:
     """Whether to believe the kinetics, and why.
 
     Parameters
     ----------
-    story: `Fit.landscape()`.
+    landscape: `Fit.landscape()`.
     """
-    head = "believe them" if story.attrs["kinetics_agree"] else "do not believe the fitted prior"
-    return "\n".join([f"kinetics: {head}", *(f"  {line}" for line in story.attrs["messages"].splitlines())])
+    head = "believe them" if landscape.attrs["kinetics_agree"] else "do not believe the fitted prior"
+    return "\n".join([f"kinetics: {head}", *(f"  {line}" for line in landscape.attrs["messages"].splitlines())])
 
 
-def findings(story: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+def findings(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """What to say under the table of states: agreement with the truth, and whether the step was fine enough."""
     lines = {}
     if truth is not None:
         lines["labels"] = agreement(truth)
         errors = {
-            title: float(abs(story[f"occupancy_{route}"] - truth["occupancy"]).sum())
+            title: float(abs(landscape[f"occupancy_{route}"] - truth["occupancy"]).sum())
             for route, title in OCCUPANCIES.items()
         }
         lines["occupancies"] = "ℓ1 error " + ", ".join(f"{error:.3f} {title}" for title, error in errors.items())
-    rhat, ess = float(story["occupancy_rhat"].max()), float(story["occupancy_ess"].min())
+    rhat, ess = float(landscape["occupancy_rhat"].max()), float(landscape["occupancy_ess"].min())
     if not np.isnan(rhat):
-        mixed = "mixed" if rhat <= MIXED else "not mixed; read the sampled occupancies as approximate"
+        mixed = "mixed" if rhat <= LARGEST_RHAT else "not mixed; read the sampled occupancies as approximate"
         lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
-    return _listed(lines | {"step": _step(story)})
+    return _listed(lines | {"step": _step(landscape)})
 
 
 def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
@@ -174,9 +174,9 @@ def futures(predicted: xr.Dataset) -> str:
     return _aligned(columns)
 
 
-def _step(story: xr.Dataset) -> str:
-    check = "fine" if story.attrs["ok"] else f"too coarse; substeps={story.attrs['substeps_needed']} would do"
-    return f"largest curvature × step {story.attrs['max_curvature_step']:.2f}: {check}"
+def _step(states: xr.Dataset) -> str:
+    check = "fine" if states.attrs["ok"] else f"too coarse; substeps={states.attrs['substeps_needed']} would do"
+    return f"largest curvature × step {states.attrs['max_curvature_step']:.2f}: {check}"
 
 
 def checks(findings: Mapping[str, xr.Dataset]) -> str:
@@ -186,9 +186,9 @@ def checks(findings: Mapping[str, xr.Dataset]) -> str:
     ----------
     findings: by name, from `diagnostics`, `predictive_checks` or `calibration`.
     """
-    names, said = max(map(len, findings)), [found.attrs for found in findings.values()]
-    words = max(len(one["verdict"]) for one in said)
-    rows = zip(findings, said, strict=True)
+    names, attrs = max(map(len, findings)), [found.attrs for found in findings.values()]
+    words = max(len(one["verdict"]) for one in attrs)
+    rows = zip(findings, attrs, strict=True)
     return "\n".join(f"{name:<{names}}  {one['verdict']:<{words}}  {one['message']}" for name, one in rows)
 
 

@@ -19,17 +19,17 @@ from torch.distributions import biject_to
 from torch.quasirandom import SobolEngine
 
 from ..errors import FitError, PriorError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..fitting.particles import particle_posterior
-from ..fitting.quadratic import parabola
+from ..fitting.quadratic import response_surface
 from ..guide.amortized import PATH_SITES
 from .fit import Fit
 
-WIDE = 2.5  # of the points at which the evidence is asked for, in standard deviations of what was believed before
-MOST = 6  # globals for which a parabola is found from tens of points
-LOOKS = 3  # times the points are laid anew around the posterior found
-MOVED = 1.0  # standard deviations beyond which they are
-HALF = 4096  # most points of a look
+CLOUD_WIDTH = 2.5  # of the points at which the evidence is estimated, in standard deviations of the present posterior
+MOST_GLOBALS = 6  # numbers for which tens of points determine a quadratic response surface
+CLOUD_ITERATIONS = 3  # at most; each cloud of points is centred on the posterior that the last one gave
+NEAR_CENTRE = 1.0  # standard deviations between maximum and centre of the cloud up to which it need not be repeated
+MOST_POINTS = 4096  # of one cloud
 
 
 def log_evidence(
@@ -49,7 +49,7 @@ def log_evidence(
     """
     times, x = fit.series(data)
     times, x = times[:, :until], x[:, :until]
-    with reading(seed):
+    with inference_mode(seed):
         found = [particle_posterior(fit.model, fit.guide, times, x, particles).log_evidence for _ in range(draws)]
     mean = torch.stack(found).double().logsumexp(0) - np.log(draws)
     return xr.DataArray(mean.numpy(), dims="sequence")
@@ -58,42 +58,47 @@ def log_evidence(
 def posterior(fit: Fit, *, points: int = 16, particles: int = 256, draws: int = 100, seed: int = 0) -> xr.Dataset:
     """p(globals | x) ∝ p(globals) Π_s p̂(x_s | globals), as a Gaussian in unconstrained coordinates.
 
-    The log density is asked for at points around the guide's posterior, with the same random numbers everywhere, and a
-    parabola is laid through it by least squares, which averages the particles' noise away; once more around its top
-    where that is far off.
+    The log density is estimated at points around the guide's posterior, everywhere with the same random numbers. A
+    quadratic response surface is fitted to it by least squares, which averages the noise of the particles. Where its
+    maximum is far from the centre of the points, this is repeated around the maximum.
 
     Parameters
     ----------
-    fit: a fit with random globals. points: per look, for one global; more of them need more, in proportion to the
-        coefficients of the parabola. particles: paths per sequence. draws: of the result. seed: of everything.
+    fit: a fit with random globals (temperature, friction, …).
+    points: number of points for one global; with more globals it grows with the coefficients of the surface.
+    particles: paths per sequence. draws: of the result. seed: of everything.
 
     Returns
     -------
-    Draws `(chain, draw, …)` of every global, as in the group `posterior`; attrs `spread`, the root mean square of what
-    the parabola leaves (nats; a few are harmless), and `looks`.
+    Draws `(chain, draw, …)` of every global, as in the group `posterior`; attrs `spread`, the root mean square residual
+    of the surface (nats; a few are harmless), and `looks`, how often points were laid.
 
     Raises
     ------
-    PriorError: nothing is random. FitError: more than 6 numbers are, or the density has no top near the guide's.
+    PriorError: no quantity is random. FitError: more than 6 numbers are random, or the density has no maximum near the
+    guide's posterior.
 
-    Not checked: that the posterior is near Gaussian; that particles are many enough. log p̂ is too small by half its
-    variance, most of all far from where the guide was trained, so that too few of them leave part of the guide's bias
-    (16 do in tests/benchmarks/temperature.py). Learned parameters, the landscape's among them, stay as fitted.
+    Not checked: that the posterior is nearly Gaussian, and that there are enough particles. On average log p̂ is too
+    small by half its variance, most of all far from where the guide was trained. Too few particles therefore leave a
+    part of the guide's bias (16 do in tests/benchmarks/temperature.py). Learned parameters, those of the landscape
+    included, stay as they were fitted.
     """
     if not fit.medians:
         raise PriorError("no quantity is random, so there is no posterior to correct. Give the temperature a prior.")
-    with reading(seed):
+    with inference_mode(seed):
         space = _Space.of(fit)
-        if len(space.loc) > MOST:
-            raise FitError(f"a parabola in {len(space.loc)} globals needs too many points: at most {MOST}. Fix some.")
+        if len(space.loc) > MOST_GLOBALS:
+            raise FitError(
+                f"a quadratic in {len(space.loc)} globals needs too many points: at most {MOST_GLOBALS}. Fix some."
+            )
         loc, root = space.loc, space.root
-        count = min(HALF, points * (len(loc) + 1) * (len(loc) + 2) // 6)
-        for looks in range(1, LOOKS + 1):  # noqa: B007
+        count = min(MOST_POINTS, points * (len(loc) + 1) * (len(loc) + 2) // 6)
+        for looks in range(1, CLOUD_ITERATIONS + 1):  # noqa: B007
             places = loc + _cloud(count, len(loc)) @ root.mT
             height = torch.stack([space.log_density(fit, place, particles, seed) for place in places])
-            top, spread = _parabola(torch.linalg.solve(root, (places - loc).mT).mT, height)
+            top, spread = _gaussian(torch.linalg.solve(root, (places - loc).mT).mT, height)
             loc, root = loc + root @ top.loc, root @ top.root
-            if float(top.loc.norm()) < MOVED:
+            if float(top.loc.norm()) < NEAR_CENTRE:
                 break
         chosen = loc + torch.randn(draws, len(loc), dtype=torch.float64) @ root.mT
         named = [space.named(place) for place in chosen]
@@ -172,14 +177,15 @@ def _flat(sites: Mapping[str, dict], values: Mapping[str, Tensor]) -> Tensor:
 def _cloud(count: int, axes: int) -> Tensor:
     """Points `(count, axis)` that fill a wide Gaussian evenly."""
     unit = SobolEngine(axes, scramble=True, seed=0).draw(count).double().clamp(1e-3, 1 - 1e-3)
-    return WIDE * torch.special.ndtri(unit)
+    return CLOUD_WIDTH * torch.special.ndtri(unit)
 
 
-def _parabola(where: Tensor, height: Tensor) -> tuple[_Top, float]:
-    """The Gaussian whose log density fits heights best, near their top above all, and what it leaves."""
-    # a far point tells of the density's tail, not of its top
-    found = parabola(where, height, torch.exp(-where.square().sum(-1) / (4 * WIDE**2)))
-    if found is None or bool((torch.linalg.eigvalsh(found.bend) <= 0).any()):
+def _gaussian(where: Tensor, height: Tensor) -> tuple[_Top, float]:
+    """The Gaussian whose log density fits heights best, and the root mean square residual."""
+    # weights fall with the distance, because a far point tells of the tail of the density and not of its maximum
+    found = response_surface(where, height, torch.exp(-where.square().sum(-1) / (4 * CLOUD_WIDTH**2)))
+    if found is None or bool((torch.linalg.eigvalsh(found.curvature) <= 0).any()):
         raise FitError("the evidence has no top near the guide's posterior. Fit longer, or use more particles.")
-    covariance = torch.linalg.inv(found.bend)
-    return _Top(covariance @ found.slope, torch.linalg.cholesky(covariance)), float(found.left.square().mean().sqrt())
+    covariance = torch.linalg.inv(found.curvature)
+    residual = float(found.residual.square().mean().sqrt())
+    return _Top(covariance @ found.slope, torch.linalg.cholesky(covariance)), residual

@@ -29,17 +29,17 @@ from ..nn import at_values, random_attributes
 Numbers = NDArray[np.integer]
 
 
-def read(model: LatentLangevin, draws: Sequence[Draw], story: xr.Dataset) -> xr.Dataset:
+def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr.Dataset:
     """States and landscape of every draw.
 
     Parameters
     ----------
     model: with its priors. draws: of its posterior.
-    story: minima and saddles at the posterior median, from `landscape.minima` and `saddles.saddles`.
+    median: minima and saddles at the posterior median, from `landscape.minima` and `saddles.saddles`.
 
     Returns
     -------
-    Dataset over `draw` and the states of `story`; NaN where a draw has lost a state:
+    Dataset over `draw` and the states of `median`; NaN where a draw has lost a state:
         `basin (draw, sequence, time)`, the state whose basin z is in; NaN where it is in none, or z is NaN;
         `minimum (draw, state, latent)`, and `decoded (draw, state, channel)`, the channels' means there;
         `depth (draw, state)`, U/T above the deepest; `occupancy (draw, state)`, harmonic;
@@ -50,16 +50,16 @@ def read(model: LatentLangevin, draws: Sequence[Draw], story: xr.Dataset) -> xr.
     moving = bool(random_attributes(model.dynamics.potential))
     found, basins = [], []
     for draw in draws:
-        dynamics, here, over = at_values(model.dynamics, draw.globals), story, story
+        dynamics, here, over = at_values(model.dynamics, draw.globals), median, median
         if moving:
-            here = follow(dynamics.potential, story)
-            over = saddles.follow(dynamics.potential, here, story, temperature=float(dynamics.temperature))
+            here = follow(dynamics.potential, median)
+            over = saddles.follow(dynamics.potential, here, median, temperature=float(dynamics.temperature))
             basins.append(_basins(dynamics.potential, here, draw.z))
         decoder = at_values(model.likelihood, draw.globals).decoder
         found.append(_numbers(dynamics, decoder, here, over, float(model.time_unit)))
     if not moving:
-        basins = list(_basins(model.dynamics.potential, story, torch.stack([draw.z for draw in draws])))
-    states = np.arange(story.sizes["state"])
+        basins = list(_basins(model.dynamics.potential, median, torch.stack([draw.z for draw in draws])))
+    states = np.arange(median.sizes["state"])
     numbers = xr.concat([one.reindex(state=states, to=states) for one in found], "draw").drop_vars(["state", "to"])
     return numbers.assign(basin=(("draw", "sequence", "time"), np.stack(basins)))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
-from ..fitting.draws import AXES, reading
+from ..fitting.draws import AXES, inference_mode
 from ..fitting.posterior import CHAINS, PATHS, Posterior
 from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
@@ -224,7 +224,7 @@ class Fit(Posterior):
         times, x = self.times[:kept], self.x[:kept]
         shared = {"times": (("sequence", "time"), times.numpy()), "mask": (AXES, x.isfinite().numpy().astype("int8"))}
         found = {"observed_data": xr.Dataset({"x": (AXES, x.numpy())}), "constant_data": xr.Dataset(shared)}
-        with reading(seed):
+        with inference_mode(seed):
             drawn = [
                 [joint.posterior(chain.model, chain.guide, times, x, self.medians, particles) for _ in range(draws)]
                 for chain in chains

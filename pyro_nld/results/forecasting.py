@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..dynamics.paths import LangevinPath, refine
 from ..errors import FitError, TimeGridError
-from ..fitting.draws import reading
+from ..fitting.draws import inference_mode
 from ..nn import condition_on
 from .fit import Fit
 
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-NUMBERS = 20_000_000  # values simulated at a time
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+VALUES_AT_A_TIME = 20_000_000  # values simulated at a time
 
 
 def forecast(
@@ -70,11 +70,11 @@ def forecast(
     wells = fit.states(seed=seed) if wells is None else wells
     model, longest = fit.model, (times.shape[1] - 1) * fit.model.substeps
     each = draws * max(longest * model.dynamics.state, len(lead) * max(model.dynamics.latent, x.shape[-1]))
-    with reading(seed), pyro.validation_enabled(False):
-        rows = torch.arange(len(x)).split(max(1, NUMBERS // each))
+    with inference_mode(seed), pyro.validation_enabled(False):
+        rows = torch.arange(len(x)).split(max(1, VALUES_AT_A_TIME // each))
         found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
-    whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(LEVELS))
+    whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(QUANTILES))
     return whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
 
 
@@ -108,7 +108,7 @@ def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     """Moments and quantiles of new observations, and the share of futures in each basin."""
     with condition_on(fit.model, futures.globals):
         law = fit.model.likelihood(futures.positions)
-    mean, seen, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
+    mean, new, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
     sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the noise is known and need not be drawn
     labels = fit.basins(wells, futures.positions)
     states = torch.arange(wells.sizes["state"])
@@ -116,7 +116,7 @@ def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
         {
             "mean": (axes, mean.mean(0).numpy()),
             "sd": (axes, sd.numpy()),
-            "quantiles": ((*axes, "quantile"), np.moveaxis(np.quantile(seen.numpy(), LEVELS, axis=0), 0, -1)),
+            "quantiles": ((*axes, "quantile"), np.moveaxis(np.quantile(new.numpy(), QUANTILES, axis=0), 0, -1)),
             "probability": (("sequence", "lead", "state"), (labels.unsqueeze(-1) == states).double().mean(0).numpy()),
         }
     )

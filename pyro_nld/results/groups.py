@@ -51,12 +51,12 @@ def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Ten
     def of_bound(name: str) -> tuple[tuple[str, ...], np.ndarray]:
         return every(lambda draw: draw.terms[name])
 
-    seen = x.isfinite().any(-1)
-    where = zip(("at_sequence", "at_time"), np.nonzero(seen.cpu().numpy()), strict=True)
+    observed = x.isfinite().any(-1)
+    where = zip(("at_sequence", "at_time"), np.nonzero(observed.cpu().numpy()), strict=True)
     hidden = {name: of_global(name, dims) for name, dims in axes(model, chains[0][0].globals).items()}
     statistics = {name: of_bound(name) for name in TERMS}
     statistics |= {"log_weight": every(lambda draw: draw.log_weight, "sequence")}
-    statistics |= {"log_prob": every(lambda draw: draw.log_likelihood[seen], "observation")}
+    statistics |= {"log_prob": every(lambda draw: draw.log_likelihood[observed], "observation")}
     return {
         "posterior": xr.Dataset(hidden | {"z": every(lambda draw: draw.z, "sequence", "time", "latent")}),
         "posterior_predictive": xr.Dataset({"x": every(lambda draw: draw.x, *AXES)}),

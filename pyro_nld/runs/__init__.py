@@ -11,7 +11,7 @@ from .directory import fit
 from .directory import load
 from .directory import opened
 from .directory import settings
-from .directory import story
+from .directory import recorded_landscape
 from .records import record_checks
 from .records import record_fit
 from .records import record_landscape
@@ -26,6 +26,6 @@ from .provenance import origin
 
 __all__ = [
     "command_line", "model_files", "published", "summary", "BUDGETS", "Run", "settings", "opened", "claimed", "load",
-    "story", "fit", "record_fit", "record_landscape", "record_checks", "require_output", "write_arrays",
+    "recorded_landscape", "fit", "record_fit", "record_landscape", "record_checks", "require_output", "write_arrays",
     "write_dataset", "write_segments", "write_text", "READERS", "commands", "origin",
 ]  # fmt: skip

@@ -39,18 +39,18 @@ def run(main: Callable[..., None]) -> None:
 @contextmanager
 def noted() -> Iterator[list[str]]:
     """Say every warning once, in one line that leaves a progress bar whole, and hand the list over."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
         line = " ".join(str(message).split())
-        if line not in said:
-            said.append(line)
+        if line not in messages:
+            messages.append(line)
             tqdm.write(f"warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = say
-        yield said
+        yield messages
 
 
 def _plain(main: Callable[..., None]) -> Callable[..., None]:

@@ -132,7 +132,7 @@ def load(path: Path) -> Run:
     return Run(path, config, source, data, fit(path, pair, data, config))  # with all its runs done, it only reads
 
 
-def story(run: Run) -> xr.Dataset:
+def recorded_landscape(run: Run) -> xr.Dataset:
     """The states of a run as they were recorded, so that they keep their numbers; read now if they were not."""
     file = run.path / "landscape.nc"
     if file.is_file():

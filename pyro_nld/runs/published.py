@@ -127,8 +127,8 @@ class PublishedEncoder(Encoder):
         # Each sequence is turned round within its own length, and its contexts are turned back.
         last = valid.sum(-1, keepdim=True) - 1
         turned = (last - torch.arange(x.shape[1], device=x.device)).abs().unsqueeze(-1)
-        told = self.output(self.recurrent(x.gather(1, turned.expand_as(x)))[0])
-        return torch.cat([told.gather(1, turned.expand_as(told)), x], -1)
+        contexts = self.output(self.recurrent(x.gather(1, turned.expand_as(x)))[0])
+        return torch.cat([contexts.gather(1, turned.expand_as(contexts)), x], -1)
 
 
 class _Start(nn.Module):

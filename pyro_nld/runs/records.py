@@ -15,30 +15,30 @@ from ..results.fit import Fit
 from ..results.segmentation import tabulated
 from . import summary
 
-DRAWS = 50  # of the posterior, in `posterior.nc`
-RECORDED = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
+RECORDED_DRAWS = 50  # of the posterior, in `posterior.nc`
+RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=False)
+    posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")
     return summary.update(path, warned, **summary.of_fit(fitted, posterior))
 
 
-def record_landscape(path: Path, fitted: Fit, story: xr.Dataset, warned: Iterable[str] = ()) -> dict:
+def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Iterable[str] = ()) -> dict:
     """Write `landscape.nc`, its states into `posterior.nc`, and what it adds to `summary.json`; returns the summary.
 
     Parameters
     ----------
-    story: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
+    landscape: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
     """
-    write_dataset(path / "landscape.nc", story)
-    posterior = fitted.inference_data(DRAWS, groups=RECORDED, states=story)
+    write_dataset(path / "landscape.nc", landscape)
+    posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=landscape)
     save_inference_data(posterior, path / "posterior.nc")
-    read = summary.of_landscape if "energy" in story else summary.of_attractors
-    return summary.update(path, warned, **read(story))
+    read = summary.of_landscape if "energy" in landscape else summary.of_attractors
+    return summary.update(path, warned, **read(landscape))
 
 
 def record_checks(path: Path, findings: Mapping[str, xr.Dataset], warned: Iterable[str] = ()) -> dict:

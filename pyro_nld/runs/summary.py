@@ -100,44 +100,48 @@ def of_fit(fit: Fit, posterior: Results) -> dict:
     }
 
 
-def of_landscape(story: xr.Dataset) -> dict:
+def of_landscape(landscape: xr.Dataset) -> dict:
     """The fields known after reading the landscape.
 
     Parameters
     ----------
-    story: `fit.landscape()`.
+    landscape: `fit.landscape()`.
     """
     return {
-        "states": story.sizes["state"],
-        "occupancy": {route: story[f"occupancy_{route}"].values for route in FIELDS["occupancy"]},
-        "minima": story["position"].values,
-        "decoded_minima": story["decoded"].values,
-        "barriers_kT": story["barrier"].values,
-        "rates": {route: story["rate"].sel(route=route).values for route in FIELDS["rates"]},
-        "dwell": {route: story["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
-        "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
+        "states": landscape.sizes["state"],
+        "occupancy": {route: landscape[f"occupancy_{route}"].values for route in FIELDS["occupancy"]},
+        "minima": landscape["position"].values,
+        "decoded_minima": landscape["decoded"].values,
+        "barriers_kT": landscape["barrier"].values,
+        "rates": {route: landscape["rate"].sel(route=route).values for route in FIELDS["rates"]},
+        "dwell": {route: landscape["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
+        "discretisation": _step(landscape),
         "verdict": {
-            "kinetics_agree": bool(story.attrs["kinetics_agree"]),
-            "messages": story.attrs["messages"].splitlines(),
+            "kinetics_agree": bool(landscape.attrs["kinetics_agree"]),
+            "messages": landscape.attrs["messages"].splitlines(),
         },
     }
 
 
-def of_attractors(story: xr.Dataset) -> dict:
+def of_attractors(attractors: xr.Dataset) -> dict:
     """The fields known where there is no landscape; what needs one is null, and a message says so.
 
     Parameters
     ----------
-    story: `fit.attractors()`.
+    attractors: `fit.attractors()`.
     """
     return {
-        "states": story.sizes["state"],
-        "occupancy": dict.fromkeys(FIELDS["occupancy"]) | {"data": story["occupancy_data"].values},
-        "minima": story["position"].values,
-        "decoded_minima": story["decoded"].values,
-        "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
+        "states": attractors.sizes["state"],
+        "occupancy": dict.fromkeys(FIELDS["occupancy"]) | {"data": attractors["occupancy_data"].values},
+        "minima": attractors["position"].values,
+        "decoded_minima": attractors["decoded"].values,
+        "discretisation": _step(attractors),
         "verdict": {"kinetics_agree": None, "messages": [NO_LANDSCAPE]},
     }
+
+
+def _step(states: xr.Dataset) -> dict:
+    return {"max_curvature_step": states.attrs["max_curvature_step"], "ok": bool(states.attrs["ok"])}
 
 
 def of_checks(findings: Mapping[str, xr.Dataset]) -> dict:

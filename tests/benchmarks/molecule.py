@@ -61,17 +61,17 @@ def row(seed: int, latent: int, substeps: int, restarts: int, schedule: nld.Sche
     seconds = time.perf_counter() - started
     times, x = nld.as_tensors(whole)
     complete = nld.Fit(fit.model, fit.guide, times.expand(len(x), -1), x)
-    story = complete.landscape()
-    states = nld.segment(complete, wells=story, draws=5)["label"].values
-    count = story.sizes["state"]
+    landscape = complete.landscape()
+    states = nld.segment(complete, wells=landscape, draws=5)["label"].values
+    count = landscape.sizes["state"]
     table = np.array([[np.sum((states == state) & (basin == place)) for place in range(3)] for state in range(count)])
     name = table.argmax(1)
     share = np.array([(name[states] == place).mean() for place in range(3)])
-    sampled = np.array([story["occupancy_sampled"].values[name == place].sum() for place in range(3)])
+    sampled = np.array([landscape["occupancy_sampled"].values[name == place].sum() for place in range(3)])
     core = cores(angles, basin)
     inside = [float((name[states] == place)[core == place].mean()) for place in range(3)]
-    relaxation = story["relaxation"].sel(route="counted").values
-    implied = story["implied"].sel(route="counted").sel(lag=LAG, method="nearest").values
+    relaxation = landscape["relaxation"].sel(route="counted").values
+    implied = landscape["implied"].sel(route="counted").sel(lag=LAG, method="nearest").values
     found = {
         "seed": seed, "states": count, "named": " ".join(BASINS[place] for place in name),
         "ELBO": f"{fit.elbo()['per_observation']:.4f}",
@@ -80,19 +80,19 @@ def row(seed: int, latent: int, substeps: int, restarts: int, schedule: nld.Sche
         "core %": f"{100 * min(inside):.1f}",
         "relaxation ps": " ".join(f"{value:.3g}" for value in relaxation),
         "implied ps": " ".join(f"{value:.3g}" for value in implied),
-        "α_L 90 %": interval(story, name),
-        "verdict": "yes" if story.attrs["kinetics_agree"] else "no",
-        "curvature × step": f"{story.attrs['max_curvature_step']:.2f}",
+        "α_L 90 %": interval(landscape, name),
+        "verdict": "yes" if landscape.attrs["kinetics_agree"] else "no",
+        "curvature × step": f"{landscape.attrs['max_curvature_step']:.2f}",
         "seconds": round(seconds),
     }  # fmt: skip
     return found
 
 
-def interval(story: xr.Dataset, name: np.ndarray) -> str:
+def interval(landscape: xr.Dataset, name: np.ndarray) -> str:
     """Of the share of α_L, by transitions counted."""
     if not (name == 2).any():
         return "–"
-    ends = [story[f"stationary_{end}"].sel(route="counted").values[name == 2].sum() for end in ("low", "high")]
+    ends = [landscape[f"stationary_{end}"].sel(route="counted").values[name == 2].sum() for end in ("low", "high")]
     return f"{ends[0]:.3f} … {ends[1]:.3f}"
 
 

@@ -113,29 +113,29 @@ def row(
     started = time.perf_counter()
     fit = nld.fit(*build(mass, **options), data, schedule, seed=seed, progress=False)
     seconds = time.perf_counter() - started
-    story = fit.landscape()
-    score = accuracy.score(nld.segment(fit, wells=story, draws=5), data)
+    landscape = fit.landscape()
+    score = accuracy.score(nld.segment(fit, wells=landscape, draws=5), data)
     found = {"fit": name} if name else {"seed": seed}
-    found |= {"wells": story.sizes["state"]}
-    if story.sizes["state"] == 3:
+    found |= {"wells": landscape.sizes["state"]}
+    if landscape.sizes["state"] == 3:
         order, true = score["partner"].values, truth(data, mass)
-        dwell = {route: story["dwell"].sel(route=route).values for route in ("counted", "simulated")}
-        off = np.abs(story["barrier"].values - true["barrier"][order][:, order])
+        dwell = {route: landscape["dwell"].sel(route=route).values for route in ("counted", "simulated")}
+        off = np.abs(landscape["barrier"].values - true["barrier"][order][:, order])
         found |= {
-            "occupancy ℓ1": f"{np.abs(story['occupancy_sampled'].values - true['occupancy'][order]).sum():.3f}",
+            "occupancy ℓ1": f"{np.abs(landscape['occupancy_sampled'].values - true['occupancy'][order]).sum():.3f}",
             "barriers kT": f"{np.nanmax(off):.3f}",
             "counted %": f"{100 * np.abs(dwell['counted'] / true['counted'][order] - 1).max():.1f}",
             "simulated %": f"{100 * np.abs(dwell['simulated'] / true['simulated'][order] - 1).max():.1f}",
             "dwell simulated": " ".join(f"{value:.2f}" for value in dwell["simulated"]),
             "true": " ".join(f"{value:.2f}" for value in true["simulated"][order]),
-            "verdict": "yes" if story.attrs["kinetics_agree"] else "no",
+            "verdict": "yes" if landscape.attrs["kinetics_agree"] else "no",
         }
     return found | {
         "accuracy %": f"{100 * float(score['accuracy']):.2f}",
-        "curvature × step": f"{story.attrs['max_curvature_step']:.2f}",
+        "curvature × step": f"{landscape.attrs['max_curvature_step']:.2f}",
         "ELBO per value": f"{fit.elbo()['per_observation']:.4f}",
         "seconds": round(seconds),
-        "says": story.attrs["messages"].replace("\n", " "),
+        "says": landscape.attrs["messages"].replace("\n", " "),
     }
 
 

@@ -18,7 +18,7 @@ def table(draw, width=1.0, shift=0.0, simulations=400):
     """Truths N(0, 1) seen once with noise 1: the exact posterior is N(x/2, ½); `width` and `shift` spoil it."""
     truth = draw.normal(size=simulations)
     centre = (truth + draw.normal(size=simulations)) / 2 + shift
-    drawn = centre + width * np.sqrt(0.5) * draw.normal(size=(calibration.DRAWS, simulations))
+    drawn = centre + width * np.sqrt(0.5) * draw.normal(size=(calibration.POSTERIOR_DRAWS, simulations))
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
     dims = ("simulation", "route", "quantity")
     columns = {"rank": (drawn < truth).sum(0), "low": low, "high": high}

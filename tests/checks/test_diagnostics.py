@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from pyro_nld import DataError
 from pyro_nld.checks import comparisons, diagnostics
-from pyro_nld.checks.findings import VERDICTS, attempted, graded
+from pyro_nld.checks.findings import VERDICTS, graded, run_check
 from pyro_nld.io.inference_data import group, to_inference_data
 
 CHAINS, DRAWS, SEQUENCES = 2, 200, 40
@@ -236,8 +236,8 @@ def test_a_lone_restart_agrees_with_nothing(draw):
 
 @pytest.mark.parametrize(("largest", "verdict"), [(0.05, "good"), (0.3, "doubtful"), (1.2, "bad")])
 def test_a_coarse_step_is_seen(largest, verdict):
-    story = xr.Dataset(attrs={"max_curvature_step": largest, "ok": int(largest <= 0.2), "substeps_needed": 7})
-    found = diagnostics.discretisation(story)
+    landscape = xr.Dataset(attrs={"max_curvature_step": largest, "ok": int(largest <= 0.2), "substeps_needed": 7})
+    found = diagnostics.discretisation(landscape)
     assert found.attrs["verdict"] == verdict
     assert ("substeps=7" in found.attrs["message"]) == (verdict != "good")
 
@@ -291,8 +291,8 @@ def test_verdicts_stand_in_order():
 
 
 def test_what_cannot_be_checked_says_why():
-    found = attempted(diagnostics.guide, to_inference_data({"posterior": xr.Dataset()}))
+    found = run_check(diagnostics.guide, to_inference_data({"posterior": xr.Dataset()}))
     assert found.attrs["verdict"] == "skipped"
     assert found.attrs["message"] == "the results have no group sample_stats. Make them with Fit.inference_data()."
-    found = attempted(diagnostics.guide, to_inference_data({"sample_stats": xr.Dataset({"a": 1})}))
+    found = run_check(diagnostics.guide, to_inference_data({"sample_stats": xr.Dataset({"a": 1})}))
     assert found.attrs["message"].startswith("the group sample_stats needs log_weight: it has a.")

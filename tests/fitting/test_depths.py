@@ -9,7 +9,7 @@ import pyro_nld as nld
 from pyro_nld.dynamics.stationary import StationaryLaw
 from pyro_nld.fitting import depths
 from pyro_nld.fitting.depths import balance
-from pyro_nld.fitting.em import PRIOR
+from pyro_nld.fitting.em import COEFFICIENT_PRECISION
 
 TRUE, TILT = [0.0, -2.0, 0.5], 0.3
 TILTED = [TILT, *TRUE[1:]]
@@ -111,7 +111,8 @@ def test_the_information_is_that_of_an_euler_path(tilted):
     points = fit.encoded()
     slope = torch.cat([torch.ones_like(points), 2 * points, 4 * points**3], -1).double()
     steps = SEQUENCES * (TIMES - 1)
-    expected = steps * (slope.T @ slope) / len(points) * INTERVAL / 2 + PRIOR * torch.eye(3, dtype=torch.float64)
+    expected = steps * (slope.T @ slope) / len(points) * INTERVAL / 2
+    expected = expected + COEFFICIENT_PRECISION * torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(depths._information(fit, points), expected, rtol=1e-3, atol=1e-3)
 
 

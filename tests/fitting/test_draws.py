@@ -49,7 +49,7 @@ def exact_evidence(times, x):
 def one(particles=1, copies=1):
     """A joint draw, and what it was drawn for."""
     model, guide, times, x = harmonic(copies=copies)
-    with draws.reading(1):
+    with draws.inference_mode(1):
         return draws.posterior(model, guide, times, x, [], particles), times, x
 
 
@@ -111,7 +111,7 @@ def test_globals_of_the_prior_follow_it_and_so_do_its_data():
     """z₀ is N(0, 1), and x its position and noise; T is LogNormal(−1, 0.3)."""
     model, guide, times, x = harmonic(temperature=dist.LogNormal(-1.0, 0.3))
     guide(times, x)
-    with draws.reading(2):
+    with draws.inference_mode(2):
         drawn = draws.prior(model, times, 800, {"temperature": torch.tensor(1.0)})
     logs = drawn["temperature"].log()
     assert logs.shape == (800,)
@@ -125,7 +125,7 @@ def test_globals_of_the_prior_follow_it_and_so_do_its_data():
 def test_the_prior_is_drawn_in_pieces_that_fit(monkeypatch):
     model, _, times, _ = harmonic(temperature=dist.LogNormal(-1.0, 0.3))
     monkeypatch.setattr(draws, "PRIOR_NUMBERS", 3 * times.numel() * STEPS)
-    with draws.reading(2):
+    with draws.inference_mode(2):
         drawn = draws.prior(model, times, 7, {"temperature": torch.tensor(1.0)})
     assert drawn["x"].shape == (7, 4, TIMES, 1)
     assert len(drawn["temperature"].unique()) == 7
@@ -134,7 +134,7 @@ def test_the_prior_is_drawn_in_pieces_that_fit(monkeypatch):
 def test_paths_of_the_prior_that_explode_are_nan_and_spoil_no_others():
     dynamics = nld.OverdampedLangevin(nld.DoubleWell(3.0), temperature=dist.LogNormal(0.0, 2.5))
     model = nld.LatentLangevin(dynamics, nld.Gaussian(nld.IdentityDecoder(1), 0.3), substeps=1, time_unit=1.0)
-    with draws.reading(2):
+    with draws.inference_mode(2):
         drawn = draws.prior(model, 0.05 * torch.arange(30.0).expand(2, -1), 60, {"temperature": torch.ones(())})
     lost = drawn["x"][:, :, -1, 0].isnan().any(-1)
     assert 0 < int(lost.sum()) < 60

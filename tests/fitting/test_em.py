@@ -66,12 +66,12 @@ def force_error(model):
 
 def test_all_layers_learn_the_force_from_paths(scene, monkeypatch):
     """Solved for alone, random hidden layers give no such force."""
-    monkeypatch.setattr(em, "BATCH", 512)
-    monkeypatch.setattr(em, "RATE", 2e-2)  # they are far from it, unlike those of a fit
+    monkeypatch.setattr(em, "POTENTIAL_BATCH", 512)
+    monkeypatch.setattr(em, "LEARNING_RATE", 2e-2)  # they are far from it, unlike those of a fit
     errors = []
-    for lessons in (0, 500):
+    for gradient_steps in (0, 500):
         model, guide = network(scene)
-        learn_layers(model, guide, *scene[2:], lessons=lessons)
+        learn_layers(model, guide, *scene[2:], gradient_steps=gradient_steps)
         solve_coefficients(model, guide, *scene[2:])
         errors.append(force_error(model))
     assert errors[1] < 0.3  # in each of nine bins, 19 200 steps tell it within √(2 / (h · 19 200 / 9)) = 0.14
@@ -159,7 +159,7 @@ def test_paths_that_are_not_finite_change_nothing(scene, monkeypatch, learn, wha
     (model, guide), (times, x) = network(scene), scene[2:]
     broken = em.Steps({}, *torch.full((2, 1, 50, 299, 1), torch.nan))
     monkeypatch.setattr(em, "particle_steps", lambda *given: broken)
-    monkeypatch.setattr(em, "LESSONS", 3)
+    monkeypatch.setattr(em, "POTENTIAL_STEPS", 3)
     before = copy.deepcopy(model.dynamics.potential.state_dict())
     with pytest.warns(nld.DoubtfulFitWarning, match=f"the {what} of the potential did not learn"):
         learn(model, guide, times[:50], x[:50])

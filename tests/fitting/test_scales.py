@@ -10,10 +10,10 @@ from scipy.optimize import minimize_scalar
 
 import pyro_nld as nld
 from pyro_nld.datasets.oracles import LinearGaussian, kalman
-from pyro_nld.fitting import scales as pace
+from pyro_nld.fitting import scales
 from pyro_nld.fitting.elbo import evaluate
 from pyro_nld.fitting.em import follow
-from pyro_nld.fitting.scales import solve_pace
+from pyro_nld.fitting.scales import fit_scales
 from pyro_nld.io.validation import check_rows
 
 STIFFNESS, FRICTION, NOISE, SUBSTEPS, INTERVAL = 1.3, 1.6, 0.3, 3, 0.3
@@ -63,7 +63,7 @@ def test_the_friction_becomes_the_most_probable_one(scene, wrong):
     best = minimize_scalar(lambda friction: -exact(model, x.numpy(), friction), bounds=(0.5, 4), method="bounded").x
     with torch.no_grad():
         model.dynamics.friction_unconstrained.fill_(math.log(wrong * best))
-    solve_pace(model, guide, times, x)
+    fit_scales(model, guide, times, x)
     # the data themselves tell it within 3 %; started 10 and 40 % off
     assert float(model.dynamics.friction.detach()) == pytest.approx(best, rel=0.05)
     assert best == pytest.approx(FRICTION, rel=0.1)
@@ -93,34 +93,34 @@ def test_the_guide_follows_a_prior_that_has_changed(scene):
 def test_what_is_given_is_left_alone(scene):
     _, _, times, x = scene
     model, guide = built(nld.OverdampedLangevin(nld.Quadratic([STIFFNESS]), friction=FRICTION))
-    assert solve_pace(model, guide, times, x) == {}
+    assert fit_scales(model, guide, times, x) == {}
     assert float(model.dynamics.friction.detach()) == pytest.approx(FRICTION)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_the_top_of_a_parabola_is_found_exactly(axes):
+def test_the_maximum_of_a_quadratic_is_found_exactly(axes):
     """Less its prior: (bend + prior)⁻¹ bend · top."""
     torch.manual_seed(axes)
     root = torch.randn(axes, axes, dtype=torch.float64)
     top, bend = 0.1 * torch.rand(axes, dtype=torch.float64), 900 * (root @ root.mT + torch.eye(axes))
-    places = pace._places(axes)
+    places = scales._places(axes)
     offset = places - top
     heights = 7.0 - 0.5 * (offset @ bend * offset).sum(-1)
-    expected = torch.linalg.solve(bend + pace.PRIOR * torch.eye(axes), bend @ top)
-    torch.testing.assert_close(pace._top(places, heights), expected)
+    expected = torch.linalg.solve(bend + scales.SCALE_PRECISION * torch.eye(axes), bend @ top)
+    torch.testing.assert_close(scales._top(places, heights), expected)
 
 
 def test_where_the_evidence_is_flat_or_not_finite_nothing_moves():
-    places = pace._places(1)
-    assert float(pace._top(places, torch.full((5,), 3.0).double())) == pytest.approx(0.0, abs=1e-9)
-    assert float(pace._top(places, torch.full((5,), math.nan).double())) == 0.0
-    assert float(pace._top(places, 1e6 * places[:, 0])) == pytest.approx(2 * pace.WIDTH)
+    places = scales._places(1)
+    assert float(scales._top(places, torch.full((5,), 3.0).double())) == pytest.approx(0.0, abs=1e-9)
+    assert float(scales._top(places, torch.full((5,), math.nan).double())) == 0.0
+    assert float(scales._top(places, 1e6 * places[:, 0])) == pytest.approx(2 * scales.GRID_SPACING)
 
 
 def test_the_callers_randomness_is_untouched(scene):
     model, guide, times, x = scene
     before = torch.get_rng_state()
-    solve_pace(model, guide, times[:4], x[:4], particles=2)
+    fit_scales(model, guide, times[:4], x[:4], particles=2)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -137,6 +137,6 @@ def test_noise_that_is_learned_is_scaled_with_the_rest():
         return np.array([float(value.detach()) for value in values])
 
     before = scales()
-    found = solve_pace(model, guide, times, x, particles=4)
+    found = fit_scales(model, guide, times, x, particles=4)
     assert list(found) == ["friction", "mass", "noise_scale"]
     np.testing.assert_allclose(scales(), before * list(found.values()), rtol=1e-4)

@@ -110,7 +110,7 @@ def test_states_keep_their_colour_across_pictures():
 
 
 @pytest.fixture(scope="module")
-def story():
+def landscape():
     """Three wells on a triangle, with saddles."""
     centres = torch.tensor(CENTRES[2])
     potential = nld.GaussianWells(centres, [0.5, 0.3, 0.2], widths=0.45)
@@ -118,26 +118,26 @@ def story():
     return wells.merge(nld.saddles.saddles(potential, wells)).assign_attrs(temperature=1.0)
 
 
-def test_every_saddle_has_its_path_and_its_height(story):
-    profile, tree = plots.passes(story).axes
+def test_every_saddle_has_its_path_and_its_height(landscape):
+    profile, tree = plots.passes(landscape).axes
     heights = sorted(float(text.get_text()) for text in profile.texts if "." in text.get_text())
-    expected = story["saddle_energy"].values - float(story["energy"].min())
+    expected = landscape["saddle_energy"].values - float(landscape["energy"].min())
     np.testing.assert_allclose(heights, sorted(expected), atol=0.06)
     assert {text.get_text() for text in tree.texts} == {"0", "1", "2"}
 
 
-def test_the_tree_joins_at_the_passes(story):
-    tree = plots.passes(story).axes[1]
-    lowest = float(story["energy"].min())
+def test_the_tree_joins_at_the_passes(landscape):
+    tree = plots.passes(landscape).axes[1]
+    lowest = float(landscape["energy"].min())
     joins = sorted({round(float(line.get_ydata()[1]), 3) for line in tree.lines if len(line.get_ydata()) == 4})
-    passes = sorted(story["saddle_energy"].values - lowest)[:2]
+    passes = sorted(landscape["saddle_energy"].values - lowest)[:2]
     np.testing.assert_allclose(joins, passes, atol=2e-3)
 
 
 def test_one_well_has_no_path():
     wells = nld.landscape.minima(nld.Quadratic([1.0, 2.0]), torch.randn(50, 2))
-    story = wells.merge(nld.saddles.saddles(nld.Quadratic([1.0, 2.0]), wells)).assign_attrs(temperature=1.0)
-    assert plots.passes(story).axes[0].get_title() == "no path: there is one well"
+    landscape = wells.merge(nld.saddles.saddles(nld.Quadratic([1.0, 2.0]), wells)).assign_attrs(temperature=1.0)
+    assert plots.passes(landscape).axes[0].get_title() == "no path: there is one well"
 
 
 def test_a_picture_is_written_whole(tmp_path):

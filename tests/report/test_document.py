@@ -152,8 +152,8 @@ def test_numbers_are_those_of_the_summary(page):
     }  # fmt: skip
     expected |= {f"mean-{k}-{c}": page.summary["decoded_minima"][k][c] for k in states for c in range(2)}
     expected |= {f"dwell-{way}-{k}": page.summary["dwell"][way][k] for way in ("counted", "simulated") for k in states}
-    expected |= {f"dwell-exact-{k}": float(page.story["dwell"].sel(route="exact")[k]) for k in states}
-    expected |= {f"dwell-eyring_kramers-{k}": float(page.story["dwell"].sel(route="eyring_kramers")[k]) for k in states}
+    dwell = {route: page.landscape["dwell"].sel(route=route) for route in ("exact", "eyring_kramers")}
+    expected |= {f"dwell-{route}-{k}": float(dwell[route][k]) for route in dwell for k in states}
     pairs = [(k, to) for k in states for to in states if k != to]
     expected |= {f"barrier-{k}-{to}": page.summary["barriers_kT"][k][to] for k, to in pairs}
     expected |= {f"rate-{k}-{to}": page.summary["rates"]["counted"][k][to] for k, to in pairs}
@@ -213,18 +213,18 @@ def test_the_surface_is_the_energy_in_kT(page):
     scene = embedded(page.text, "scene")
     surface = next(trace for trace in scene["data"] if trace["type"] == "surface")
     x, y, z = (decoded(surface[axis]) for axis in "xyz")
-    view = nld.landscape.plane(page.fit.encoded(), page.story)
+    view = nld.landscape.plane(page.fit.encoded(), page.landscape)
     points = nld.landscape.lift(view, np.stack(np.meshgrid(x, y), -1))
     with torch.no_grad():
-        energy = page.fit.potential(torch.as_tensor(points)).numpy() - float(page.story["energy"].min())
+        energy = page.fit.potential(torch.as_tensor(points)).numpy() - float(page.landscape["energy"].min())
     np.testing.assert_allclose(z, np.minimum(energy, 12), atol=2e-3)
 
 
 def test_every_minimum_has_its_pin(page):
     scene = embedded(page.text, "scene")
     pins = {trace["name"]: trace for trace in scene["data"] if trace.get("name", "").startswith("state")}
-    view = nld.landscape.plane(page.fit.encoded(), page.story)
-    places = nld.landscape.project(view, page.story["position"].values)
+    view = nld.landscape.plane(page.fit.encoded(), page.landscape)
+    places = nld.landscape.project(view, page.landscape["position"].values)
     for state, place in enumerate(places):
         pin = pins[f"state {state}"]
         assert (pin["x"][0], pin["y"][0]) == pytest.approx(place.tolist())
@@ -250,14 +250,14 @@ def test_sequences_are_unpacked_as_they_were(page):
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values
-    low, high = np.nanquantile(x.reshape(-1, 2), browser.RANGE, axis=0)
+    low, high = np.nanquantile(x.reshape(-1, 2), browser.CHANNEL_QUANTILES, axis=0)
     for row, one in enumerate(packed["sequences"]):
         length = 50 if row == 2 else 60
         raw = {key: np.frombuffer(base64.b64decode(one[key]), np.uint8) for key in ("x", "p", "label", "truth")}
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(one["times"])), INTERVAL * np.arange(length))
         level = raw["x"].reshape(length, 2).astype(float)
         level[level == browser.UNKNOWN] = np.nan
-        seen = low + level / browser.LEVELS * (high - low)
+        seen = low + level / browser.BYTE_LEVELS * (high - low)
         np.testing.assert_allclose(seen, x[row, :length].clip(low, high), atol=0.003 * (high - low).max())
         share = raw["p"].reshape(length, -1) / browser.CERTAIN
         np.testing.assert_allclose(share, page.segments["probability"].values[row, :length], atol=0.003)
@@ -273,69 +273,69 @@ def test_long_series_are_thinned_and_many_are_cut():
         return browser.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
 
     assert sizes(5, 200, 15) == (5, 1)
-    assert sizes(1000, 200, 15) == (browser.WEIGHT // (200 * 28), 1)
+    assert sizes(1000, 200, 15) == (browser.PAGE_BYTES // (200 * 28), 1)
     assert sizes(1, 15_000, 45) == (1, 8)
     assert sizes(4, 4000, 400) == (1, 2)
 
 
-# Lights
+# Checklist
 
 
-def one_light(found, title):
-    return next(light for light in found if light.title == title)
+def one_item(found, title):
+    return next(item for item in found if item.title == title)
 
 
-def changed(page, story=None, segments=None, history=None, **numbers):
+def changed(page, landscape=None, segments=None, history=None, **numbers):
     return checklist.of_run(
-        story or page.story, segments or page.segments, history or page.fit.history, page.summary | numbers
+        landscape or page.landscape, segments or page.segments, history or page.fit.history, page.summary | numbers
     )
 
 
-@pytest.mark.parametrize(("rate", "level"), [(5.0, "good"), (1e4, "bad")], ids=["settled", "rising"])
-def test_a_fit_that_still_rises_is_seen(page, rate, level):
+@pytest.mark.parametrize(("rate", "status"), [(5.0, "good"), (1e4, "bad")], ids=["settled", "rising"])
+def test_a_fit_that_still_rises_is_seen(page, rate, status):
     past = history(200)
     past["log_likelihood"] = "step", -np.exp(-np.arange(200) / rate)
-    found = one_light(changed(page, history=past), "Has the fit settled?")
-    assert found.level == level
-    assert ("fit longer" in found.words) == (level != "good")
+    found = one_item(changed(page, history=past), "Has the fit settled?")
+    assert found.status == status
+    assert ("fit longer" in found.words) == (status != "good")
 
 
-@pytest.mark.parametrize(("ok", "level"), [(1, "good"), (0, "bad")])
-def test_coarse_steps_are_seen(page, ok, level):
-    story = page.story.assign_attrs(ok=ok, substeps_needed=9, max_curvature_step=0.6 - 0.5 * ok)
-    found = one_light(changed(page, story=story), "Are the steps fine enough?")
-    assert (found.level, "substeps=9" in found.words) == (level, level == "bad")
+@pytest.mark.parametrize(("ok", "status"), [(1, "good"), (0, "bad")])
+def test_coarse_steps_are_seen(page, ok, status):
+    landscape = page.landscape.assign_attrs(ok=ok, substeps_needed=9, max_curvature_step=0.6 - 0.5 * ok)
+    found = one_item(changed(page, landscape=landscape), "Are the steps fine enough?")
+    assert (found.status, "substeps=9" in found.words) == (status, status == "bad")
 
 
-@pytest.mark.parametrize(("shift", "level"), [(0.0, "good"), (0.08, "look"), (0.2, "bad")])
-def test_a_landscape_that_contradicts_the_data_is_seen(page, shift, level):
+@pytest.mark.parametrize(("shift", "status"), [(0.0, "good"), (0.08, "look"), (0.2, "bad")])
+def test_a_landscape_that_contradicts_the_data_is_seen(page, shift, status):
     shares = np.array([0.5, 0.3, 0.2])
     apart = ("state", shares + np.array([-shift, shift, 0.0]))
-    story = page.story.assign(
+    landscape = page.landscape.assign(
         occupancy_data=("state", shares), occupancy_sampled=("state", shares), occupancy_harmonic=apart
     )
-    found = one_light(changed(page, story=story), "Does the landscape hold its states as often as the data do?")
-    assert found.level == level
+    found = one_item(changed(page, landscape=landscape), "Does the landscape hold its states as often as the data do?")
+    assert found.status == status
     assert f"within {100 * shift:.1f} points" in found.words
 
 
-@pytest.mark.parametrize(("rhat", "level"), [(1.005, "good"), (1.2, "look"), (np.inf, "look")])  # stuck for good
-def test_chains_that_have_not_mixed_are_seen(page, rhat, level):
-    story = page.story.assign(occupancy_rhat=("state", np.full(3, rhat)))
-    assert one_light(changed(page, story=story), "Have the samples of the landscape mixed?").level == level
+@pytest.mark.parametrize(("rhat", "status"), [(1.005, "good"), (1.2, "look"), (np.inf, "look")])  # stuck for good
+def test_chains_that_have_not_mixed_are_seen(page, rhat, status):
+    landscape = page.landscape.assign(occupancy_rhat=("state", np.full(3, rhat)))
+    assert one_item(changed(page, landscape=landscape), "Have the samples of the landscape mixed?").status == status
 
 
-@pytest.mark.parametrize(("share", "level"), [(0.0, "good"), (0.1, "look"), (0.5, "bad")])
-def test_states_that_cannot_be_told_apart_are_seen(page, share, level):
+@pytest.mark.parametrize(("share", "status"), [(0.0, "good"), (0.1, "look"), (0.5, "bad")])
+def test_states_that_cannot_be_told_apart_are_seen(page, share, status):
     segments = page.segments.copy(deep=True)
     there = np.argwhere(segments["times"].notnull().values)
     for row, column in there[: round(share * len(there))]:
         segments["label"][row, column] = -1
-    assert one_light(changed(page, segments=segments), "Can the states be told apart?").level == level
+    assert one_item(changed(page, segments=segments), "Can the states be told apart?").status == status
 
 
 @pytest.mark.parametrize(
-    ("temperature", "level", "said"),
+    ("temperature", "status", "said"),
     [
         ({"q05": None, "q95": None}, "good", "not random"),
         (
@@ -352,32 +352,32 @@ def test_states_that_cannot_be_told_apart_are_seen(page, share, level):
         ({"q05": 0.4, "q95": 2.1}, "look", "was not recorded"),  # a run of the first schema
     ],
 )
-def test_the_temperature_is_graded_as_the_checks_grade_it(page, temperature, level, said):
+def test_the_temperature_is_graded_as_the_checks_grade_it(page, temperature, status, said):
     whole = dict.fromkeys(summary.FIELDS["temperature"]) | {"mean": 1.0} | temperature
-    found = one_light(changed(page, temperature=whole), "Is the temperature known?")
-    assert found.level == level
+    found = one_item(changed(page, temperature=whole), "Is the temperature known?")
+    assert found.status == status
     assert said in found.words
 
 
-@pytest.mark.parametrize(("agree", "level"), [(1, "good"), (0, "bad")])
-def test_the_verdict_is_a_light(page, agree, level):
-    story = page.story.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
-    found = one_light(changed(page, story=story), "Can the kinetics be believed?")
-    assert found == checklist.Light(level, "Can the kinetics be believed?", "one. two.")
+@pytest.mark.parametrize(("agree", "status"), [(1, "good"), (0, "bad")])
+def test_the_verdict_is_an_item(page, agree, status):
+    landscape = page.landscape.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
+    found = one_item(changed(page, landscape=landscape), "Can the kinetics be believed?")
+    assert found == checklist.Item(status, "Can the kinetics be believed?", "one. two.")
 
 
 @pytest.mark.parametrize(
-    ("verdict", "level"), [("good", "good"), ("doubtful", "look"), ("bad", "bad"), ("unknown", "look")]
+    ("verdict", "status"), [("good", "good"), ("doubtful", "look"), ("bad", "bad"), ("unknown", "look")]
 )
-def test_what_the_recipe_check_found_is_told(page, verdict, level):
+def test_what_the_recipe_check_found_is_told(page, verdict, status):
     checks = {"verdicts": {"prior_predictive": verdict}, "messages": {"prior_predictive": "Said so."}}
-    found = one_light(changed(page, checks=checks), "Check: prior predictive")
-    assert (found.level, found.words) == (level, "Said so.")
+    found = one_item(changed(page, checks=checks), "Check: prior predictive")
+    assert (found.status, found.words) == (status, "Said so.")
 
 
 def test_what_every_page_has_is_not_told_twice(page):
     checks = {"verdicts": {"optimisation": "good", "step": "good"}, "messages": {"optimisation": "A.", "step": "B."}}
-    assert not any(light.title.startswith("Check:") for light in changed(page, checks=checks))
+    assert not any(item.title.startswith("Check:") for item in changed(page, checks=checks))
 
 
 def test_a_model_without_a_landscape_is_refused(page, monkeypatch):
@@ -387,14 +387,14 @@ def test_a_model_without_a_landscape_is_refused(page, monkeypatch):
         report.require_landscape(fit)
 
 
-def test_every_warning_is_a_light_and_every_light_is_in_the_page(page):
+def test_every_warning_is_an_item_and_every_item_is_in_the_page(page):
     found = changed(page)
-    assert found[-1] == checklist.Light("look", "Warning while computing", "it <rained>")
+    assert found[-1] == checklist.Item("look", "Warning while computing", "it <rained>")
     text = Reader(page.text).text
-    assert all(" ".join(light.words.split()) in text for light in found)
+    assert all(" ".join(item.words.split()) in text for item in found)
     words = {"good": "good", "look": "to look at closer", "bad": "not to rely on"}
-    for level, word in words.items():
-        count = sum(light.level == level for light in found)
+    for status, word in words.items():
+        count = sum(item.status == status for item in found)
         assert (f"{count} {word}" in text) == (count > 0)
 
 

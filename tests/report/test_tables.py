@@ -118,8 +118,8 @@ def test_a_table_of_states_has_a_row_each():
 
 
 def test_levels_are_those_of_the_channels_that_differ_most():
-    story = STORY.assign(decoded=(("state", "channel"), [[0.01234, 7.0], [-3.5, 7.0]]))
-    head, first, second = tables.levels(story.assign_coords(channel=["current (pA)", "light"])).splitlines()
+    landscape = STORY.assign(decoded=(("state", "channel"), [[0.01234, 7.0], [-3.5, 7.0]]))
+    head, first, second = tables.levels(landscape.assign_coords(channel=["current (pA)", "light"])).splitlines()
     assert head == "state  level of current (pA)  level of light"
     assert (first.split(), second.split()) == (["0", "0.0123", "7.00"], ["1", "-3.50", "7.00"])
     wide = STORY.assign(decoded=(("state", "channel"), np.outer([1, -1], [0.1, 5, 1, 4, 2, 3, 0.2, 6])))

@@ -99,7 +99,7 @@ def test_a_wrong_temperature_is_set_right():
     mean, spread = exact_posterior()
     found = corrections.posterior(fitted(), points=12, particles=64, draws=400)
     logs = np.log(found["temperature"].values.ravel())
-    # of 400 draws, and what the particles' noise leaves after the parabola
+    # of 400 draws, and what the particles' noise leaves after the quadratic
     error = spread * np.hypot(1 / np.sqrt(400), 2 * found.attrs["spread"] / np.sqrt(12))
     assert abs(logs.mean() - mean) < 5 * error
     assert logs.std() == pytest.approx(spread, rel=5 * np.hypot(1 / np.sqrt(800), found.attrs["spread"] / np.sqrt(12)))
@@ -135,15 +135,15 @@ def test_nothing_random_cannot_be_corrected():
 
 
 @pytest.mark.parametrize("axes", [1, 2])
-def test_a_parabola_is_found_again(axes, seed):
+def test_a_gaussian_is_found_again(axes, seed):
     draw = torch.Generator().manual_seed(seed)
     where = 2 * torch.randn(200, axes, generator=draw, dtype=torch.float64)
     top = torch.tensor([0.3, -0.5], dtype=torch.float64)[:axes]
     covariance = torch.tensor([[1.0, 0.4], [0.4, 0.8]], dtype=torch.float64)[:axes, :axes]
     height = -0.5 * ((where - top) @ torch.linalg.inv(covariance) * (where - top)).sum(-1) - 700
-    found, left = corrections._parabola(where, height)
+    found, left = corrections._gaussian(where, height)
     torch.testing.assert_close(found.loc, top)
     torch.testing.assert_close(found.root @ found.root.mT, covariance)
     assert left < 1e-6
     with pytest.raises(nld.FitError, match="the evidence has no top near"):
-        corrections._parabola(where, -height)
+        corrections._gaussian(where, -height)

@@ -157,11 +157,11 @@ def test_positions_are_draws_of_the_posterior():
 
 
 def test_globals_are_drawn_once_for_all_chunks(fitted, monkeypatch):
-    monkeypatch.setattr(draws, "CHUNK", 2)
+    monkeypatch.setattr(draws, "DRAW_CHUNK", 2)
     idata = fitted.inference_data(draws=4, states=False)
     assert idata["posterior"]["temperature"].shape == (1, 4)
     assert len(np.unique(idata["posterior"]["temperature"])) == 4
-    with draws.reading(0):
+    with draws.inference_mode(0):
         parts = list(draws.parts(fitted.model, fitted.guide, *data()))
     assert len(parts) == 3
     assert len({float(part.sites["temperature"]) for part in parts}) == 1
@@ -259,7 +259,7 @@ def test_the_sample_stats_are_the_terms_of_every_draw(fitted, monkeypatch):
     """Their means agree with the bound within 5 standard errors, however the sequences are cut into chunks."""
     bound = fitted.elbo(draws=50)
     for chunk in (2, 256):
-        monkeypatch.setattr(draws, "CHUNK", chunk)
+        monkeypatch.setattr(draws, "DRAW_CHUNK", chunk)
         stats = fitted.inference_data(draws=50, groups=["sample_stats"])["sample_stats"]
         terms = stats.drop_vars(["log_weight", "log_prob"])
         assert set(terms.data_vars) == {"log_likelihood", "path_kl", "initial_kl", "global_kl"}

@@ -176,7 +176,7 @@ def test_random_weights_and_ragged_ends():
 
 def test_many_sequences_are_done_in_pieces(process, monkeypatch):
     fit = fitted(harmonic(), process[0].isel(sequence=slice(7)))
-    monkeypatch.setattr(forecasting, "NUMBERS", 3 * 10 * 6)
+    monkeypatch.setattr(forecasting, "VALUES_AT_A_TIME", 3 * 10 * 6)
     found = nld.forecast(fit, 0.5, draws=10)
     assert found.sizes["sequence"] == 7
     assert bool(np.isfinite(found["quantiles"]).all())

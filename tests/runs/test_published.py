@@ -194,13 +194,13 @@ def test_a_loaded_model_is_read_like_any_other(tmp_path, monkeypatch, overdamped
     state = Published(overdamped).state_dict() | {"energy_landscape._quadratic_term": torch.tensor(confinement)}
     fit = nld.Fit(*nld.published.load(written(tmp_path, state)), *series(20, 30))
     with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is .* Use substeps="):
-        story = fit.landscape() if overdamped else fit.wells()
-    assert 0.2 < story.attrs["max_curvature_step"] < 2
-    assert not overdamped or {"simulated", "counted", "eyring_kramers"} <= set(story["route"].values)
-    segments = nld.segment(fit, wells=story, online=True, draws=3)
+        landscape = fit.landscape() if overdamped else fit.wells()
+    assert 0.2 < landscape.attrs["max_curvature_step"] < 2
+    assert not overdamped or {"simulated", "counted", "eyring_kramers"} <= set(landscape["route"].values)
+    segments = nld.segment(fit, wells=landscape, online=True, draws=3)
     assert segments.attrs["online"]
     assert np.isfinite(fit.elbo()["total"])
-    assert story.attrs["time_unit"] == pytest.approx(10.0)  # ten observations
+    assert landscape.attrs["time_unit"] == pytest.approx(10.0)  # ten observations
 
 
 def test_it_can_be_fitted_on(tmp_path):

@@ -169,7 +169,7 @@ def run_cell(
 
 
 def sampling_error(data: xr.Dataset) -> float:
-    """ℓ1 error of the stationary law of the transitions that were drawn: a fit beats it only by luck.
+    """ℓ1 error of the stationary law of the transitions that were drawn: no fit to the data beats it but by luck.
 
     The occupancies of a landscape are those of equilibrium, and a finite recording deviates from it by chance. This
     much of an error belongs to the data, not to the method.
@@ -271,7 +271,7 @@ def cells(
 def cached_row(
     cell: Cell, seed: int, folder: Path, schedule: Schedule, models: Path, sizes: Sizes, pictured: bool
 ) -> dict:
-    """`run_cell`, once: a row that is on disk is read.
+    """The row of `run_cell`: read from disk where it was written before, otherwise computed and written.
 
     Parameters
     ----------
