@@ -16,7 +16,7 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, default_integrator
-from ..dynamics.paths import Batch, LangevinPath, refine
+from ..dynamics.paths import Batch, LangevinPath, PathModel, refine
 from ..dynamics.stationary import Equilibrium
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
@@ -28,6 +28,7 @@ STEPS_PER_UNIT = 10
 """Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
 
 
+@PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
 class LatentLangevin(PyroModule):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
