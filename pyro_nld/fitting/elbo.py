@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..dynamics.paths import ControlledPath, LangevinPath
+from ..nn import Described
 
 ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
 MANY_STEPS = 200_000  # of paths, at which the path KL of a data set is known to about a thousandth
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 
 
-class PathELBO(Trace_ELBO):
+class PathELBO(Described, Trace_ELBO):
     """ELBO = E_q[log p(x|z)] − E_q Σ_k KL(q step ‖ p step) − KL(q(z₀) ‖ p(z₀)) − KL(global latents).
 
     The path term is the exact KL of the discretised chains in expectation (for Euler steps of equal noise it is

@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from .._typing import Series, Times
 from ..dynamics.paths import ControlledPath, PathModel
 from ..io.validation import check_channels, check_rows
-from ..nn import random_attributes
+from ..nn import Described, random_attributes
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -49,7 +49,7 @@ class _Points(Messenger):
             msg["fn"] = _Point(law.v, law.log_density, law.event_dim)
 
 
-class AmortizedGuide(PyroModule):
+class AmortizedGuide(Described, PyroModule):
     """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
 
     The posterior path runs on the prior's own noise (same T, γ, M, as drawn here), steered by a control. Every latent
@@ -80,6 +80,10 @@ class AmortizedGuide(PyroModule):
         self._autoguide, self._met = autoguide, random_attributes(model)
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))
+
+    def _facts(self) -> dict[str, object]:
+        sites = ", ".join(path.rpartition(".")[2] for path in random_attributes(self.model)) or "nothing else"
+        return super()._facts() | {"autoguide": f"= {type(self.others).__name__} of {sites}"}
 
     @property
     def model(self) -> PathModel:
