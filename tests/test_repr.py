@@ -113,21 +113,21 @@ LatentLangevin
   likelihood = Gaussian
     decoder = IdentityDecoder(latent=2, standardise=False)
     noise_scale = 0.3 [the decoder's unit]
-  steps = 4 per observation interval, EulerMaruyama()
+  steps = 20 per observation interval, EulerMaruyama()
   start = normal
   time_unit {time_unit}
 """
 GUIDE = """
 AmortizedGuide
   encoder = GRUEncoder(channels=2, size=4, hidden=4, causal=False), 300 parameters
-  control = AffineControl(hidden=5, coupled=None), 290 parameters
+  control = AffineControl(hidden=5, coupled=None), 1250 parameters
   autoguide = AutoNormal of temperature
 """
 
 
 def build():
     prior = overdamped(temperature=dist.LogNormal(0.0, 0.5))
-    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(2), 0.3), substeps=4)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(2), 0.3), substeps=20)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(2, 4, 4), nld.AffineControl(hidden=5))
 
 

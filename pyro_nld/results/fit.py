@@ -22,6 +22,7 @@ from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
 from ..io.series import as_tensors, channel_moments
+from ..io.validation import check_rows
 from ..kinetics import verdicts
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
@@ -60,6 +61,9 @@ class Fit(Described, Posterior):
         history: xr.Dataset | None = None,
         runs: list[dict] | None = None,
     ) -> None:
+        if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
+            with reading(0):
+                guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
