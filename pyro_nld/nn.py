@@ -1,20 +1,25 @@
-"""How the parts of a model meet Pyro: parts, layers, physical quantities, and drawing every latent value once."""
+"""How the parts of a model meet Pyro: parts, layers, physical quantities, and drawing every latent value once.
+
+And how they say what they are, in print and in a notebook.
+"""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.distributions.torch_distribution import ExpandedDistribution, TorchDistributionMixin
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, Independent, constraints, transform_to
 from torch.nn.functional import linear
 
 from .errors import PriorError
@@ -22,12 +27,36 @@ from .errors import PriorError
 Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
 """A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
 
+FEW = 6  # numbers that are printed one by one
+
+
+class Described:
+    """Says what it is, in print and in a notebook: the arguments of its constructor, with their present values.
+
+    Nothing is computed or drawn for it. A prior is shown as the law that it is; what is not kept under the name of its
+    argument is left out. Another object writes `_facts`: by name, a text that begins with its relation ("= 3",
+    "~ LogNormal(0, 1)") or an object that is described in turn.
+    """
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _facts(self) -> dict[str, object]:
+        kept = ((name, _kept(self, name)) for name in inspect.signature(type(self)).parameters)
+        return {name: fact for name, fact in kept if fact is not None}
+
+    def __repr__(self) -> str:
+        return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
 
 class _PartType(ABCMeta, type(PyroModule)):  # type: ignore[misc]
     """Lets a Pyro module be an abstract class."""
 
 
-class Part(PyroModule, metaclass=_PartType):
+class Part(Described, PyroModule, metaclass=_PartType):
     """A module that may be called on its own before it becomes part of a model.
 
     Pyro names the sites of a module by the root it is called from, and refuses modules that were called before they
@@ -49,7 +78,7 @@ class Dense(Part):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.inputs = inputs
+        self.inputs, self.outputs = inputs, outputs
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.reset_parameters()
@@ -76,10 +105,17 @@ class Physical(Part):
 
     Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it
     takes to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the
-    part.
+    part. `units` says in which unit each of them is.
     """
 
     quantities: tuple[str, ...] = ()
+    units: Mapping[str, str] = {}
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            name: f"{fact} [{self.units[name]}]" if name in self.units else fact
+            for name, fact in super()._facts().items()
+        }
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.quantities:
@@ -222,3 +258,89 @@ def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[N
         for name, value in values.items():
             context.set(name, value)
         yield
+
+
+def _kept(thing: object, name: str) -> object:
+    """What `thing` keeps under `name`, as a fact; None where it keeps nothing there."""
+    drawers = vars(thing)
+    if name in drawers.get("_pyro_samples", {}):
+        return f"~ {_law(drawers['_pyro_samples'][name])}"
+    if name in drawers.get("_pyro_params", {}):
+        to_constrained = transform_to(drawers["_pyro_params"][name][0])
+        with torch.no_grad():
+            return f"learned, now {numbers(to_constrained(drawers['_parameters'][f'{name}_unconstrained']))}"
+    for drawer in (drawers, *(drawers.get(place, {}) for place in ("_buffers", "_modules"))):
+        if name in drawer:
+            value = drawer[name]
+            return value if isinstance(value, Described) else f"= {_word(value)}"
+    return None
+
+
+def _word(value: object) -> str:
+    if isinstance(value, Tensor | float):
+        return numbers(torch.as_tensor(value))
+    if isinstance(value, nn.ModuleList):
+        return str(len(value))
+    return value.__name__ if inspect.isclass(value) or inspect.isfunction(value) else repr(value)
+
+
+def numbers(values: Tensor) -> str:
+    """A few numbers as they are, many by their shape and range.
+
+    Parameters
+    ----------
+    values: of any shape.
+    """
+    if values.dim() == 0:
+        return f"{float(values):.4g}"
+    if values.numel() <= FEW:
+        return f"({', '.join(map(numbers, values))})"
+    low, high, shape = float(values.min()), float(values.max()), " × ".join(map(str, values.shape))
+    return f"{shape} times {low:.4g}" if low == high else f"{shape} numbers from {low:.4g} to {high:.4g}"
+
+
+def _law(prior: object) -> str:
+    """A prior by its name and its parameters, and for how many values it stands where it is for more than one."""
+    if not isinstance(prior, Distribution):
+        return "a law that depends on other quantities"
+    many, base = prior.batch_shape.numel() * prior.event_shape.numel(), prior
+    while isinstance(base, Independent | ExpandedDistribution):
+        base = base.base_dist
+    names = [name for name in base.arg_constraints if name in vars(base)] or [*base.arg_constraints]
+    told = f"{type(base).__name__}({', '.join(numbers(_common(getattr(base, name))) for name in names)})"
+    return told if many == 1 else f"{told} for each of {many}"
+
+
+def _common(values: Tensor) -> Tensor:
+    """The one number that all values are, if they are."""
+    return values.flatten()[0] if bool((values == values.flatten()[0]).all()) else values
+
+
+def _lines(thing: Described) -> list[str]:
+    """One line where all facts are plain values, otherwise one line per fact."""
+    facts = thing._facts()
+    plain = {name: fact[2:] for name, fact in facts.items() if isinstance(fact, str) and fact.startswith("= ")}
+    if len(plain) == len(facts) and not isinstance(thing, Physical):
+        learned = sum(weight.numel() for weight in thing.parameters()) if isinstance(thing, nn.Module) else 0
+        called = f"{thing._title()}({', '.join(f'{name}={value}' for name, value in plain.items())})"
+        return [f"{called}, {learned} parameters" if learned else called]
+    rows = [line for name, fact in facts.items() for line in _row(name, fact)]
+    return [thing._title(), *(f"  {row}" for row in rows)]
+
+
+def _row(name: str, fact: object) -> list[str]:
+    first, *rest = _lines(fact) if isinstance(fact, Described) else [str(fact)]
+    return [f"{name} = {first}" if isinstance(fact, Described) else f"{name} {first}", *rest]
+
+
+def _html(thing: Described) -> str:
+    """The same as a table that can be folded."""
+    first, *rest = _lines(thing)
+    if not rest:
+        return f"<code>{escape(first)}</code>"
+    rows = (f"<tr><th>{escape(name)}</th><td>{_cell(fact)}</td></tr>" for name, fact in thing._facts().items())
+    return f"<details open><summary>{escape(first)}</summary><table>{''.join(rows)}</table></details>"
+
+
+def _cell(fact: object) -> str:
+    return _html(fact) if isinstance(fact, Described) else escape(str(fact).removeprefix("= "))

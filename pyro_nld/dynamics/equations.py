@@ -25,6 +25,9 @@ Position = Float[Tensor, "*batch time latent"]
 Field = Callable[[Tensor], Tensor]
 """Points `(point, axis)` to a vector at each, `(point, part)`."""
 
+UNITS = {"temperature": "energy", "friction": "energy·time/length²", "mass": "energy·time²/length²"}
+"""Of physical quantities; only U/T is observable, so that the unit of energy is free."""
+
 FIRST_MASS = 0.1  # of a learned mass. With γ = 1, momenta then last one observation interval of the median length.
 
 
@@ -93,6 +96,7 @@ class Overdamped(Dynamics):
     """dz = γ⁻¹ F(z) dt + √(2 T γ⁻¹) dW: how a force moves positions that have no momentum."""
 
     quantities = ("temperature", "friction")
+    units = UNITS
 
     def __init__(self, latent: int, temperature: Quantity, friction: Quantity | None) -> None:
         super().__init__()
@@ -117,6 +121,7 @@ class Underdamped(Dynamics):
     """dq = M⁻¹p dt;  dp = F(q, p) dt − γ M⁻¹ p dt + √(2 γ T) dW: how a force moves positions through momenta."""
 
     quantities = ("temperature", "friction", "mass")
+    units = UNITS
 
     def __init__(self, latent: int, temperature: Quantity, friction: Quantity | None, mass: Quantity | None) -> None:
         super().__init__()
@@ -238,6 +243,9 @@ class OverdampedSDE(Overdamped):
         super().__init__(force.latent, temperature, friction)
         self.field = force
 
+    def _facts(self) -> dict[str, object]:
+        return {"force": self.field} | super()._facts()
+
     def force(self, z: State) -> Position:
         """F(z)."""
         return self.field(z)
@@ -260,6 +268,9 @@ class UnderdampedSDE(Underdamped):
     ) -> None:
         super().__init__(force.latent, temperature, friction, mass)
         self.field = force
+
+    def _facts(self) -> dict[str, object]:
+        return {"force": self.field} | super()._facts()
 
     def force(self, z: State) -> Position:
         """F(q, p)."""

@@ -50,7 +50,7 @@ class NeuralForce(Force):
         super().__init__()
         if sees not in ("position", "momentum", "both"):
             raise PriorError(f'a force sees "position", "momentum" or "both": got {sees!r}. Choose one.')
-        self.latent, self.sees = latent, sees
+        self.latent, self.sees, self.hidden = latent, sees, tuple(hidden)
         widths = [2 * latent if sees == "both" else latent, *hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], latent)
@@ -88,6 +88,9 @@ class SumOfForces(Force):
         sights = {force.sees for force in forces}
         self.sees = sights.pop() if len(sights) == 1 else "both"
         self.forces = PartList(forces)
+
+    def _facts(self) -> dict[str, object]:
+        return {f"force {place}": force for place, force in enumerate(self.forces)}
 
     def forward(self, z: Float[Tensor, "*batch state"]) -> Float[Tensor, "*out latent"]:
         """F(z), energy per length."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..nn import Described
 from .equations import Dynamics, Position, State
 
 NOTHING = torch.zeros(0)
@@ -32,7 +33,7 @@ class Step(NamedTuple):
     sensitivity: Tensor = NOTHING
 
 
-class Integrator(ABC):
+class Integrator(Described, ABC):
     """The contract of a scheme with one Gaussian per step.
 
     `steerable` says whether the rest of the new state follows from the noise-bearing part without the force. Only

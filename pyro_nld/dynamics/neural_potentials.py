@@ -35,7 +35,7 @@ class NeuralPotential(Potential):
 
     def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
         super().__init__()
-        self.latent = latent
+        self.latent, self.hidden = latent, tuple(hidden)
         widths = [latent, *hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], 1)
@@ -96,7 +96,7 @@ class ResidualPotential(Potential):
         inner: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.latent = latent
+        self.latent, self.width = latent, width
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
         self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
         self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])

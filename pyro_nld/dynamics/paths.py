@@ -51,6 +51,21 @@ class Batch(NamedTuple):
     grid: Grid
 
 
+@runtime_checkable
+class PathModel(Protocol):
+    """What a guide needs to know of the model it is for."""
+
+    dynamics: Dynamics
+    integrator: Integrator
+    substeps: int
+
+    def batch(self, times: Tensor) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)`, in model units."""
+
+    def adapt(self, times: Tensor, x: Tensor | None) -> None:
+        """Take units from the first data seen."""
+
+
 class Strata(NamedTuple):
     """One step out of every run of consecutive steps, and the number of steps it speaks for, both `(stratum,)`."""
 

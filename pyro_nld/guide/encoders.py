@@ -70,7 +70,7 @@ class GRUEncoder(Encoder):
 
     def __init__(self, channels: int, size: int = 64, hidden: int = 64, causal: bool = False) -> None:
         super().__init__(channels)
-        self.size, self.causal = size, causal
+        self.size, self.hidden, self.causal = size, hidden, causal
         self.recurrent = nn.GRU(2 * channels + 1, hidden, batch_first=True, bidirectional=not causal)
         self.output = nn.Linear(hidden if causal else 2 * hidden, size)
 

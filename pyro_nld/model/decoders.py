@@ -121,6 +121,7 @@ class MLPDecoder(Decoder):
 
     def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
+        self.hidden = tuple(hidden)
         widths = [latent, *hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], channels)

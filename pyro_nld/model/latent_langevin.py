@@ -16,11 +16,11 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, default_integrator
-from ..dynamics.paths import Batch, LangevinPath, refine
+from ..dynamics.paths import Batch, LangevinPath, PathModel, refine
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
-from ..nn import draw_latents
+from ..nn import Described, draw_latents
 from .likelihoods import Likelihood
 
 FIRST_SUBSTEPS = 5  # where "auto" begins
@@ -28,7 +28,8 @@ STEPS_PER_UNIT = 10
 """Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
 
 
-class LatentLangevin(PyroModule):
+@PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
+class LatentLangevin(Described, PyroModule):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
     Sites: the dynamics' and likelihood's random quantities (`temperature`, `friction`, `mass`, `noise_scale`, network
@@ -81,7 +82,7 @@ class LatentLangevin(PyroModule):
         self.dynamics, self.likelihood = dynamics, likelihood
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
-        self.integrator = integrator
+        self.integrator, self.start = integrator, start
         # The name of this part stands in the checkpoints of fits.
         self.equilibrium = StationaryLaw(dynamics.latent) if start == "equilibrium" else None
         if self.equilibrium is None:
@@ -89,6 +90,17 @@ class LatentLangevin(PyroModule):
             self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
         self.register_buffer("adapted", torch.tensor(False))
+
+    def _facts(self) -> dict[str, object]:
+        known = not bool(self.time_unit.isnan())
+        steps = f"{self.substeps} per observation interval" + ", more where the landscape asks for it" * self.refines
+        return {
+            "dynamics": self.dynamics,
+            "likelihood": self.likelihood,
+            "steps": f"= {steps}, {self.integrator!r}",
+            "start": f"= {self.start}",
+            "time_unit": f"= {float(self.time_unit):.4g} of the data's" if known else "to be taken from the first data",
+        }
 
     def adapt(self, times: Times, x: Series | None) -> None:
         """Take the unit of time and the channels' units from the first data seen; later data change nothing."""

@@ -44,6 +44,7 @@ class Gaussian(Likelihood):
     """
 
     quantities = ("noise_scale",)
+    units = {"noise_scale": "the decoder's unit"}  # noqa: RUF012
 
     def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
         super().__init__()

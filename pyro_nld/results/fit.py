@@ -22,9 +22,11 @@ from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
 from ..io.series import as_tensors, channel_moments
+from ..io.validation import check_rows
 from ..kinetics import verdicts
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
+from ..nn import Described, numbers
 from . import ensemble
 from .groups import of_posterior, of_prior
 
@@ -37,7 +39,7 @@ PREDICTED = {"posterior_predictive", "prior_predictive"}
 NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
-class Fit(Posterior):
+class Fit(Described, Posterior):
     """A fitted model and guide with the data they were fitted on: a snapshot, which no later fit of them changes.
 
     Made by `fit`, or by hand after plain Pyro SVI: `Fit(model, guide, times, x)`.
@@ -59,9 +61,30 @@ class Fit(Posterior):
         history: xr.Dataset | None = None,
         runs: list[dict] | None = None,
     ) -> None:
+        if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
+            with inference_mode(0):
+                guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
+        self._states: int | None = None  # as many as were found when somebody looked
+
+    def _facts(self) -> dict[str, object]:
+        """What is known without a computation."""
+        sizes = map(_counted, self.x.shape, ("sequence", "time", "channel"))
+        facts: dict[str, object] = {"data": f"= {' × '.join(sizes)}"}
+        if steps := self.history.sizes["step"]:
+            late = max(1, steps // 20)
+            last = self.history.isel(step=slice(-late, None)).mean()
+            elbo = float(last["log_likelihood"] - last["path_kl"] - last["initial_kl"] - last["global_kl"])
+            seconds, runs = float(self.history["seconds"][-1]), _counted(len(self.runs), "run")
+            facts["steps"] = f"= {steps} in {seconds:.0f} s, {runs}"
+            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {_counted(late, 'step')}"
+        for name, median in vars(self).get("medians", {}).items():
+            if "." not in name:  # a physical quantity, no weight
+                facts[name] = f"= {numbers(median)}, posterior median"
+        facts["states"] = "not read yet" if self._states is None else f"= {self._states}"
+        return facts | {"model": self.model, "guide": self.guide}
 
     def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
@@ -154,6 +177,7 @@ class Fit(Posterior):
 
     def _described(self, states: xr.Dataset) -> xr.Dataset:
         """With the channels' means there, the units, and whether the step was fine enough."""
+        self._states = states.sizes["state"]
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
@@ -270,6 +294,10 @@ class Fit(Posterior):
                     story = xr.merge([story, passes], combine_attrs="drop")
                 return ensemble.read(self.model, draws, story)
         return None
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def fit(
