@@ -121,7 +121,7 @@ def _candidates(potential: Energy, wells: xr.Dataset, images: int) -> Tensor:
 
 
 def _dents(wells: xr.Dataset) -> tuple[Tensor, Tensor]:
-    return torch.as_tensor(wells["dent_position"].values), torch.as_tensor(wells["dent_state"].values)
+    return torch.as_tensor(wells["minimum_position"].values), torch.as_tensor(wells["minimum_state"].values)
 
 
 def _tops(potential: Energy, strings: Tensor) -> tuple[Tensor, Tensor]:

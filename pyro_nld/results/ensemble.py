@@ -82,7 +82,7 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
     FitError: nothing flows to a minimum.
     """
     exact = in_double(potential)
-    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "dent_position"))
+    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "minimum_position"))
     starts = torch.cat([own, other])
     ends = flows.follow(landscape.downhill(exact), starts)
     spread = float(starts.std(0).norm()) if len(starts) > 1 else 1.0
@@ -95,7 +95,7 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
         home.setdefault(int(below[state]), state)
     kept = sorted(home.values())
     owner = dict(home)
-    for dent, state in zip(below[len(own) :].tolist(), wells["dent_state"].values.tolist(), strict=True):
+    for dent, state in zip(below[len(own) :].tolist(), wells["minimum_state"].values.tolist(), strict=True):
         if state in kept:
             owner.setdefault(dent, state)
     position = dents[sorted(home, key=lambda dent: home[dent])]
@@ -105,8 +105,8 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
         "position": (("state", "latent"), position),
         "energy": ("state", energy),
         "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(exact, position))),
-        "dent_position": (("dent", "latent"), dents[list(owner)]),
-        "dent_state": ("dent", torch.tensor([kept.index(state) for state in owner.values()])),
+        "minimum_position": (("minimum", "latent"), dents[list(owner)]),
+        "minimum_state": ("minimum", torch.tensor([kept.index(state) for state in owner.values()])),
     }
     return xr.Dataset({name: (dims, value.numpy()) for name, (dims, value) in variables.items()}, {"state": kept})
 

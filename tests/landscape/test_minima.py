@@ -72,10 +72,10 @@ def test_a_shallow_dent_belongs_to_its_neighbour():
     whole = minima(potential, starts)
     apart = minima(potential, starts, min_barrier=0.0)
     assert apart.sizes["state"] == 3
-    assert whole.sizes == {"state": 2, "latent": 1, "dent": 3}
-    dent = whole["dent_position"].values[:, 0].argmax()
+    assert whole.sizes == {"state": 2, "latent": 1, "minimum": 3}
+    dent = whole["minimum_position"].values[:, 0].argmax()
     right = whole["position"].values[:, 0].argmax()
-    assert int(whole["dent_state"][dent]) == right
+    assert int(whole["minimum_state"][dent]) == right
     labels = basins(potential, whole, torch.tensor([[3.4], [2.0], [-2.0]]))
     assert labels.tolist() == [right, right, 1 - right]
 
@@ -88,11 +88,11 @@ def test_the_data_say_whose_a_shallow_dent_is():
     crossings = [[0.7, 2.0], [2.0, 0.7], [0.6, 2.1], [-2.0, 0.7], [-2.0, -1.9], [0.7, 0.6]]
     moves = torch.tensor(crossings).unsqueeze(-1)
     for found, owner in ((minima(potential, starts), -2.0), (minima(potential, starts, moves=moves), 2.0)):
-        assert found.sizes == {"state": 2, "latent": 1, "dent": 3}
-        middle = int(abs(found["dent_position"].values[:, 0] - 0.7).argmin())
-        assert float(found["position"][int(found["dent_state"][middle]), 0]) == pytest.approx(owner, abs=0.2)
+        assert found.sizes == {"state": 2, "latent": 1, "minimum": 3}
+        middle = int(abs(found["minimum_position"].values[:, 0] - 0.7).argmin())
+        assert float(found["position"][int(found["minimum_state"][middle]), 0]) == pytest.approx(owner, abs=0.2)
     unmet = minima(potential, starts, moves=moves[-2:])  # nothing is seen to leave: the lowest pass, again
-    np.testing.assert_array_equal(unmet["dent_state"], minima(potential, starts)["dent_state"])
+    np.testing.assert_array_equal(unmet["minimum_state"], minima(potential, starts)["minimum_state"])
 
 
 def test_occupancies_of_gaussian_wells_are_their_weights(wells):

@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from ._memberships import CORE
+from .._typing import Array
+from .memberships import CORE
 
-Array = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
 TAIL = 0.05  # of an interval, on either side
@@ -70,12 +70,12 @@ def state_paths(membership: Array, ahead: bool = True) -> Integers:
 
     Parameters
     ----------
-    membership: `(*batch, time, state)`, NaN after the end. ahead: whether to look at what comes later; a state that may
-        not begins where its core is reached.
+    membership: `(*batch, time, state)`, NaN after the end. ahead: whether to look at what comes later; if not, a state
+        begins where its core is reached, and before the first core the largest membership decides.
 
     Returns
     -------
-    Labels; −1 where no core was reached: before the first one, unless one may look ahead, and after the end.
+    Labels; −1 after the end, and throughout a path that is never in a core.
     """
     side = np.where(np.isnan(membership[..., 0]), -1, membership.argmax(-1))
     core = np.where(np.nan_to_num(membership).max(-1) >= CORE, side, -1)
@@ -83,7 +83,7 @@ def state_paths(membership: Array, ahead: bool = True) -> Integers:
     last = np.maximum.accumulate(np.where(core >= 0, place, -1), -1)
     before = np.where(last >= 0, np.take_along_axis(core, np.maximum(last, 0), -1), -1)
     if not ahead:
-        return np.where(side >= 0, before, -1)
+        return np.where((side < 0) | (before < 0), side, before)
     coming = _coming(core >= 0)
     after = np.where(coming < len(place), np.take_along_axis(core, np.minimum(coming, len(place) - 1), -1), -1)
     sure = _coming(side != after) > coming  # from here to the core never on another side
@@ -95,6 +95,17 @@ def _coming(where: NDArray[np.bool_]) -> Integers:
     length = where.shape[-1]
     place = np.where(where, np.arange(length), length)
     return np.minimum.accumulate(place[..., ::-1], -1)[..., ::-1]
+
+
+def most_probable(probability: Array, sure: float = 0.5) -> Integers:
+    """The most probable state, −1 where it has less than the probability `sure` or where there is none.
+
+    Parameters
+    ----------
+    probability: `(*batch, state)`, NaN where nothing was observed.
+    """
+    known = np.nan_to_num(probability)
+    return np.where(known.max(-1) < max(sure, 1e-9), -1, known.argmax(-1))
 
 
 def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
@@ -124,8 +135,9 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
     until = np.where(ended, np.append(begun[1:], np.nan), time[final][np.searchsorted(np.unique(recording), recording)])
     rows = [_row((until - begun)[held == k], ended[held == k]) for k in range(states)]
     total = sum(row["time"] for row in rows)
-    found = {name: [row[name] for row in rows] for name in rows[0]} | {"time_share": [row["time"] / total for row in rows]}
-    return xr.Dataset({name: ("state", values) for name, values in found.items()}).drop_vars("time")
+    found = {name: [row[name] for row in rows] for name in rows[0] if name != "time"}
+    found["time_share"] = [row["time"] / total for row in rows]
+    return xr.Dataset({name: ("state", values) for name, values in found.items()})
 
 
 def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float]:
@@ -144,7 +156,7 @@ def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def _median(duration: Array, ended: NDArray[np.bool_]) -> float:
-    """Where half of the visits have ended, those cut short counted as long as they were seen (Kaplan and Meier 1958)."""
+    """Where half of the visits have ended; those cut short count as long as they were seen (Kaplan and Meier 1958)."""
     order = np.lexsort([~ended, duration])
     left = np.cumprod(1 - ended[order] / np.arange(len(order), 0, -1))
     over = np.flatnonzero(left <= 0.5)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 CORE = 0.9  # membership from which a point is in the core of a state
@@ -32,10 +33,10 @@ def between(
 
     Returns
     -------
-    `core_axis (minimum, to, latent)`, w with u = w · (z − z_i); `core_committor (minimum, to, knot)`, q at u from 0 to
-    1; `core_origin (minimum, latent)`.
+    `minimum_position (minimum, latent)`; `core_axis (minimum, to_minimum, latent)`, w with u = w · (z − z_i);
+    `core_committor (minimum, to_minimum, knot)`, q at u from 0 to 1.
     """
-    z, label, centre = points.double().cpu().numpy(), basins.cpu().numpy(), minima.double().cpu().numpy()
+    z, label, centre = (values.detach().cpu().numpy() for values in (points.double(), basins, minima.double()))
     count, latent = centre.shape
     axis, committor = np.zeros((count, count, latent)), np.zeros((count, count, KNOTS))
     spread = [_covariance(z, label == k) for k in range(count)]
@@ -43,14 +44,14 @@ def between(
         for j in range(i + 1, count):
             way = np.linalg.solve(spread[i] + spread[j], centre[j] - centre[i])
             way /= way @ (centre[j] - centre[i])
-            inside = (z[(label == i) | (label == j)] - centre[i]) @ way
+            both = (z[(label == i) | (label == j)] - centre[i]) @ way
             rarer = min((label == i).sum(), (label == j).sum())
             axis[i, j], axis[j, i] = way, -way
-            committor[i, j] = _committor(inside, int(np.clip(rarer // FEW, LEAST, KNOTS - 1)))
+            committor[i, j] = _committor(both, int(np.clip(rarer // FEW, LEAST, KNOTS - 1)))
             committor[j, i] = 1 - committor[i, j, ::-1]
     return xr.Dataset(
         {
-            "core_origin": (("minimum", "latent"), centre),
+            "minimum_position": (("minimum", "latent"), centre),
             "core_axis": (("minimum", "to_minimum", "latent"), axis),
             "core_committor": (("minimum", "to_minimum", "knot"), committor),
         }
@@ -72,46 +73,48 @@ def _committor(inside: np.ndarray, bins: int) -> np.ndarray:
     return np.interp(np.linspace(0, 1, KNOTS), edges, risen / risen[-1])
 
 
-def committors(tables: xr.Dataset, points: Float[Tensor, "point latent"]) -> Float[Tensor, "point minimum minimum"]:
-    """q_ij at points: near 0 where the path is i's, near 1 where it is j's; 0 on the diagonal.
-
-    Parameters
-    ----------
-    tables: from `between`. points: `(point, latent)`.
-    """
-    origin, axis, table = (
-        torch.as_tensor(tables[name].values).to(points)
-        for name in ("core_origin", "core_axis", "core_committor")
-    )
-    count = len(origin)
-    start = (origin.unsqueeze(1) * axis).sum(-1)
-    row = KNOTS * torch.arange(count * count, device=points.device).view(count, count)
-    found = []
-    for some in points.split(max(1, NUMBERS // count**2)):
-        along = (torch.einsum("pl,ijl->pij", some, axis) - start).clamp(0, 1) * (KNOTS - 1)
-        knot = along.long().clamp(max=KNOTS - 2)
-        low, high = table.view(-1)[row + knot], table.view(-1)[row + knot + 1]
-        found.append(low + (high - low) * (along - knot))
-    return torch.cat(found)
-
-
 def memberships(
-    committor: Float[Tensor, "point minimum minimum"], owner: Int[Tensor, "minimum"], states: int
-) -> Float[Tensor, "point state"]:
+    tables: xr.Dataset, points: Float[Tensor, "*batch latent"], owner: NDArray[np.integer] | None = None
+) -> Float[Tensor, "*batch state"]:
     """χ_k = max over minima i of k, min over minima j of other states, 1 − q_ij: the surest hold of state k.
 
-    Of two states both are never above ½. A core is where χ ≥ 0.9.
+    Of two states one has more than ½ at most. A core is where χ ≥ 0.9.
 
     Parameters
     ----------
-    committor: from `committors`. owner: the state of each minimum. states: how many.
+    tables: from `between`, or `landscape.minima` with its variables. points: `(*batch, latent)`.
+    owner: the state of each minimum, `minimum_state` when None.
     """
-    apart = (owner.unsqueeze(0) != owner.unsqueeze(1)).to(committor)
-    held = 1 - (committor * apart).amax(-1)
-    return torch.stack([held[:, owner == state].amax(-1) for state in range(states)], -1)
+    owner = tables["minimum_state"].values if owner is None else owner
+    state = torch.as_tensor(owner, device=points.device)
+    apart = (state.unsqueeze(0) != state.unsqueeze(1)).to(points)
+    members = [(state == k).nonzero()[:, 0] for k in range(int(state.max()) + 1)]
+    held = []
+    for some in points.reshape(-1, points.shape[-1]).split(max(1, NUMBERS // len(state) ** 2)):
+        sure = 1 - (_committors(tables, some) * apart).amax(-1)
+        held.append(torch.stack([sure[:, own].amax(-1) for own in members], -1))
+    return torch.cat(held).reshape(*points.shape[:-1], len(members))
 
 
-def core_labels(membership: Float[Tensor, "point state"]) -> Int[Tensor, "point"]:
-    """The state whose core a point is in, −1 for none."""
+def _committors(tables: xr.Dataset, points: Float[Tensor, "point latent"]) -> Float[Tensor, "point minimum minimum"]:
+    """q_ij: near 0 where a path is i's, near 1 where it is j's; 0 on the diagonal."""
+    names = ("minimum_position", "core_axis", "core_committor")
+    centre, axis, table = (torch.as_tensor(tables[name].values).to(points) for name in names)
+    count = len(centre)
+    row = KNOTS * torch.arange(count * count, device=points.device).view(count, count)
+    along = torch.einsum("pl,ijl->pij", points, axis) - (centre.unsqueeze(1) * axis).sum(-1)
+    along = along.nan_to_num().clamp(0, 1) * (KNOTS - 1)
+    knot = along.long().clamp(max=KNOTS - 2)
+    low, high = table.view(-1)[row + knot], table.view(-1)[row + knot + 1]
+    return low + (high - low) * (along - knot)
+
+
+def core_labels(membership: Float[Tensor, "*batch state"]) -> Int[Tensor, "*batch"]:
+    """The state whose core a point is in, −1 for none.
+
+    Parameters
+    ----------
+    membership: from `memberships`.
+    """
     largest, state = membership.max(-1)
     return torch.where(largest >= CORE, state, -1)
