@@ -178,10 +178,7 @@ class Posterior:
         found = minima(
             self.potential, self.encoded(seed=seed), temperature=self.temperature, min_barrier=min_barrier, moves=moves
         )
-        return metastable(
-            self.dynamics, found, *self.recorded(seed),
-            min_persistence=min_persistence, time_unit=self.time_unit, seed=seed,
-        )  # fmt: skip
+        return metastable(self.potential, found, *self.recorded(seed), min_persistence=min_persistence, seed=seed)
 
     def probability(self, states: xr.Dataset, data: object = None, draws: int = DRAWS, seed: int = 0) -> Array:
         """P(state at t | data), `(sequence, time, state)`: the share of posterior draws; NaN after the end.

@@ -99,7 +99,7 @@ def eyring_kramers(dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset) ->
     saddle_matrices = hessian(in_double(dynamics.potential), torch.as_tensor(passes["saddle_position"].values))
     for place, matrix in enumerate(saddle_matrices):
         curvature = np.abs(np.linalg.eigvalsh(matrix.numpy()))
-        prefactor = growth(dynamics, matrix) / (2 * math.pi) * math.exp(-0.5 * np.log(curvature).sum())
+        prefactor = _growth(dynamics, matrix) / (2 * math.pi) * math.exp(-0.5 * np.log(curvature).sum())
         first, second = passes["saddle_states"].values[place]
         for state, to in ((first, second), (second, first)):
             height = float(passes["saddle_energy"][place] - wells["energy"][state]) / temperature
@@ -286,13 +286,8 @@ def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
     return xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
 
 
-def growth(dynamics: Dynamics, matrix: Tensor) -> float:
-    """The largest eigenvalue of the motion linearised where the Hessian is `matrix`; negative at a minimum.
-
-    Parameters
-    ----------
-    dynamics: with fixed quantities. matrix: ∇²U, `(latent, latent)`.
-    """
+def _growth(dynamics: Dynamics, matrix: Tensor) -> float:
+    """The largest eigenvalue of the motion linearised where the Hessian is `matrix`."""
     latent = len(matrix)
     friction = torch.as_tensor(dynamics.friction).detach().to(matrix).expand(latent)
     if dynamics.state == latent:

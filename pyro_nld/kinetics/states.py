@@ -24,11 +24,9 @@ from torch import Tensor
 
 from .. import landscape
 from .._typing import Array
-from ..dynamics.equations import Dynamics
-from ..dynamics.potentials import Energy, hessian, in_double
+from ..dynamics.potentials import Energy
 from ..landscape import flows
 from .memberships import CORE, between, memberships
-from .routes import growth
 
 Integers = NDArray[np.integer]
 
@@ -38,9 +36,8 @@ MET = 5  # entries and exits of a state that is come back to; with none at all, 
 FLOOR = 1 / 3  # observation intervals: shorter memories are not told apart
 SURE = 1.645  # standard errors of log ρ from its middle to the ends of its 90 % interval
 LAGS = np.unique((2 ** np.arange(0, 12.5, 0.5)).round().astype(int))  # observations: 1, 2, 3, 4, 6, 8, 11 … 4096
-FLAT = 3.0  # times the width of the points in it, that a well may be according to its curvature
 CERTAIN = 1.5  # the lower end of the interval of ρ may be that much below what ρ must be
-CLIP = 3.0  # standard deviations, and positions further out count as there: rare places are not where a state is
+CLIP = 3.0  # standard deviations; positions further out count as if they were there
 PAIRS = 20  # fewest pairs that tell a correlation
 POINTS = 20_000  # of the data, whose density tells cores
 NUMBERS = 2_000_000_000  # committors of a tree, above which fewer draws are read
@@ -53,24 +50,21 @@ OWN = ("dwell", "memory", "persistence", "persistence_low", "persistence_high", 
 
 
 def metastable(
-    dynamics: Dynamics,
+    potential: Energy,
     wells: xr.Dataset,
     paths: Float[Tensor, "draw sequence time latent"],
     times: Array,
     *,
     min_persistence: float = PERSISTENT,
-    time_unit: float = 1.0,
     seed: int = 0,
 ) -> xr.Dataset:
     """The minima of a landscape in groups that persist, with what tells why.
 
     Parameters
     ----------
-    dynamics: with fixed quantities and a landscape. wells: from `landscape.minima`; minima that share a state there
-        stay together.
+    potential: U. wells: from `landscape.minima`; minima that share a state there stay together.
     paths: posterior draws of the positions at `times (sequence, time)`, user's unit, NaN after the end of a sequence.
-    min_persistence: ρ from which a group is a state, see `cut`. time_unit: the dynamics', in the user's.
-    seed: of the points whose density tells cores.
+    min_persistence: ρ from which a group is a state, see `cut`. seed: of the points whose density tells cores.
 
     Returns
     -------
@@ -87,15 +81,14 @@ def metastable(
 
     Not checked: whether paths and minima belong together.
     """
-    potential, centre = dynamics.potential, torch.as_tensor(wells["minimum_position"].values)
+    centre = torch.as_tensor(wells["minimum_position"].values)
     there = torch.as_tensor(np.isfinite(times))
     points = flows.some(paths[:, there].flatten(0, 1), POINTS, seed)
     basins = _basins(potential, wells, points)
     tables = between(points, basins, centre)
-    memory = time_unit * _relaxations(dynamics, centre, points, basins)
     draws = max(1, min(len(paths), int(NUMBERS // (there.sum() * len(centre) ** 3))))
     first = _speakers(wells)
-    grown = tree(paths[:draws], times, tables, memory, first)
+    grown = tree(paths[:draws], times, tables, first)
     stage = cut(grown, min_persistence)
     share = basins[basins >= 0].bincount(minlength=len(centre)).double() / len(points)
     counted = wells.assign(minimum_share=("minimum", share.numpy()))
@@ -107,24 +100,6 @@ def _basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     """The minimum that each point flows to."""
     alone = wells.assign(minimum_state=("minimum", np.arange(wells.sizes["minimum"])))
     return landscape.basins(potential, alone, points)
-
-
-def _relaxations(dynamics: Dynamics, minima: Tensor, points: Tensor, basins: Tensor) -> Array:
-    """The slowest relaxation at the bottom of each well, γ/λ overdamped.
-
-    A bottom that is flatter than the points in it are wide, is taken to be as stiff as would hold them, T/Var, and that
-    within a factor: for a flat one, γ/λ is no time at all.
-    """
-    found, temperature = [], float(dynamics.temperature)
-    for k, matrix in enumerate(hessian(in_double(dynamics.potential), minima)):
-        own = points[basins == k].double()
-        if len(own) > own.shape[-1] + 1:
-            root = torch.linalg.cholesky(own.mT.cov().reshape(matrix.shape) + 1e-12 * torch.eye(len(matrix)))
-            value, vector = torch.linalg.eigh(root.mT @ matrix @ root)
-            back = torch.linalg.solve_triangular(root.mT, vector, upper=True)
-            matrix = back @ value.clamp(min=temperature / FLAT).diag() @ back.mT
-        found.append(-1 / growth(dynamics, matrix))
-    return np.array(found)
 
 
 def _speakers(wells: xr.Dataset) -> Integers:
@@ -166,7 +141,6 @@ def tree(
     paths: Float[Tensor, "draw sequence time latent"],
     times: Array,
     tables: xr.Dataset,
-    memory: Array,
     owner: Integers | None = None,
 ) -> xr.Dataset:
     """Join the least persistent minimum to the one it exchanges most with, count again, until one is left.
@@ -174,8 +148,8 @@ def tree(
     Parameters
     ----------
     paths: posterior draws of the positions at `times (sequence, time)`, user's unit, NaN after the end of a sequence.
-    tables: from `memberships.between` for all minima. memory: γ/λ of each, the slowest relaxation at the bottom of its
-        well, user's unit. owner: groups of minima to begin with, named by one of their members; all apart when None.
+    tables: from `memberships.between` for all minima.
+    owner: groups of minima to begin with, named by one of their members; all apart when None.
 
     Returns
     -------
@@ -186,15 +160,15 @@ def tree(
     speaks no more at the next stage, and the larger one, which speaks for it; −1 at the last.
     """
     record = _Record.of(paths, times)
-    group = np.arange(len(memory)) if owner is None else owner.copy()
+    group = np.arange(tables.sizes["minimum"]) if owner is None else owner.copy()
     stages, steps = [], []
     while True:
-        stage, exchange = _judged(record, tables, group, memory)
+        stage, exchange = _judged(record, tables, group)
         stages.append(stage)
         speakers = np.unique(group)
         if len(speakers) == 1:
             break
-        weakest = speakers[np.lexsort([stage["persistence"][speakers], _score(stage)[speakers]])[0]]
+        weakest = int(speakers[np.lexsort([stage["persistence"][speakers], _score(stage)[speakers]])[0]])
         other = _partner(exchange, weakest, speakers, tables["minimum_position"].values)
         smaller, larger = sorted([weakest, other], key=lambda one: stage["time_share"][one])
         steps.append([smaller, larger])
@@ -249,7 +223,7 @@ class _Record(NamedTuple):
         return cls(position, sequence, step, float(np.nanmedian(np.diff(times))), len(paths))
 
 
-def _judged(record: _Record, tables: xr.Dataset, group: Integers, memory: Array) -> tuple[dict, Array]:
+def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict, Array]:
     """Everything of every group, and the exits `(minimum, to)` from one to another."""
     count, (speakers, number) = len(group), np.unique(group, return_inverse=True)
     held = memberships(tables, torch.as_tensor(record.position), number).numpy()
@@ -259,7 +233,8 @@ def _judged(record: _Record, tables: xr.Dataset, group: Integers, memory: Array)
     found: dict[str, NDArray] = {name: np.full(count, np.nan) for name in MEASURES}
     found |= {"group": group, "reason": np.full(count, "", "<U11")}
     for place, k in enumerate(speakers):
-        own = max(_memory(record, state == k), memory[k], FLOOR * record.gap)
+        ways = tables["core_axis"].values[group == k][:, group != k].reshape(-1, record.position.shape[-1])
+        own = max(_memory(record, state == k, ways) if len(ways) else 0.0, FLOOR * record.gap)
         out, entered = exits[k].sum(), exits[:, k].sum()
         counted = _exchanged(record.gap, out, time[k], entered, time.sum() - time[k])
         apart = min(counted, _correlated(record, held[:, place], own))
@@ -325,40 +300,40 @@ def _covariance(record: _Record, values: Array, lag: int) -> float:
     return float((values[lag:] * values[:-lag])[both].mean()) if both.any() else 0.0
 
 
-def _memory(record: _Record, inside: NDArray[np.bool_]) -> float:
-    """r by the paths: where the slowest correlation of two positions, both in the state, falls below 1/e."""
+def _memory(record: _Record, inside: NDArray[np.bool_], axes: Array) -> float:
+    """r: where the slowest correlation of two positions, both in the state, falls below 1/e.
+
+    Positions are looked at along the axes `(axis, latent)` to other states. An axis that tells no states apart may be
+    slow, or not seen by the data at all.
+    """
     place = np.flatnonzero(inside)
     if len(place) < PAIRS:
         return 0.0
-    scaled = _scaled(record.position, place)
-    before, last = 0, 1.0
+    values = _scaled(record.position @ axes.T, place)
+    before, last = 0, np.ones(len(axes))
+    time = np.zeros(len(axes))
     for lag in LAGS:
         first = place[place + lag < len(inside)]
         first = first[inside[first + lag] & (record.sequence[first] == record.sequence[first + lag])]
         if len(first) < PAIRS:
             break
-        product = scaled[first].T @ scaled[first + lag] / len(first)
-        now = float(np.linalg.eigvalsh(product + product.T)[-1]) / 2
-        if now < math.exp(-1):
-            step = (1 + math.log(last)) / math.log(last / max(now, 1e-3))
-            return (before + step * (lag - before)) * record.gap
-        before, last = int(lag), min(now, 1.0)
-    return before * record.gap
+        now = (values[first] * values[first + lag]).mean(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = (1 + np.log(last)) / np.log(last / np.maximum(now, 1e-3))
+        slow = last > math.exp(-1)
+        time = np.where(slow, np.where(now < math.exp(-1), before + step * (lag - before), lag), time)
+        before, last = int(lag), np.where(slow, np.minimum(now, 1.0), last)
+        if not (last > math.exp(-1)).any():
+            break
+    return float(time.max()) * record.gap
 
 
-def _scaled(position: Array, place: Integers) -> Array:
-    """Positions along the principal axes of those at some places, clipped, with their mean 0 and their covariance 1."""
-
-    def white(values: Array) -> Array:
-        offset = values - values[place].mean(0)
-        spread = np.cov(values[place], rowvar=False, bias=True).reshape(values.shape[-1], -1)
-        width, axes = np.linalg.eigh(spread + 1e-9 * np.trace(spread) * np.eye(len(spread)))
-        return offset @ (axes / np.sqrt(width))
-
-    turned = white(position)
-    low, middle, high = np.quantile(turned[place], [0.16, 0.5, 0.84], axis=0)
+def _scaled(values: Array, place: Integers) -> Array:
+    """Values with mean 0 and variance 1 at some places, clipped: a rare spot far away is not where a state is."""
+    low, middle, high = np.quantile(values[place], [0.16, 0.5, 0.84], axis=0)
     half = CLIP * (high - low) / 2
-    return white(np.clip(turned, middle - half, middle + half))
+    clipped = np.clip(values, middle - half, middle + half)
+    return (clipped - clipped[place].mean(0)) / np.maximum(clipped[place].std(0), 1e-300)
 
 
 def _partner(exchange: Array, weakest: int, speakers: Integers, position: Array) -> int:

@@ -41,7 +41,7 @@ def recordings(times: Array) -> Integers:
     return joined
 
 
-def joined(values: NDArray, order: Integers, fill: float = np.nan) -> NDArray:
+def joined(values: NDArray, order: Integers, fill: float | int = np.nan) -> NDArray:
     """Values `(*batch, sequence, time)` of sequences as those of `recordings`, `(*batch, recording, time)`.
 
     Parameters
@@ -51,7 +51,7 @@ def joined(values: NDArray, order: Integers, fill: float = np.nan) -> NDArray:
     return np.where(order >= 0, values.reshape(*values.shape[:-2], -1)[..., order], fill).astype(values.dtype)
 
 
-def parted(values: NDArray, order: Integers, shape: tuple[int, int], fill: float = np.nan) -> NDArray:
+def parted(values: NDArray, order: Integers, shape: tuple[int, int], fill: float | int = np.nan) -> NDArray:
     """The way back from `joined`: `(*batch, recording, time)` to `(*batch, sequence, time)`.
 
     Parameters
