@@ -82,31 +82,31 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
     FitError: nothing flows to a minimum.
     """
     exact = in_double(potential)
-    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "dent_position"))
+    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "minimum_position"))
     starts = torch.cat([own, other])
     ends = flows.follow(landscape.downhill(exact), starts)
     spread = float(starts.std(0).norm()) if len(starts) > 1 else 1.0
-    dents = landscape.polish(exact, ends, spread)
-    if not len(dents):
+    minima = landscape.polish(exact, ends, spread)
+    if not len(minima):
         raise FitError("a draw of the posterior has no minimum: none of the median's flows to one. Is it confining?")
-    below = torch.cdist(ends, dents).argmin(1)
+    below = torch.cdist(ends, minima).argmin(1)
     home: dict[int, int] = {}  # minimum to the state whose own it is
-    for state in (own - dents[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
+    for state in (own - minima[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
         home.setdefault(int(below[state]), state)
     kept = sorted(home.values())
     owner = dict(home)
-    for dent, state in zip(below[len(own) :].tolist(), wells["dent_state"].values.tolist(), strict=True):
+    for minimum, state in zip(below[len(own) :].tolist(), wells["minimum_state"].values.tolist(), strict=True):
         if state in kept:
-            owner.setdefault(dent, state)
-    position = dents[sorted(home, key=lambda dent: home[dent])]
+            owner.setdefault(minimum, state)
+    position = minima[sorted(home, key=lambda one: home[one])]
     with torch.no_grad():
         energy = exact(position)
     variables = {
         "position": (("state", "latent"), position),
         "energy": ("state", energy),
         "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(exact, position))),
-        "dent_position": (("dent", "latent"), dents[list(owner)]),
-        "dent_state": ("dent", torch.tensor([kept.index(state) for state in owner.values()])),
+        "minimum_position": (("minimum", "latent"), minima[list(owner)]),
+        "minimum_state": ("minimum", torch.tensor([kept.index(state) for state in owner.values()])),
     }
     return xr.Dataset({name: (dims, value.numpy()) for name, (dims, value) in variables.items()}, {"state": kept})
 

@@ -16,7 +16,7 @@ from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
-from ..fitting.posterior import CHAINS, PATHS, Posterior
+from ..fitting.posterior import CHAINS, Posterior
 from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -24,6 +24,7 @@ from ..io.inference_data import Results, to_inference_data
 from ..io.series import as_tensors, channel_moments
 from ..io.validation import check_rows
 from ..kinetics import verdicts
+from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
 from ..nn import Described, numbers
@@ -86,12 +87,12 @@ class Fit(Described, Posterior):
         facts["states"] = "not read yet" if self._states is None else f"= {self._states}"
         return facts | {"model": self.model, "guide": self.guide}
 
-    def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
+    def landscape(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
 
         Parameters
         ----------
-        seed: of posterior draws and simulations. min_barrier: see `landscape.minima`, kT.
+        seed: of posterior draws and simulations. min_persistence, min_barrier: see `wells`.
 
         Returns
         -------
@@ -100,7 +101,8 @@ class Fit(Described, Posterior):
         `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
         bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
-        `implied (route, lag, mode)`, lags in observations;
+        `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
+        `segment`;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Raises
@@ -111,15 +113,18 @@ class Fit(Described, Posterior):
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
+        dynamics, wells = self.dynamics, self.wells(seed, min_persistence, min_barrier)
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
-        starts, paths = self.encoded(limit=CHAINS, seed=seed), self.positions(draws=PATHS, seed=seed)
+        starts = self.encoded(limit=CHAINS, seed=seed)
         integrator, substeps = self.model.integrator, self.model.substeps
         counts, routes = kinetics.routes(
-            dynamics, integrator, wells, passes, paths, self.times.numpy(), starts,
+            dynamics, integrator, wells, passes, *self.recorded(seed), starts,
             substeps=substeps, time_unit=self.time_unit, seed=seed,
         )  # fmt: skip
-        story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
+        label = kinetics.most_probable(self.probability(wells, seed=seed))
+        visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
+        told = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
+        story = xr.merge(told, combine_attrs="drop")
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         story = story.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
@@ -127,27 +132,34 @@ class Fit(Described, Posterior):
         said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
 
-    def wells(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
+    def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
 
         Parameters
         ----------
-        seed: of the posterior draw that the search starts from. min_barrier: see `landscape.minima`, kT.
+        seed: of the posterior draws that the search starts from.
+        min_persistence: minima are states of their own if it takes so many times longer to forget whether the system
+            was there than to forget where in it; the others join a neighbour, see `kinetics.metastable`. 0 keeps all.
+        min_barrier: kT; minima that are less deep join a neighbour whatever their persistence, see `landscape.minima`.
 
         Returns
         -------
-        The variables of `landscape.minima`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
-        `decoded` (state, channel), the channels' means at the minima, in the data's unit; attrs `temperature`,
-        `time_unit`, `max_curvature_step` and what `landscape.discretisation` says of it.
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
+        channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
+        `max_curvature_step` and what `landscape.discretisation` says of it.
 
         Warns
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        potential, points, moves = self.potential, self.encoded(seed=seed), self.moves(seed=seed)
-        wells = landscape.minima(potential, points, temperature=self.temperature, min_barrier=min_barrier, moves=moves)
-        shares = landscape.occupancy(wells, self.temperature, self.basins(wells, points))
-        return self._described(wells.assign({f"occupancy_{route}": shares[route] for route in shares}))
+        wells = self.metastable(seed, min_persistence, min_barrier)
+        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
+        wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
+        return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
+            min_persistence=min_persistence, min_barrier=min_barrier
+        )
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
         """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.

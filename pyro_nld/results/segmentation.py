@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 
 from ..errors import FitError
+from ..fitting.posterior import DRAWS
 from ..io.series import dataset_times
+from ..kinetics import most_probable
 from .fit import Fit
 
 
@@ -16,15 +17,16 @@ def segment(
     fit: Fit,
     data: object = None,
     *,
-    draws: int = 20,
+    draws: int = DRAWS,
     online: bool = False,
     wells: xr.Dataset | None = None,
     sure: float = 0.5,
     seed: int = 0,
 ) -> xr.Dataset:
-    """P(state = k at t | data) = share of posterior path draws that stand in basin k at t.
+    """P(state = k at t | data) = share of posterior path draws that are in state k at t.
 
-    Where there is no landscape, a basin is what the force at rest leads to one stable point, see `attractors`.
+    A path that turns back before it reaches the core of another state stays where it was; see `Fit.probability`. Where
+    there is no landscape, a state is what the force at rest leads to one stable point, see `attractors`.
 
     Parameters
     ----------
@@ -52,17 +54,12 @@ def segment(
             "Fit again with causal=True in the encoder, or segment without online."
         )
     wells = fit.states(seed=seed) if wells is None else wells
-    labels = fit.basins(wells, fit.positions(data, draws=draws, seed=seed))
-    states = torch.arange(wells.sizes["state"])
-    probability = (labels.unsqueeze(-1) == states).float().mean(0)
-    times = fit.series(data)[0]
-    ended = times.isnan()
-    label = torch.where(ended | (probability.amax(-1) < sure), -1, probability.argmax(-1))
+    probability = fit.probability(wells, data, draws, seed)
     return xr.Dataset(
         {
-            "probability": (("sequence", "time", "state"), np.where(ended[..., None], np.nan, probability)),
-            "label": (("sequence", "time"), label.numpy()),
-            "times": (("sequence", "time"), times.numpy()),
+            "probability": (("sequence", "time", "state"), probability),
+            "label": (("sequence", "time"), most_probable(probability, sure)),
+            "times": (("sequence", "time"), fit.series(data)[0].numpy()),
         },
         attrs={"online": int(causal), "draws": draws},
     )
