@@ -246,7 +246,7 @@ def test_sequences_are_continued_beyond_their_end(programs, finished):
     ("arguments", "message"),
     [
         (("--horizon", "0"), "the horizon must be positive and finite: got 0.0. Give it in the data's unit of time."),
-        (("--horizon", "0.5", "--draws", "2", "--sequence", "8"), "sequence must be below 8: got 8."),
+        (("--horizon", "0.5", "--draws", "2", "--show", "8"), "sequence must be below 8: got 8."),
     ],
 )
 def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments, message):
@@ -321,7 +321,8 @@ def bad_data(folder: Path) -> dict[str, str]:
     (folder / "text.npz").write_text("no archive")
     (folder / "blank.csv").write_text("")
     (folder / "words.csv").write_text("sequence,time,a\n0,0,one\n0,1,2\n")
-    (folder / "data.txt").write_text("1 2 3")
+    (folder / "data.txt").write_text("time a b")
+    (folder / "data.doc").write_text("1 2 3")
     return {
         "unsorted.npz": "times must increase within a sequence: every sequence has 0.5 after 1.0 (index 2).",
         "infinite.npz": "observations must be finite, or NaN where missing: got inf at sequence 1, time 2",
@@ -331,8 +332,9 @@ def bad_data(folder: Path) -> dict[str, str]:
         "pickled.npz": "pickled.npz cannot be read as .npz",
         "text.npz": "text.npz cannot be read as .npz",
         "blank.csv": "blank.csv cannot be read as .csv",
-        "words.csv": "words.csv: the column a must hold numbers: got 'one' in row 0.",
-        "data.txt": "a data file must end in .npz, .nc, .csv, .parquet: got data.txt.",
+        "words.csv": "words.csv: the column a must hold numbers: got 'one' in row 2.",
+        "data.txt": "data.txt: a table needs rows, and channels beside sequence and time",
+        "data.doc": "a data file must end in .npz, .nc, .parquet, .csv,",
         "gone.npz": "gone.npz must be a data file: there is none.",
     }
 

@@ -25,7 +25,7 @@ EPOCHS = {"s": 1e9, "ms": 1e12, "us": 1e15, "ns": 1e18}
 _LASTING = re.compile(r"(-?\d+ days?,? ?)?(\d{1,3}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?)?")
 """A clock reading such as 6:30, or what Python and pandas print of a duration, such as 1 days 06:30:00."""
 
-_ZONE = re.compile(r":\d{2}\S*(Z|[+-]\d{2}:?\d{2})$")
+_ZONE = re.compile(r":\d{2}\S*(?:Z|[+-]\d{2}:?\d{2})$")
 
 HALF_A_DAY = pd.Timedelta(hours=12)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ SENTINELS = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.9, 99.99, 9999.9,
 
 FAR_OFF = 5.0
 """Widths of all other values that a repeated value stands off them when it is taken for a mark."""
+
+FAR_OUT, RARE = 5.0, 0.01
+"""Standard deviations beyond the fitted range, and the share of values there, from which new data are doubted."""
 
 BLOCKS = 0.1
 """Changes per row up to which a whole-numbered channel looks like a name."""
@@ -72,14 +77,34 @@ def identifiers(channels: pd.DataFrame) -> list[str]:
         whole = bool(np.isfinite(values).all()) and bool((values == np.round(values)).all())
         if whole and 0 < changes <= BLOCKS * len(values) and len(np.unique(values)) == changes + 1:
             found.append(
-                f"channel {name} changes {_times(changes)} and is whole-numbered: is it the name of the sequences? Then "
-                f"give --sequence {name}; else choose the channels with --channels."
+                f"channel {name} changes {_times(changes)} and is whole-numbered: is it the name of the sequences? "
+                f"Then give --sequence {name}; else choose the channels with --channels."
             )
     return found
 
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def outside(new: Array, fitted: Array, names: Sequence[str]) -> list[str]:
+    """Channels of which more than one value in a hundred lies far outside what a model was fitted to.
+
+    Parameters
+    ----------
+    new, fitted: `(sequence, time, channel)`, NaN where missing. names: of the channels.
+    """
+    found = []
+    for place, name in enumerate(names):
+        old, values = fitted[..., place], new[..., place][np.isfinite(new[..., place])]
+        low, high, spread = np.nanmin(old), np.nanmax(old), np.nanstd(old)
+        share = np.mean((values < low - FAR_OUT * spread) | (values > high + FAR_OUT * spread)) if len(values) else 0.0
+        if share > RARE:
+            found.append(
+                f"{100 * share:.3g} % of the values of channel {name} lie more than {FAR_OUT:g} standard deviations "
+                f"outside what was fitted, {low:.4g} to {high:.4g}: is it another channel, or in another unit?"
+            )
+    return found
 
 
 def _mark(values: Array) -> float | None:

@@ -31,7 +31,8 @@ def centred(data: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     The same Dataset where no channel needs it; otherwise with the coordinate `origin (channel)`, what was subtracted, a
-    round number near the median, and a word of it in `attrs["read_as"]`.
+    round number near the median; the names of such channels say so, as in "frequency - 9192631770", and so does
+    `attrs["read_as"]`.
 
     Examples
     --------
@@ -46,20 +47,24 @@ def centred(data: xr.Dataset) -> xr.Dataset:
     origin = np.array([_origin(x[..., channel]) for channel in range(x.shape[-1])])
     if not origin.any():
         return data
-    names = channel_titles(data)
-    said = [f"{value:.15g} subtracted from {name}" for value, name in zip(origin, names, strict=True) if value]
-    moved = data.assign(observations=(("sequence", "time", "channel"), x - origin, data["observations"].attrs))
+    names = names_of(data)
     before = data["origin"].values if "origin" in data.coords else 0.0
-    moved = moved.assign_coords(origin=("channel", origin + before))
+    said = [f"{value:.15g} subtracted from {name}" for value, name in zip(origin, names, strict=True) if value]
+    titles = [f"{name} - {value:.15g}" if value else name for value, name in zip(origin + before, names, strict=True)]
+    moved = data.assign(observations=(("sequence", "time", "channel"), x - origin, data["observations"].attrs))
+    moved = moved.assign_coords(origin=("channel", origin + before), channel=titles)
     return moved.assign_attrs(read_as=", ".join([data.attrs["read_as"], *said] if "read_as" in data.attrs else said))
 
 
-def channel_titles(data: xr.Dataset) -> list[str]:
-    """What the channels are called in a table or on an axis: their names, less the origin where one was subtracted."""
-    count = data.sizes["channel"]
-    names = data["channel"].values if "channel" in data.coords else np.arange(count)
-    origins = data["origin"].values if "origin" in data.coords else np.zeros(count)
-    return [f"{name} − {value:.15g}" if value else str(name) for name, value in zip(names, origins, strict=True)]
+def names_of(data: xr.Dataset) -> list[str]:
+    """The names of the channels as their file has them, without an origin; their numbers where they have none."""
+    if "channel" not in data.coords:
+        return [str(channel) for channel in range(data.sizes["channel"])]
+    names = [str(name) for name in data["channel"].values]
+    if "origin" not in data.coords:
+        return names
+    origins = data["origin"].values
+    return [name.removesuffix(f" - {value:.15g}") for name, value in zip(names, origins, strict=True)]
 
 
 def matched(data: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
@@ -95,7 +100,7 @@ def _origin(values: Array) -> float:
 
 def _places(data: xr.Dataset, fitted: xr.Dataset) -> list[int]:
     """Where the channels of the fit stand among those of the data."""
-    have, want = ([str(name) for name in one["channel"].values] for one in (data, fitted))
+    have, want = names_of(data), names_of(fitted)
     alike = {key(name): place for place, name in enumerate(have)}
     lacking = [name for name in want if name not in have and key(name) not in alike]
     if lacking:
@@ -112,15 +117,15 @@ def _from_origin(data: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
         return data
     mine, theirs = (one["origin"].values if "origin" in one.coords else 0.0 for one in (data, fitted))
     x = data["observations"].transpose("sequence", "time", "channel")
-    moved = data.assign(observations=x + (mine - theirs)).drop_vars("origin", errors="ignore")
-    return moved.assign_coords(origin=("channel", theirs)) if "origin" in fitted.coords else moved
+    moved = data.drop_vars("origin", errors="ignore").assign(observations=(x.dims, x.values + (mine - theirs), x.attrs))
+    kept = {name: fitted[name] for name in ("channel", "origin") if name in fitted.coords}
+    return moved.assign_coords(kept)
 
 
 def _doubt_units(data: xr.Dataset, fitted: xr.Dataset) -> None:
     if "unit" not in data.coords or "unit" not in fitted.coords:
         return
-    names = channel_titles(fitted)
-    for name, mine, theirs in zip(names, data["unit"].values, fitted["unit"].values, strict=True):
+    for name, mine, theirs in zip(names_of(fitted), data["unit"].values, fitted["unit"].values, strict=True):
         if mine and theirs and mine != theirs:
             _doubt(f"channel {name} is in {mine}, and was in {theirs} in the fit. Convert it unless that is meant.")
 

@@ -9,6 +9,7 @@ from .directory import Run
 from .directory import claimed
 from .directory import fit
 from .directory import load
+from .directory import more_data
 from .directory import opened
 from .directory import settings
 from .directory import story
@@ -26,6 +27,6 @@ from .provenance import origin
 
 __all__ = [
     "command_line", "model_files", "published", "summary", "BUDGETS", "Run", "settings", "opened", "claimed", "load",
-    "story", "fit", "record_fit", "record_landscape", "record_checks", "require_output", "write_arrays",
+    "more_data", "story", "fit", "record_fit", "record_landscape", "record_checks", "require_output", "write_arrays",
     "write_dataset", "write_segments", "write_text", "READERS", "commands", "origin",
 ]  # fmt: skip
