@@ -15,6 +15,9 @@ from .clocks import Clock, read_clock, usual_interval, with_dates
 from .sheets import Sheet
 from .titles import TIMES, key, names_sequences, time_rank
 
+MOSTLY = 0.6
+"""Share of steps in one direction of what may be a time: noise has a half."""
+
 ALTERNATING = 0.25
 """Share of rows whose time does not grow, from which rows of several sequences stand by turns."""
 
@@ -88,7 +91,8 @@ def _runs(sheet: Sheet, name: str) -> bool:
     if sheet.kind(name) != "number":
         return False
     steps = pd.to_numeric(sheet.frame[name], errors="coerce").diff().dropna()
-    return bool((steps != 0).any()) and max((steps >= 0).mean(), (steps <= 0).mean()) > 0.6
+    one_way = max((steps >= 0).mean(), (steps <= 0).mean()) > MOSTLY
+    return bool((steps != 0).any() and one_way)
 
 
 def _with_partner(sheet: Sheet, name: str) -> list[str]:

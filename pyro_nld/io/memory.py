@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from ..errors import DataError, ShapeError
+from .clocks import read_clock
 from .frames import from_table
 from .titles import names_sequences, time_rank
 
@@ -32,9 +33,9 @@ def recognised(data: object) -> xr.Dataset | tuple[object, object]:
     """
     if isinstance(data, xr.Dataset):
         alone = len(data.data_vars) == 1 and "observations" not in data
-        return _labelled(next(iter(data.data_vars.values()))) if alone else data
+        return _undated(_labelled(next(iter(data.data_vars.values()))) if alone else data)
     if isinstance(data, xr.DataArray):
-        return _labelled(data)
+        return _undated(_labelled(data))
     if isinstance(data, pd.Series):
         return from_table(data.to_frame(data.name or "value"))
     if isinstance(data, pd.DataFrame):
@@ -73,6 +74,15 @@ def _labelled(array: xr.DataArray) -> xr.Dataset:
     unit = found["time"].attrs.get("units", "")
     data = found.transpose("sequence", "time", "channel").to_dataset(name="observations")
     return data.assign_attrs({"units": unit} if unit else {})
+
+
+def _undated(data: xr.Dataset) -> xr.Dataset:
+    """Dates of the coordinate `time` as numbers, with their unit and origin."""
+    if "time" not in data.coords or data["time"].dtype.kind != "M":
+        return data
+    clock = read_clock(pd.Series(data["time"].values, name="time"))
+    times = ("time", clock.values, {"units": clock.unit})
+    return data.assign_coords(time=times).assign_attrs(units=clock.unit, time_origin=clock.origin)
 
 
 def _axes(array: xr.DataArray) -> str:

@@ -31,8 +31,8 @@ def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = 
         times(sequence, time), NaN after the end of a ragged sequence; or a pair (times, observations) of such arrays
         or tensors. A tensor stays on its device; masked entries of a masked array become NaN. Also a long table
         (a DataFrame of pandas or polars, see `from_table`), a DataArray, lists of arrays of different lengths, and a
-        list of arrays (time, channel), whose times are 0, 1, 2, …. Dates become seconds. A sequence whose times
-        begin with NaN is moved to the start.
+        list of arrays (time, channel), whose times are 0, 1, 2, …. Dates count from the first, in seconds where they
+        come in a plain array. A sequence whose times begin with NaN is moved to the start.
     dtype: of the result; torch's default when not given. Where it could not tell the times apart, they count from
         the first of each sequence: where time begins does not matter.
     whole: the data are a whole data set, as in `check_series`; False to look at any few sequences with a fitted model.

@@ -113,10 +113,11 @@ def _text(title: object) -> str:
 
 def _with_index(table: pd.DataFrame) -> pd.DataFrame:
     """A frame in memory with its index as columns, where that says more than the number of the row."""
-    plain = isinstance(table.index, pd.RangeIndex) and table.index.name is None
-    unnamed = table.index.nlevels == 1 and table.index.name is None
-    whole = unnamed and pd.api.types.is_integer_dtype(table.index)  # what is left after rows were chosen
-    return table.reset_index(drop=plain or whole)
+    if table.index.nlevels > 1:
+        nameless = [level for level, name in enumerate(table.index.names) if name is None]
+        return table.reset_index(nameless, drop=True).reset_index()
+    counts = table.index.name is None and pd.api.types.is_integer_dtype(table.index)
+    return table.reset_index(drop=counts)
 
 
 def _name(name: str, place: int, sheet: Sheet) -> str:

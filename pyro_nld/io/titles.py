@@ -131,7 +131,7 @@ def kind_of(cell: str) -> str:
     """What a cell holds: "number", "date", "clock", "word", or "" where it is missing."""
     if not cell or cell in MISSING or cell.casefold() in ("nan", "na", "n/a", "null", "none", "#n/a"):
         return ""
-    for kind, pattern in (("number", _NUMBER), ("clock", _CLOCK), ("date", _DATE)):
+    for kind, pattern in (("clock", _CLOCK), ("date", _DATE), ("number", _NUMBER)):
         if pattern.fullmatch(cell):
             return kind
     return "word"
