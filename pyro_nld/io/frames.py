@@ -174,6 +174,7 @@ def _with_words(
     if name in (*data.dims, *data.variables, "unit") or any(pd.isna(first)) or not (words == first[row]).all():
         sheet.leave(name, "words")
         return data
+    sheet.said.append(f"{name} of every sequence")
     return data.assign_coords({name: ("sequence", first.astype(str))})
 
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from .._typing import Array
 from ..errors import DataError, DoubtfulDataWarning
@@ -86,6 +87,22 @@ def matched(data: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
         data = data.isel(channel=_places(data, fitted))
     _doubt_units(data, fitted)
     return _in_unit(_from_origin(data, fitted), fitted)
+
+
+def dates_of(data: xr.Dataset, times: Array) -> NDArray[np.datetime64] | None:
+    """The dates of times that count from one, to the microsecond; None where the origin or the unit is not known.
+
+    Parameters
+    ----------
+    data: says origin and unit in its attributes. times: of any shape, NaN after the end of a sequence.
+    """
+    origin, unit = data.attrs.get("time_origin", ""), data.attrs.get("units", "")
+    if "T" not in origin or unit not in SECONDS:
+        return None
+    ended = np.isnan(times)
+    passed = np.where(ended, 0.0, times) * (SECONDS[unit] * 1e6)
+    dates = np.datetime64(origin, "us") + np.round(passed).astype("timedelta64[us]")
+    return np.where(ended, np.datetime64("NaT"), dates)
 
 
 def _origin(values: Array) -> float:

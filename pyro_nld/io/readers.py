@@ -94,8 +94,10 @@ def read_text(path: Path) -> Table:
     text = _FORTRAN.sub("e", text.replace("−", "-"))
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    comments = [(number, line) for number, line in filled if _is_comment(line)]
-    table = [(number, line) for number, line in filled if not _is_comment(line)]
+    comments: list[Line] = []
+    table: list[Line] = []
+    for one in filled:
+        (comments if _is_comment(one[1]) else table).append(one)
     if not filled:
         raise pd.errors.EmptyDataError("No columns to parse from file")  # as pandas says it
     if not table:
