@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ FAR = 1e5
 
 LENGTHS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 """Units in which dates are counted, in seconds."""
+
+TOGETHER = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Dates without marks, by their number of digits."""
 
 EPOCHS = {"s": 1e9, "ms": 1e12, "us": 1e15, "ns": 1e18}
 """About where counts since 1970 stand today, by their unit."""
@@ -71,12 +75,14 @@ def read_clock(column: pd.Series, unit: str = "") -> Clock:
     numbers = column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column, errors="coerce")
     if 2 * (numbers.isna() & column.notna()).sum() < max(1, column.notna().sum()):
         refuse(column, numbers)
-        return _counted(numbers, unit)
+        dates = _written_together(numbers)
+        return _counted(numbers, unit) if dates is None else _dated(dates, [])
     text = column.where(column.isna(), column.astype(str).str.strip().str.replace(",", "."))
     if 2 * text.dropna().str.fullmatch(_LASTING).sum() > column.notna().sum():
         lasting = pd.to_timedelta(text.where(text.isna(), text.astype(str).map(_with_seconds)), errors="coerce")
         refuse(column, lasting)
-        return _lasting(lasting)
+        short = text.dropna().str.fullmatch(r"\d+:\d{2}").any()
+        return _lasting(lasting, ["clock as hours:minutes"] if short else [])
     dates, said = _dates(text)
     refuse(column, dates)
     zoned = text.dropna().str.contains(_ZONE)
@@ -99,10 +105,37 @@ def with_dates(dates: pd.Series, clock: pd.Series) -> pd.Series:
     return joined.where(dates.notna() & clock.notna()).rename(clock.name)
 
 
+def of_parts(parts: pd.DataFrame) -> pd.Series:
+    """Dates of which year, month, day, and perhaps hour, minute and second stand in columns of their own.
+
+    Raises
+    ------
+    DataError: a row holds no date.
+    """
+    names = ("year", "month", "day", "hour", "minute", "second")[: parts.shape[1]]
+    numbers = parts.set_axis(list(names), axis=1).apply(pd.to_numeric, errors="coerce")
+    numbers["year"] = numbers["year"].where(numbers["year"] > 99, numbers["year"] + 1900 + 100 * (numbers["year"] < 70))
+    dates = pd.to_datetime(numbers, errors="coerce").rename(str(parts.columns[0]))
+    refuse(parts.iloc[:, 0].rename(dates.name), dates)
+    return dates
+
+
 def usual_interval(values: Array) -> float:
     """The median time between neighbours, whatever the order of the rows."""
     steps = np.diff(np.unique(values[np.isfinite(values)]))
     return float(np.median(steps)) if len(steps) else 1.0
+
+
+def _written_together(numbers: pd.Series) -> pd.Series | None:
+    """Dates written as whole numbers such as 20210301 or 202103010600; None where that is not what they are."""
+    if not pd.api.types.is_integer_dtype(numbers) or len(numbers) < 2:
+        return None
+    text = numbers.astype(str)
+    length = len(text.iloc[0])
+    if length not in TOGETHER or not (text.str.len() == length).all():
+        return None
+    dates = pd.to_datetime(text, format=TOGETHER[length], utc=True, errors="coerce")
+    return dates if bool(dates.dt.year.between(1800, 2200).all()) else None
 
 
 def _with_seconds(text: str) -> str:
@@ -135,11 +168,11 @@ def _origin(first: float, unit: str) -> tuple[str, str]:
     return "", unit
 
 
-def _lasting(durations: pd.Series) -> Clock:
+def _lasting(durations: pd.Series, said: Sequence[str] = ()) -> Clock:
     """Durations, or the time of day: past midnight it counts on."""
     days = (durations.diff() < -HALF_A_DAY).cumsum()
     seconds = (durations + pd.to_timedelta(days, unit="D")).dt.total_seconds().to_numpy(float, na_value=np.nan)
-    return Clock(seconds, "s", "", ["counted on past midnight"] * bool(days.any()))
+    return Clock(seconds, "s", "", [*said, *(["counted on past midnight"] if days.any() else [])])
 
 
 def _dated(dates: pd.Series, said: list[str]) -> Clock:
@@ -165,6 +198,8 @@ def _dates(text: pd.Series) -> tuple[pd.Series, list[str]]:
             words: pd.to_datetime(text, dayfirst=first, utc=True, errors="coerce")
             for words, first in (("day/month/year", True), ("month/day/year", False))
         }
+        if text.dropna().str.match(r"\d{4}").all():
+            return read["month/day/year"], []  # the year stands first
     words = min(read, key=lambda one: _disorder(read[one]))
     said = [f"dates as {words}"] * bool((read["day/month/year"] != read["month/day/year"]).any())
     return read[words], said

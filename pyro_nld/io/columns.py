@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from .._typing import Array
 from ..errors import DataError, TimeGridError
-from .clocks import Clock, read_clock, usual_interval, with_dates
+from .clocks import Clock, of_parts, read_clock, usual_interval, with_dates
 from .sheets import Sheet
-from .titles import TIMES, key, names_sequences, time_rank
+from .titles import PARTS, SYMBOLS, TIMES, key, names_sequences, time_rank
 
 MOSTLY = 0.6
 """Share of steps in one direction of what may be a time: noise has a half."""
+
+FEW = 5  # cells that tell whether words are dates
 
 ALTERNATING = 0.25
 """Share of rows whose time does not grow, from which rows of several sequences stand by turns."""
@@ -39,7 +42,7 @@ class Groups(NamedTuple):
 
 
 def clock_of(sheet: Sheet, titles: Sequence[str]) -> Clock:
-    """The times of all rows, from these columns: one, or dates and the time of day.
+    """The times of all rows, from these columns: one, dates and the time of day, or year, month, day and so on.
 
     Raises
     ------
@@ -49,7 +52,11 @@ def clock_of(sheet: Sheet, titles: Sequence[str]) -> Clock:
     column = sheet.frame[titles[-1]]
     if len(titles) == 2:
         column = with_dates(sheet.frame[titles[0]], column)
-    clock = read_clock(column, sheet.units[titles[-1]])
+    elif len(titles) > 2:
+        column = of_parts(sheet.frame[list(titles)])
+    named = SYMBOLS.get(titles[-1].casefold(), "") if len(titles[-1]) > 1 else ""  # seconds, ms, days
+    clock = read_clock(column, sheet.units[titles[-1]] or named)
+    sheet.times = column
     for name in [name for name in sheet.free if time_rank(name) < 2 and sheet.kind(name) in ("date", "clock")]:
         sheet.leave(name, "another clock")
     title = "" if key(titles[0]) == "time" else f" by {' and '.join(titles)}"
@@ -60,13 +67,15 @@ def clock_of(sheet: Sheet, titles: Sequence[str]) -> Clock:
 
 
 def time_titles(sheet: Sheet) -> list[str]:
-    """The column that is a time, or a column of dates and one with the time of day.
+    """The column that is a time, a column of dates and one with the time of day, or the parts of a date.
 
     Raises
     ------
     DataError: no column looks like one, with what may be done.
     """
     for rank, words in enumerate(TIMES):
+        if rank == 2 and (parts := _parts(sheet)):
+            return parts
         ranked = [name for name in sheet.free if time_rank(name) == rank and _runs(sheet, name)]
         if ranked:
             best = min(ranked, key=lambda name: words.index(key(name)) if key(name) in words else len(words))
@@ -84,15 +93,35 @@ def time_titles(sheet: Sheet) -> list[str]:
     )
 
 
+def _parts(sheet: Sheet) -> list[str]:
+    """Columns beside each other that hold year, month and day, and perhaps hour, minute and second."""
+    for first in range(len(sheet.free) - 2):
+        there = sheet.free[first:]
+        fitting = [key(name) in words for name, words in zip(there, PARTS, strict=False)]
+        count = fitting.index(False) if False in fitting else len(fitting)
+        if count > 2:
+            return there[:count]
+    return []
+
+
 def _runs(sheet: Sheet, name: str) -> bool:
     """Whether a column with the title of a time runs forwards or backwards mostly, or is no number."""
     if key(name) in ("time", "times") or sheet.kind(name) in ("date", "clock"):
         return True
+    if sheet.kind(name) == "word" and time_rank(name) < 2:
+        return _is_spelled_out(sheet.frame[name])
     if sheet.kind(name) != "number":
         return False
     steps = pd.to_numeric(sheet.frame[name], errors="coerce").diff().dropna()
     one_way = max((steps >= 0).mean(), (steps <= 0).mean()) > MOSTLY
     return bool((steps != 0).any() and one_way)
+
+
+def _is_spelled_out(column: pd.Series) -> bool:
+    """Whether words are dates, such as `Mon Mar 1 06:00:00 2021`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of pandas, on formats that it has to guess
+        return bool(pd.to_datetime(column.dropna().head(FEW), errors="coerce", utc=True).notna().all())
 
 
 def _with_partner(sheet: Sheet, name: str) -> list[str]:
@@ -122,13 +151,14 @@ def groups_of(sheet: Sheet, times: Array | None, asked: Sequence[str]) -> Groups
     DataError, TimeGridError: a row has no name; times go back, and no column says why.
     """
     titles = list(asked) or [name for name in sheet.free if names_sequences(name) and sheet.tells_apart(name)]
+    falls = np.flatnonzero(np.diff(times) <= 0) + 1 if times is not None else np.array([], int)
     for name in [name for name in titles if name not in asked and len(sheet.frame) > 2]:
-        if sheet.frame[name].is_unique:
+        counts = not len(falls) and _counts(sheet.frame[name])
+        if counts or sheet.frame[name].is_unique:
             titles.remove(name)
-            sheet.leave(name, "another in every row")
+            sheet.leave(name, "counts the rows" if counts else "another in every row")
     if titles:
         return _by(sheet, titles)
-    falls = np.flatnonzero(np.diff(times) <= 0) + 1 if times is not None else np.array([], int)
     if not len(falls) or times is None or bool((np.diff(times) < 0).all()):
         sheet.said.append("one sequence")
         return Groups(np.zeros(len(sheet.frame), np.int64), np.array([0]))
@@ -136,6 +166,11 @@ def groups_of(sheet: Sheet, times: Array | None, asked: Sequence[str]) -> Groups
     if found:
         return _by(sheet, [min(found, key=lambda name: sheet.frame[name].nunique())])
     return _anew(sheet, times, falls)
+
+
+def _counts(column: pd.Series) -> bool:
+    """Whether a column counts rows, perhaps from zero again and again, as the packets of an amplifier do."""
+    return pd.api.types.is_numeric_dtype(column) and bool((column.diff() == 1).mean() > 0.5)
 
 
 def _by(sheet: Sheet, titles: Sequence[str]) -> Groups:
@@ -159,12 +194,7 @@ def _anew(sheet: Sheet, times: Array, falls: NDArray[np.int64]) -> Groups:
     """Sequences that begin where the time does, if every one begins at about the same time."""
     begins = times[[0, *falls]]
     if not np.allclose(begins, begins[0], rtol=0, atol=usual_interval(times)) or np.diff([0, *falls]).min() < 3:
-        at, rows = int(falls[0]), sheet.frame.index
-        raise TimeGridError(
-            f"times must increase within a sequence: row {rows[at]} has {times[at]:.10g} after {times[at - 1]:.10g} in "
-            f"row {rows[at - 1]}. Sort or drop it; where they are several recordings, name the column that tells them "
-            "apart with --sequence."
-        )
+        raise TimeGridError(sheet.goes_back(int(falls[0]) - 1, int(falls[0])))
     sheet.said.append(f"{len(begins)} sequences: time begins anew in row {sheet.frame.index[falls[0]]}")
     codes = np.zeros(len(times), np.int64)
     codes[falls] = 1

@@ -182,7 +182,9 @@ def _write_netcdf(data: xr.Dataset, path: Path) -> None:
 READERS: dict[str, Callable[[Path], xr.Dataset]] = {".npz": _read_npz, ".nc": _read_netcdf}
 TABLES: dict[str, Callable[[Path], pd.DataFrame | Table]] = {
     ".parquet": _read_parquet,
-    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt", ".dat", ".asc", ".xvg", ".colvar"), read_text),
+    **dict.fromkeys(
+        (".csv", ".tsv", ".tab", ".txt", ".dat", ".asc", ".prn", ".log", ".atf", ".xvg", ".colvar"), read_text
+    ),
 }
 PACKED = (".gz", ".bz2", ".xz")
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".npz": _write_npz, ".nc": _write_netcdf}

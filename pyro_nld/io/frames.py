@@ -22,7 +22,7 @@ from .columns import Groups, clock_of, groups_of, time_titles
 from .readers import Table
 from .sheets import Sheet, sheet_of
 from .values import Values, values_of
-from .wide import COLUMNS, ROWS, lengthened, wide_in
+from .wide import COLUMNS, ROWS, lengthened, narrow_in, unfolded, wide_in
 
 LISTED = 6  # channels that are named in one line
 
@@ -81,6 +81,8 @@ def from_table(
     across = "time" if time == COLUMNS else "sequence" if sequence == COLUMNS else ""
     if not across and time is None and sequence is None and wanted is None:
         across = wide_in(sheet)
+    if not across and wanted is None and not asked and (narrow := narrow_in(sheet)):
+        sheet = unfolded(sheet, *narrow, marks)
     if across:
         sheet, time, asked, wanted = lengthened(sheet, across, time, asked, wanted, marks)
     sheet.take([*asked, *(wanted or [])])
@@ -144,7 +146,9 @@ def _in_order(sheet: Sheet, times: Array, groups: Groups, channels: pd.DataFrame
         return order[np.lexsort((times[order], groups.codes[order]))]
     wrong = np.flatnonzero(same & (steps <= 0))
     if len(wrong):
-        raise TimeGridError(_order_said(sheet, times, groups, int(order[wrong[0]]), int(order[wrong[0] + 1])))
+        before, after = (int(row) for row in order[wrong[0] : wrong[0] + 2])
+        label = f" (sequence {groups.labels[groups.codes[after]]})" if len(groups.labels) > 1 else ""
+        raise TimeGridError(sheet.goes_back(before, after, label))
     counts = np.bincount(groups.codes[order], minlength=len(groups.labels))
     lone = np.flatnonzero(counts < 2)
     if len(lone):
@@ -154,16 +158,6 @@ def _in_order(sheet: Sheet, times: Array, groups: Groups, channels: pd.DataFrame
             f"(row {sheet.frame.index[at]}). Drop or merge it."
         )
     return order
-
-
-def _order_said(sheet: Sheet, times: Array, groups: Groups, before: int, after: int) -> str:
-    label = f" (sequence {groups.labels[groups.codes[after]]})" if len(groups.labels) > 1 else ""
-    rows = sheet.frame.index
-    return (
-        f"times must increase within a sequence: row {rows[after]}{label} has {times[after]:.10g} after "
-        f"{times[before]:.10g} in row {rows[before]}. Sort or drop it; where they are several recordings, name the "
-        "column that tells them apart with --sequence."
-    )
 
 
 def _with_words(

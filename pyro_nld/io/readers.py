@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataError
-from .titles import MISSING, is_unit, kind_of, names_sequences, time_rank
+from .titles import MISSING, SYMBOLS, is_unit, kind_of, names_sequences, time_rank
 
 PACKED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -136,7 +136,7 @@ def _decoded(path: Path) -> tuple[str, str]:
 
 
 def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith(("#", "@", "%", "&", '"#'))
+    return line.lstrip().startswith(("#", "@", "%", "&", "!", "//", '"#'))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -177,11 +177,12 @@ def _head(table: Sequence[Line], comments: Sequence[Line], separator: str, width
             f"it holds no table of numbers: row {table[-1][0]} is {table[-1][1].strip()[:40]!r}. Give one row per "
             "time, one column per channel."
         )
-    begin = next((place for place, row in enumerate(rows) if _is_data(row, kinds)), len(rows))
+    data = [place for place, row in enumerate(rows) if _is_data(row, kinds)]
+    begin = next((place for place in data if len(rows[place]) == width), min(data, default=len(rows)))
     if begin < len(rows) and _is_title(rows[begin], kinds) and not (begin and len(rows[begin - 1]) == width):
         begin += 1  # titles that are mostly numbers
     above = [place for place in range(begin) if len(rows[place]) in (width, width - 1)]
-    units = next((place for place in reversed(above[-3:]) if place > above[0] and _is_units(rows[place])), None)
+    units = next((at for at in reversed(above[-3:]) if at > above[0] and _is_units(rows[at], rows[at - 1])), None)
     titles = [place for place in above if place < (begin if units is None else units)]
     empty_last = all(len(row) == width and not row[-1] for row in rows[begin:])
     if titles and titles[-1] >= begin - 3:
@@ -193,7 +194,7 @@ def _head(table: Sequence[Line], comments: Sequence[Line], separator: str, width
         said.append(f"units in row {table[units][0]}")
         cells = _fitted(rows[units], kinds, empty_last)
     else:
-        cells = _units_in(comments, width)
+        cells = _units_in(comments, separator, width)
     return _Head(begin, names, [cell.strip("()[]{} ") for cell in cells], said)
 
 
@@ -209,7 +210,7 @@ def _is_data(row: Sequence[str], kinds: Sequence[str]) -> bool:
     """Whether most cells that should hold numbers or dates do."""
     found = [(kind_of(cell), kind) for cell, kind in zip(row, kinds, strict=False) if kind and kind_of(cell)]
     same = sum(cell == kind for cell, kind in found)
-    return len(row) >= len(kinds) - 1 and 2 * same > len(found)
+    return len(row) in (len(kinds) - 1, len(kinds)) and 2 * same > len(found)
 
 
 def _is_title(row: Sequence[str], kinds: Sequence[str]) -> bool:
@@ -225,7 +226,10 @@ def _is_title(row: Sequence[str], kinds: Sequence[str]) -> bool:
     return all(before < after for before, after in pairwise(numbers))
 
 
-def _is_units(row: Sequence[str]) -> bool:
+def _is_units(row: Sequence[str], titles: Sequence[str] = ()) -> bool:
+    """Whether at least half of a row are units, or there is one of time below the title of a time."""
+    if any(time_rank(title) < 2 and cell.strip("()[] ") in SYMBOLS for title, cell in zip(titles, row, strict=False)):
+        return True
     filled = [cell for cell in row if cell]
     known = sum(is_unit(cell) for cell in filled)
     return bool(filled) and 2 * known >= len(filled) and not any(time_rank(cell) == 0 for cell in filled)
@@ -253,21 +257,32 @@ def _from_comments(
         series = [match[2] for match in found if not match[1]]
         legend = series if len(series) == width - 1 else [axes.get("yaxis", "y")] * (width - 1)
         return [axes.get("xaxis", "time"), *legend], ["names in the legend"]
-    for number, line in reversed([one for one in comments if one[0] < first]):
-        names = _cells(line.strip().strip('"').lstrip("#%@! \t"), separator)
-        if len(names) == width and all(kind_of(name) == "word" for name in names):
-            return names, [f"names in row {number}"]
+    above = [(number, _uncommented(line, separator)) for number, line in comments if number < first]
+    fitting = [(number, names) for number, names in above if len(names) == width and all(map(_is_word, names))]
+    if len(fitting) > 1 and _is_units(fitting[-1][1], fitting[-2][1]):
+        fitting.pop()
+    if fitting:
+        return fitting[-1][1], [f"names in row {fitting[-1][0]}"]
     return [f"column {column + 1}" for column in range(width)], ["no names: columns are numbered"]
 
 
-def _units_in(comments: Sequence[Line], width: int) -> list[str]:
-    """Units in a comment such as `# units: s, pA, mV`."""
+def _uncommented(line: str, separator: str) -> list[str]:
+    return _cells(line.strip().strip('"').lstrip("#%@!/ \t"), separator)
+
+
+def _is_word(cell: str) -> bool:
+    return kind_of(cell) == "word"
+
+
+def _units_in(comments: Sequence[Line], separator: str, width: int) -> list[str]:
+    """Units in a comment such as `# units: s, pA, mV`, or one that is a row of them."""
     for _, line in comments:
         if found := _UNITS_SAID.search(line):
             units = re.split(r"[,;\t]\s*|\s+", found[1].strip().strip('"'))
             if len(units) == width:
                 return units
-    return [""] * width
+    rows = [_uncommented(line, separator) for _, line in comments]
+    return next((row for row in rows if len(row) == width and _is_units(row)), [""] * width)
 
 
 # The numbers
@@ -275,7 +290,7 @@ def _units_in(comments: Sequence[Line], width: int) -> list[str]:
 
 def _numbers(body: Sequence[Line], separator: str, width: int) -> tuple[pd.DataFrame, list[str]]:
     """The rows as pandas reads them, and how numbers were found to be written."""
-    sample = {cell for _, line in body[:SAMPLE] for cell in _cells(line, separator)}
+    sample = [cell for _, line in body[:SAMPLE] for cell in _cells(line, separator)]
     decimal = "," if any(_DECIMAL_COMMA.fullmatch(cell) for cell in sample) else "."
     if decimal == "," and any(_GROUPED["."].fullmatch(cell) and "." in cell for cell in sample):
         decimal = "."

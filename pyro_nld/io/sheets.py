@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DataError, DoubtfulDataWarning
 from .readers import Table
-from .titles import key, kind_of, split_unit
+from .titles import INDEXES, key, kind_of, split_unit, time_rank
 
 LOOK = 50  # cells that tell what a column holds
 
@@ -24,7 +24,7 @@ class Sheet:
     frame: the table; the index is the row as errors name it.
     units: of the columns, "" where nobody said.
     free: columns whose part is not known yet.
-    said: what was guessed, in words. left: columns left out, and why.
+    said: what was guessed, in words. left: columns left out, and why. times: the cells that were read as times.
     """
 
     frame: pd.DataFrame
@@ -32,6 +32,17 @@ class Sheet:
     free: list[str]
     said: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    times: pd.Series | None = None
+
+    def goes_back(self, before: int, after: int, whose: str = "") -> str:
+        """What is said where the time does not grow from one row, by its place, to another."""
+        cells, rows = self.times, self.frame.index
+        was, now = ("", "") if cells is None else (f"{cells.iloc[before]} ", f"{cells.iloc[after]} ")
+        return (
+            f"times must increase within a sequence: row {rows[after]}{whose} has {now}after {was}in row "
+            f"{rows[before]}. Sort or drop it; where they are several recordings, name the column that tells them apart "
+            "with --sequence."
+        )
 
     def find(self, titles: Sequence[str]) -> list[str]:
         """The columns that are meant by these titles, with or without their unit, in any case.
@@ -149,7 +160,10 @@ def _apart(names: list[str], sheet: Sheet) -> list[str]:
 
 
 def _leave_index(sheet: Sheet, names: Sequence[str]) -> None:
-    """Leave out a first column without a name that only counts the rows."""
-    first = sheet.frame.iloc[:, 0]
-    if names and not names[0] and pd.api.types.is_integer_dtype(first) and bool((first.diff().iloc[1:] == 1).all()):
-        sheet.leave(str(sheet.frame.columns[0]), "counts the rows")
+    """Leave out a first column that only counts the rows, and has no name or one that says so."""
+    name, first = str(sheet.frame.columns[0]), sheet.frame.iloc[:, 0]
+    named = bool(names and names[0])
+    if named and (key(name) not in INDEXES or len(sheet.free) < 3 or min(map(time_rank, sheet.free[1:])) > 2):
+        return
+    if pd.api.types.is_integer_dtype(first) and bool((first.diff().iloc[1:] == 1).all()):
+        sheet.leave(name, "counts the rows")

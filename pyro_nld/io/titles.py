@@ -7,7 +7,9 @@ import re
 TIMES = (
     ("time", "times", "t", "zeit", "temps", "tiempo"),
     ("timestamp", "datetime", "date", "datum", "utc"),
-    ("elapsed", "clock", "second", "sec", "millisecond", "minute", "min", "hour", "day", "year", "age", "epoch"),
+    tuple(
+        "elapsed clock second sec millisecond ms us ns ps minute min hour day year yr kyr age epoch".split()  # noqa: SIM905
+    ),
     ("frame", "step", "sample", "index", "tick"),
 )
 """Titles of times, the clearest first. The last two groups count only where no other column is a time."""
@@ -20,6 +22,19 @@ SEQUENCES = frozenset(
     """.split()  # noqa: SIM905
 )
 """Titles of columns that tell recordings apart."""
+
+INDEXES = frozenset("index row rownumber rowid rownames obs observation line lineno nr no n x1 v1 1".split())  # noqa: SIM905
+"""Titles of columns that may count the rows and say nothing else."""
+
+PARTS = (
+    ("year", "yyyy", "yy", "yr", "jahr"),
+    ("month", "mm", "mo", "mon", "monat"),
+    ("day", "dd", "dy", "tag"),
+    ("hour", "hours", "hh", "hr", "h", "stunde"),
+    ("minute", "minutes", "mm", "min", "mn", "mi"),
+    ("second", "seconds", "ss", "sec", "s"),
+)
+"""Titles of columns that hold a date in parts, in order."""
 
 STATES = frozenset({"state", "states", "truestate", "hiddenstate"})
 """Titles of columns that hold the truth, used for scoring alone."""
@@ -68,6 +83,7 @@ MISSING = (
 _NUMBER = re.compile(r"[+\-−]?(\d[\d.,]*|[.,]\d+)([eEdD][+-]?\d+)?%?|[+-]?(inf|infinity)", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3})[-/. ]\d{2,4}( .*)?")
 _CLOCK = re.compile(r"\d{1,3}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?")
+_IDENTIFIER = re.compile(r"([ _.-](id|ID|Id|nr|no)|[a-z]ID|identifier)$")
 _BRACKETS = re.compile(r"^(.*?)\s*[(\[{]\s*([^()\[\]{}]*?)\s*[)\]}]$")
 _SLASH = re.compile(r"^([^/]*\w)\s*/\s*([^/\d\s][^/\s]*)$")
 _TIME_UNIT = re.compile(r"^(time|t|elapsed|timestamp)[ _.]([^\W\d_]+)$", re.IGNORECASE)
@@ -118,13 +134,14 @@ def time_rank(title: str) -> int:
     for rank, titles in enumerate(TIMES):
         if word in titles or (rank > 1 and word.removesuffix("s") in titles):
             return rank
-    return 1 if word.startswith(("time", "elapsedtime", "datetime")) else len(TIMES)
+    alike = word.startswith(("time", "datetime")) or word.endswith(("time", "timestamp", "date", "datum", "zeit"))
+    return 1 if alike else len(TIMES)
 
 
 def names_sequences(title: str) -> bool:
     """Whether a title is one of a column that tells recordings apart, such as `trial`, `Subject ID` or `cell_no`."""
     word = key(title)
-    return any(word.removesuffix(tail) in SEQUENCES for tail in COUNTED)
+    return any(word.removesuffix(tail) in SEQUENCES for tail in COUNTED) or bool(_IDENTIFIER.search(title.strip()))
 
 
 def kind_of(cell: str) -> str:

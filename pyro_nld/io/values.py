@@ -94,7 +94,7 @@ def _parsed(column: pd.Series, marks: Sequence[object]) -> tuple[Array, NDArray[
     if not pd.api.types.is_numeric_dtype(column):
         text = column.where(column.isna(), column.astype(str).str.strip())
         column = text.mask(text.isin([str(mark) for mark in marks]))
-        numbers = pd.to_numeric(column, errors="coerce")
+        numbers = pd.to_numeric(column.where(column.isna(), column.astype(str).str.removesuffix("%")), errors="coerce")
     else:
         numbers = column
     values = np.array(numbers.to_numpy(float, na_value=np.nan))

@@ -12,20 +12,27 @@ from .._typing import Array
 from ..errors import DataError
 from .columns import time_titles
 from .sheets import Sheet
-from .titles import SEQUENCES, key, kind_of, time_rank
+from .titles import SEQUENCES, key, kind_of, names_sequences, time_rank
 from .values import numbers
 
 ROWS, COLUMNS = "rows", "columns"
 """What `time` and `sequence` may be instead of a title: times are the numbers of the rows, or stand in the titles;
 every column is a sequence."""
 
+REPEATED = SEQUENCES - {"cell", "particle", "id", "segment", "sample", "animal", "ind", "series", "chain"}
+"""Stems of titles that are sequences where they are numbered: cell1, cell2, … may have been recorded at once."""
+
+NAMES = frozenset({"variable", "channel", "sensor", "parameter", "signal", "quantity", "measure", "feature", "probe"})
+"""Titles of a column that names the channel of every row."""
+
 
 def wide_in(sheet: Sheet) -> str:
     """What the titles of a wide table are: "sequence" for trial1, trial2, …, "time" for 0.0, 0.1, …, "" for neither."""
     stems = [re.fullmatch(r"([a-z]+)\d+", key(name)) for name in sheet.free]
-    named = [found[1] for found in stems if found and found[1] in SEQUENCES]
-    others = [name for name, found in zip(sheet.free, stems, strict=True) if not (found and found[1] in SEQUENCES)]
-    if len(named) > 1 and len(set(named)) == 1 and len(others) == 1 and time_rank(others[0]) < 2:
+    named = [found[1] for found in stems if found and found[1] in REPEATED]
+    others = [name for name, found in zip(sheet.free, stems, strict=True) if not (found and found[1] in REPEATED)]
+    alike = len(set(named)) == 1 and len({sheet.units[name] for name in sheet.free if name not in others}) == 1
+    if len(named) > 1 and alike and len(others) == 1 and time_rank(others[0]) < 2:
         return "sequence"
     counted = [name for name in sheet.free if kind_of(name) == "number"]
     timed = any(time_rank(name) < 3 for name in sheet.free)
@@ -33,6 +40,36 @@ def wide_in(sheet: Sheet) -> str:
         return ""
     grows = bool((np.diff([float(name) for name in counted]) > 0).all())
     return "time" if grows else ""
+
+
+def narrow_in(sheet: Sheet) -> tuple[str, str] | None:
+    """The titles of the names of channels and of their values, where every row is one value of one channel."""
+    named = [name for name in sheet.free if key(name) in NAMES and sheet.kind(name) == "word"]
+    others = [name for name in sheet.free if name not in named and not (time_rank(name) < 3 or names_sequences(name))]
+    numbered = [name for name in others if sheet.kind(name) == "number"]
+    return (named[0], numbered[0]) if len(named) == 1 and len(numbered) == 1 else None
+
+
+def unfolded(sheet: Sheet, named: str, value: str, marks: list) -> Sheet:
+    """A sheet with one column for each channel, of one whose rows name theirs.
+
+    Raises
+    ------
+    DataError: a channel comes twice at a time, naming the row.
+    """
+    frame = sheet.frame.assign(**{value: numbers(sheet.frame[value], marks)})
+    beside = [name for name in sheet.free if name not in (named, value)]
+    twice = frame.duplicated([*beside, named])
+    if twice.any():
+        row = frame.index[twice][0]
+        raise DataError(f"{named} {frame[named][row]} comes twice at the same time: again in row {row}. Drop one.")
+    place = frame.groupby(beside, sort=False, dropna=False).ngroup()
+    channels = frame.assign(place=place).pivot(index="place", columns=named, values=value)
+    first = ~place.duplicated()
+    wide = pd.concat([frame.loc[first, beside], channels.set_axis(frame.index[first])], axis=1)
+    names = [*beside, *(str(name) for name in channels.columns)]
+    kept = {name: sheet.units.get(name, "") for name in names}
+    return Sheet(wide.set_axis(names, axis=1), kept, names, [*sheet.said, f"every row is one {named}"], sheet.left)
 
 
 def lengthened(

@@ -263,7 +263,7 @@ MALFORMED: dict[str, tuple[str, Write, type[NLDError], str]] = {
         ".csv",
         csv(swapped),
         TimeGridError,
-        "times must increase within a sequence: row 6 (sequence c) has 1.5 after 2 in row 5. Sort or drop it;",
+        "times must increase within a sequence: row 6 (sequence c) has 1.5 after 2.0 in row 5. Sort or drop it;",
     ),
     "csv with a row twice": (
         ".csv",

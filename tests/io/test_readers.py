@@ -209,6 +209,59 @@ READ: dict[str, tuple[str, str, str]] = {
         ",a,b,frame,particle\n" + "".join(f"{i},{a},{b},{i // 3},{i % 3}\n" for i, (a, b) in enumerate(VALUES)),
         "comma separated, time by frame, 3 sequences by particle, channels a, b, left out: column 1 (counts the rows)",
     ),
+    # NOAA's buoys (NDBC, "standard meteorological data"): parts of dates, two comments with names and units, late to early
+    "buoy": (
+        "44025h2021.txt",
+        "#YY  MM DD hh mm a     b\n#yr  mo dy hr mn m/s   hPa\n"
+        + "".join(f"2021 03 01 {11 - i:02d} 50 {a:6.3f} {b:6.3f}\n" for i, (a, b) in enumerate(VALUES)),
+        "blank separated, names in row 1, time in h since 2021-03-01 00:50:00 by YY and MM and DD and hh and mm, "
+        "one sequence, the last row first, channels a, b",
+    ),
+    # the German weather service (DWD, hourly values): dates without marks, blanks inside, the end of the row as a word
+    "DWD": (
+        "produkt_tu_stunde.txt",
+        "STATIONS_ID;MESS_DATUM;a;b;eor\n" + hours("        433;20210301{hour:02d};  {a};  {b};eor"),
+        "; separated, time in h since 2021-03-01 00:00:00 by MESS_DATUM, one sequence by STATIONS_ID, "
+        "eor of every sequence, channels a, b",
+    ),
+    # Movebank: tracked animals
+    "Movebank": (
+        "elk.csv",
+        "event-id,timestamp,a,b,individual-local-identifier,study-name\n"
+        + "".join(
+            f'{90 + i},2021-03-0{1 + i // 6} {i % 6:02d}:00:00.000,{a},{b},"Elk {i // 6}","My, study"\n'
+            for i, (a, b) in enumerate(VALUES)
+        ),
+        "comma separated, time in h since 2021-03-01 00:00:00 by timestamp, 2 sequences by individual-local-identifier, "
+        "study-name of every sequence, channels a, b, left out: event-id (another in every row)",
+    ),
+    # Axon Text File 1.0 (Molecular Devices): counts and comments before the names
+    "ATF": (
+        "sweep.atf",
+        'ATF\t1.0\n2\t3\n"Comment="\n"Sweep=1"\n"Time (ms)"\t"a (pA)"\t"b (mV)"\n' + rows("{t}\t{a}\t{b}"),
+        "tab separated, names in row 5, time in ms, one sequence, channels a, b",
+    ),
+    # OpenBCI: packets are counted from 0 to 255 again and again
+    "OpenBCI": (
+        "eeg.txt",
+        "%OpenBCI Raw EEG Data\n%Sample Rate = 250 Hz\nSample Index, a, b, Timestamp\n"
+        + "".join(f"{i % 5}, {a}, {b}, {1600000000 + i / 250:.3f}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, names in row 3, time in s since 2020-09-13 12:26:40 by Timestamp, one sequence, channels a, b, "
+        "left out: Sample Index (counts the rows)",
+    ),
+    # LAMMPS, fix ave/time: the second comment names the columns
+    "LAMMPS": (
+        "ave.dat",
+        "# Time-averaged data for fix 1\n# TimeStep a b\n"
+        + "".join(f"{100 * i} {a} {b}\n" for i, (a, b) in enumerate(VALUES)),
+        "blank separated, names in row 2, time by TimeStep, one sequence, channels a, b",
+    ),
+    # the tidyverse: one value in a row
+    "tidy": (
+        "a.csv",
+        "time,variable,value\n" + "".join(f"{i},a,{a}\n{i},b,{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, every row is one variable, time, one sequence, channels a, b",
+    ),
     # psychology: trials within subjects
     "subjects and trials": (
         "a.csv",
@@ -226,7 +279,8 @@ READ: dict[str, tuple[str, str, str]] = {
                 for i, (a, b) in enumerate(VALUES)
             )
         ),
-        "; separated, decimal comma, time, 2 sequences by id, channels a, b, left out: stage (words)",
+        "; separated, decimal comma, time, 2 sequences by id, condition of every sequence, channels a, b, left out: "
+        "stage (words)",
     ),
     "an unknown title": (
         "a.csv",
