@@ -40,8 +40,8 @@ class Sheet:
         was, now = ("", "") if cells is None else (f"{cells.iloc[before]} ", f"{cells.iloc[after]} ")
         return (
             f"times must increase within a sequence: row {rows[after]}{whose} has {now}after {was}in row "
-            f"{rows[before]}. Sort or drop it; where they are several recordings, name the column that tells them apart "
-            "with --sequence."
+            f"{rows[before]}. Sort or drop it; where they are several recordings, name the column that tells them "
+            "apart with --sequence."
         )
 
     def find(self, titles: Sequence[str]) -> list[str]:

@@ -209,7 +209,7 @@ READ: dict[str, tuple[str, str, str]] = {
         ",a,b,frame,particle\n" + "".join(f"{i},{a},{b},{i // 3},{i % 3}\n" for i, (a, b) in enumerate(VALUES)),
         "comma separated, time by frame, 3 sequences by particle, channels a, b, left out: column 1 (counts the rows)",
     ),
-    # NOAA's buoys (NDBC, "standard meteorological data"): parts of dates, two comments with names and units, late to early
+    # NOAA's buoys (NDBC): parts of dates, names and units in two comments, from late to early
     "buoy": (
         "44025h2021.txt",
         "#YY  MM DD hh mm a     b\n#yr  mo dy hr mn m/s   hPa\n"
@@ -229,11 +229,11 @@ READ: dict[str, tuple[str, str, str]] = {
         "elk.csv",
         "event-id,timestamp,a,b,individual-local-identifier,study-name\n"
         + "".join(
-            f'{90 + i},2021-03-0{1 + i // 6} {i % 6:02d}:00:00.000,{a},{b},"Elk {i // 6}","My, study"\n'
+            f'{90 + 7 * i},2021-03-0{1 + i // 6} {i % 6:02d}:00:00.000,{a},{b},"Elk {i // 6}","My, study"\n'
             for i, (a, b) in enumerate(VALUES)
         ),
-        "comma separated, time in h since 2021-03-01 00:00:00 by timestamp, 2 sequences by individual-local-identifier, "
-        "study-name of every sequence, channels a, b, left out: event-id (another in every row)",
+        "comma separated, time in h since 2021-03-01 00:00:00 by timestamp, 2 sequences by "
+        "individual-local-identifier, study-name of every sequence, channels a, b, left out: event-id (another in every row)",
     ),
     # Axon Text File 1.0 (Molecular Devices): counts and comments before the names
     "ATF": (
@@ -246,8 +246,8 @@ READ: dict[str, tuple[str, str, str]] = {
         "eeg.txt",
         "%OpenBCI Raw EEG Data\n%Sample Rate = 250 Hz\nSample Index, a, b, Timestamp\n"
         + "".join(f"{i % 5}, {a}, {b}, {1600000000 + i / 250:.3f}\n" for i, (a, b) in enumerate(VALUES)),
-        "comma separated, names in row 3, time in s since 2020-09-13 12:26:40 by Timestamp, one sequence, channels a, b, "
-        "left out: Sample Index (counts the rows)",
+        "comma separated, names in row 3, time in s since 2020-09-13 12:26:40 by Timestamp, one sequence, "
+        "channels a, b, left out: Sample Index (counts the rows)",
     ),
     # LAMMPS, fix ave/time: the second comment names the columns
     "LAMMPS": (
