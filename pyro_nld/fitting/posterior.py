@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from .._typing import Array
 from ..dynamics.equations import Dynamics
-from ..errors import NO_LANDSCAPE, FitError, ShapeError
+from ..errors import NO_LANDSCAPE, DoubtfulDataWarning, FitError, ShapeError
 from ..guide.amortized import AmortizedGuide
+from ..io import doubts
+from ..io.matching import matched
+from ..io.memory import recognised
 from ..io.series import as_tensors
 from ..io.validation import check_rows
 from ..kinetics import memberships, metastable, recordings, state_paths
@@ -43,10 +47,13 @@ class Posterior:
     model, guide: read, never changed. Their numbers are taken at the first look and kept: after a change of either, ask
         `forget` to look anew.
     times, x: the data.
+    about: names, units and origins of the data, as coordinates and attributes, where they have any.
     """
 
-    def __init__(self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> None:
-        self.model, self.guide = model, guide
+    def __init__(
+        self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, about: xr.Dataset | None = None
+    ) -> None:
+        self.model, self.guide, self.about = model, guide, about
         self.times, self.x = check_rows(times, x)
         self._drawn: dict[tuple[int, int], Tensor] = {}
         with inference_mode(0):
@@ -234,13 +241,32 @@ class Posterior:
             return evaluate(self.model, self.guide, times, x, draws)
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
-        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
+        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x.
+
+        Channels with names are matched to those of the fit, see `matched`.
+
+        Raises
+        ------
+        DataError, ShapeError, TimeGridError: as in `as_tensors`, and where channels of the fit are missing.
+
+        Warns
+        -----
+        DoubtfulDataWarning: values lie far outside what was fitted.
+        """
         if data is None:
             return self.times, self.x
-        times, x = as_tensors(data, dtype=self.x.dtype, whole=False)
+        found = recognised(data)
+        if isinstance(found, xr.Dataset) and self.about is not None:
+            found = matched(found, self.about)
+        times, x = as_tensors(found, dtype=self.x.dtype, whole=False)
         if x.shape[-1] != self.x.shape[-1]:
             raise ShapeError(
                 f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
                 "Give the same channels in the same order."
             )
+        names = list(map(str, range(x.shape[-1])))
+        if self.about is not None and "channel" in self.about.coords:
+            names = [str(name) for name in self.about["channel"].values]
+        for doubt in doubts.outside(x.numpy(force=True), self.x.numpy(force=True), names):
+            warnings.warn(doubt, DoubtfulDataWarning, stacklevel=2)
         return check_rows(times, x)

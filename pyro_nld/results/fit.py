@@ -21,6 +21,7 @@ from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
+from ..io.memory import recognised
 from ..io.series import as_tensors, channel_moments
 from ..io.validation import check_rows
 from ..kinetics import verdicts
@@ -51,6 +52,7 @@ class Fit(Described, Posterior):
     times, x: the data.
     history: terms of the loss per observed value, gradient norm, learning rate and seconds, by `step`.
     runs: one entry per restart.
+    about: names, units and origins of the data, as coordinates and attributes, where they have any.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class Fit(Described, Posterior):
         x: Tensor,
         history: xr.Dataset | None = None,
         runs: list[dict] | None = None,
+        about: xr.Dataset | None = None,
     ) -> None:
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
-        super().__init__(*copy.deepcopy((model, guide)), times, x)
+        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         self._states: int | None = None  # as many as were found when somebody looked
@@ -315,7 +318,7 @@ def _counted(number: int, noun: str) -> str:
 def fit(
     model: LatentLangevin,
     guide: AmortizedGuide,
-    data: xr.Dataset | tuple[Tensor, Tensor],
+    data: object,
     schedule: Schedule | None = None,
     *,
     seed: int = 0,
@@ -330,7 +333,7 @@ def fit(
     Parameters
     ----------
     model, guide: what to fit; trained in place (with restarts, they end as the best one).
-    data: Dataset with `observations`, or a pair `(times, x)`.
+    data: Dataset with `observations`, a pair `(times, x)`, a table, or lists of arrays: whatever `as_tensors` takes.
     schedule: steps, batch size, rates, annealing.
     seed: of all randomness in here; the caller's generators are left as they were.
     restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
@@ -348,12 +351,14 @@ def fit(
     -----
     Ctrl-C keeps the last checkpoint and is raised again; without a checkpoint it ends the fit early, with a warning.
     """
-    series = as_tensors(data)
+    found = recognised(data)
+    series = as_tensors(found)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
         resume=resume, every=every, progress=progress,
     )  # fmt: skip
-    result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs)
+    about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
+    result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)
     with suppress(FitError):  # a fit without states is the reader's to judge
         result.discretisation()  # warns when the steps were too coarse for the landscape
     return result

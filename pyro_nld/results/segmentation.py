@@ -8,6 +8,7 @@ import xarray as xr
 
 from ..errors import FitError
 from ..fitting.posterior import DRAWS
+from ..io.matching import dates_of
 from ..io.series import dataset_times
 from ..kinetics import most_probable
 from .fit import Fit
@@ -68,6 +69,8 @@ def segment(
 def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
     """One row per observation: sequence, time, state (empty where undecided), probability_0, probability_1, …
 
+    Where the times count from a date, the date stands behind the time.
+
     Parameters
     ----------
     segments: from `segment`.
@@ -81,6 +84,8 @@ def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
     if "times" in data or "time" in data.coords:  # with all the digits that were given
         times = np.where(np.isnan(times), np.nan, dataset_times(data))
     columns: dict[str, object] = {"sequence": np.repeat(names, length), "time": times.ravel()}
+    if (dates := dates_of(data, times)) is not None:
+        columns["date"] = dates.ravel()
     columns["state"] = pd.Series(label, dtype="Int64").mask(label < 0)
     shares = segments["probability"].values.reshape(len(label), -1)
     columns |= {f"probability_{state}": share for state, share in enumerate(shares.T)}

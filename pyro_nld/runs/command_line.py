@@ -9,12 +9,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
+import xarray as xr
 from tqdm import tqdm
 
 from ..errors import NLDError
+
+Time = Annotated[str | None, typer.Option(help="Column of times; rows: count them; columns: the titles are times.")]
+Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that tell sequences apart, with commas.")]
+Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
+Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
+"""How a table is read; guessed where nothing is said."""
 
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
@@ -34,6 +41,18 @@ def run(main: Callable[..., None]) -> None:
             raise
         _end(f"error: {' '.join(error.format_message().split())} --help shows what there is.", 2)
     raise SystemExit(code)
+
+
+def reading(time: str | None, sequence: str | None, channels: str | None, missing: str | None) -> dict[str, str]:
+    """The options of a command that say how a table is read: those that were given."""
+    given = {"time": time, "sequence": sequence, "channels": channels, "missing": missing}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def tell(data: xr.Dataset) -> None:
+    """Say in one line how a table was read."""
+    if "read_as" in data.attrs:
+        print(f"read as: {data.attrs['read_as']}")
 
 
 @contextmanager

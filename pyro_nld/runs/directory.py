@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..errors import DataError, RunDirectoryError
 from ..fitting.checkpoints import load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
+from ..io.matching import matched
 from ..results.fit import Fit
 from . import summary
 from .model_files import build, load_data, load_model_file
@@ -52,9 +53,20 @@ class Run(NamedTuple):
 
 
 def settings(
-    data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str, pieces: int | None = None
+    data: Path | None,
+    seed: int,
+    restarts: int,
+    minutes: float | None,
+    budget: str,
+    pieces: int | None = None,
+    reading: Mapping[str, str] | None = None,
 ) -> dict:
     """What a run directory remembers of the command that made it.
+
+    Parameters
+    ----------
+    data: the data file. seed, restarts, minutes, budget: of the fit. pieces: observations in one, at most.
+    reading: how a table is read, see `model_files.load_data`.
 
     Raises
     ------
@@ -66,6 +78,7 @@ def settings(
         "data": None if data is None else str(data.resolve()),
         "data_sha256": None if data is None else _digest(data),
         "pieces": pieces,
+        "reading": dict(reading or {}),
         "seed": seed,
         "restarts": restarts,
         "schedule": asdict(replace(BUDGETS[budget], minutes=minutes)),
@@ -127,9 +140,26 @@ def load(path: Path) -> Run:
     if len(state["runs"]) < config["restarts"]:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
     source = load_model_file(path / "model.py")
-    data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"])
+    data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
     pair = build(source, data, config["seed"])
     return Run(path, config, source, data, fit(path, pair, data, config))  # with all its runs done, it only reads
+
+
+def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[str, str] | None = None) -> xr.Dataset:
+    """Another data file in the terms of the run's own data: read alike, the same channels in the same order and unit.
+
+    Parameters
+    ----------
+    run: a finished run. path: of the other data. pieces: observations in one, at most.
+    reading: how its table is read, where that differs from the run's own.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: the file cannot be read, or lacks a channel of the run.
+    """
+    table = path.suffix not in (".npz", ".nc")
+    alike = {**(run.config["reading"] if table else {}), **(reading or {})}
+    return matched(load_data(run.source, path, 0, pieces, alike), run.data)
 
 
 def recorded_landscape(run: Run) -> xr.Dataset:
