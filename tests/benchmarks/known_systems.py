@@ -11,175 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import deeptime
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 import xarray as xr
+from known_wells import NOISE, WELLS, answered, wells
 from numpy.typing import NDArray
 
 from pyro_nld import datasets
 
 Array = NDArray[np.float64]
 
-CHANNELS, NOISE = 10, 0.1  # of the curved map; noise in standard deviations of each channel
-HIDDEN = 20  # tanh units of the curved map
-RELAXATIONS = 300  # of the slowest process, in a recording of wells, if FRAMES allow it
-FRAMES = (20_000, 60_000)
-STRETCH = 4.0  # a recording that would see its slowest process less than ten times is sampled more coarsely, up to this
 NULL_FRAMES = 6_000
-
-
-# Wells of deeptime
-
-
-class Wells(NamedTuple):
-    """An overdamped system dX = f(X) dt + √(2D) dW of deeptime, with the box and grid that its generator is solved on.
-
-    `box` holds one (low, high, points) per axis; `step` is that of the Euler scheme.
-    """
-
-    make: Callable
-    diffusion: float
-    number: int
-    box: tuple[tuple[float, float, int], ...]
-    step: float
-
-
-WELLS = {
-    "double_well_2d": Wells(deeptime.data.double_well_2d, 0.25, 2, ((-2.2, 2.2, 90), (-2.5, 2.5, 71)), 1e-3),
-    "triple_well_2d": Wells(deeptime.data.triple_well_2d, 0.59405, 3, ((-2.2, 2.2, 90), (-1.8, 2.6, 90)), 5e-4),
-    "prinz_potential": Wells(deeptime.data.prinz_potential, 1.0, 4, ((-1.3, 1.3, 1000),), 1e-5),
-    "triple_well_1d": Wells(deeptime.data.triple_well_1d, 0.28125, 3, ((-0.3, 6.3, 1500),), 1e-3),
-    "quadruple_well": Wells(deeptime.data.quadruple_well, 0.25, 4, ((-2.0, 2.0, 90),) * 2, 1e-3),
-    "quadruple_well_asymmetric": Wells(
-        deeptime.data.quadruple_well_asymmetric, 0.18, 4, ((-2.0, 2.0, 90),) * 2, 1e-3
-    ),
-}
-
-
-def exact(wells: Wells) -> xr.Dataset:
-    """Stationary law, basins and relaxation times of a system, from its generator on a grid.
-
-    Neighbouring cells exchange by the exponentially fitted rates D/h² · B(∓f h/D), B(x) = x/(eˣ − 1), which are exact
-    for a constant force (Scharfetter and Gummel 1969). A basin is where steepest ascent of the law ends.
-
-    Returns
-    -------
-    `weight (state)` from left to right along the first axis, `centre (state, axis)`, `relaxation (process)` in time,
-    one more than states can carry: the last is the slowest process inside a well; `basin (*grid)`.
-    """
-    axes = [np.linspace(*edges) for edges in wells.box]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    law, times = _spectrum(_generator(wells, axes, grid), wells.number)
-    basin = _basins(law.reshape(grid.shape[:-1]), wells.number)
-    centres = np.array([grid.reshape(-1, len(axes))[np.where(basin.ravel() == s, law, 0).argmax()] for s in range(basin.max() + 1)])
-    order = np.lexsort(centres.T[::-1])
-    basin = np.argsort(order)[basin]
-    return xr.Dataset(
-        {
-            "weight": ("state", np.bincount(basin.ravel(), law)),
-            "centre": (("state", "axis"), centres[order]),
-            "relaxation": ("process", times),
-            "basin": (tuple(f"grid_{axis}" for axis in range(len(axes))), basin),
-        }
-    )
-
-
-def _generator(wells: Wells, axes: list[Array], grid: Array) -> scipy.sparse.csr_matrix:
-    force = wells.make().f
-    place = np.arange(grid[..., 0].size).reshape(grid.shape[:-1])
-    rows, columns, rates = [], [], []
-    for axis, points in enumerate(axes):
-        h = points[1] - points[0]
-        low, high = (np.take(place, range(start, len(points) - 1 + start), axis).ravel() for start in (0, 1))
-        middle = (grid.reshape(-1, len(axes))[low] + grid.reshape(-1, len(axes))[high]) / 2
-        push = np.array([np.atleast_1d(force(0.0, point))[axis] for point in middle]) * h / wells.diffusion
-        push = np.where(np.abs(push) < 1e-6, 1e-6, np.clip(push, -300, 300))
-        for start, end, x in ((low, high, -push), (high, low, push)):
-            rows.append(start)
-            columns.append(end)
-            rates.append(wells.diffusion / h**2 * x / np.expm1(x))
-    size = (place.size, place.size)
-    off = scipy.sparse.csr_matrix((np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))), size)
-    return off - scipy.sparse.diags(np.asarray(off.sum(1)).ravel())
-
-
-def _spectrum(generator: scipy.sparse.csr_matrix, count: int) -> tuple[Array, Array]:
-    """Stationary law, and the `count` slowest relaxation times."""
-    start = np.ones(generator.shape[0])
-    values, vectors = scipy.sparse.linalg.eigs(generator.T.tocsc(), k=count + 3, sigma=1e-7, v0=start)
-    order = np.argsort(-values.real)
-    law = vectors[:, order[0]].real
-    return law / law.sum(), -1 / values.real[order[1 : count + 1]]
-
-
-def _basins(law: Array, number: int) -> NDArray[np.int64]:
-    """The maximum where steepest ascent from each cell ends; a plateau of two cells at a maximum counts once."""
-    padded = np.pad(law, 1, constant_values=-1.0)
-    shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * law.ndim, indexing="ij"), -1).reshape(-1, law.ndim)
-    inside = [slice(1, size + 1) for size in law.shape]
-    around = np.stack([padded[tuple(slice(s.start + d, s.stop + d) for s, d in zip(inside, shift))] for shift in shifts])
-    cells = np.stack(np.meshgrid(*map(np.arange, law.shape), indexing="ij"), -1)
-    up = np.ravel_multi_index(tuple(np.moveaxis(cells + shifts[around.argmax(0)], -1, 0)), law.shape).ravel()
-    while not np.array_equal(up, up[up]):
-        up = up[up]
-    tops, basin = np.unique(up, return_inverse=True)
-    held = np.bincount(basin, law.ravel())
-    keep = np.sort(np.argsort(-held)[:number])
-    near = np.array([np.argmin([_apart(top, tops[k], law.shape) for k in keep]) for top in tops])
-    return near[basin].reshape(law.shape)
-
-
-def _apart(one: int, other: int, shape: tuple[int, ...]) -> float:
-    return float(np.linalg.norm(np.subtract(np.unravel_index(one, shape), np.unravel_index(other, shape))))
-
-
-def sampling(relaxation: Array) -> tuple[float, int]:
-    """Interval and frames for a system with these relaxation times, the last of which lies inside a well.
-
-    The interval is that last time, so that a fit sees how a well is forgotten; where the longest recording would see
-    the slowest process less than ten times, the interval is stretched, up to four times.
-    """
-    slowest, inside = relaxation[0], relaxation[-1]
-    interval = float(np.clip(10 * slowest / FRAMES[1], inside, STRETCH * inside))
-    return float(f"{interval:.2g}"), int(np.clip(RELAXATIONS * slowest / interval, *FRAMES))
-
-
-def wells(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
-    """A system of `WELLS` from its stationary law on, seen through a random curved map with 10 % noise."""
-    system, answer = WELLS[name], exact(WELLS[name])
-    random = np.random.default_rng((1, seed))
-    interval, usual = sampling(answer["relaxation"].values)
-    frames = usual if frames is None else frames
-    model = system.make(h=system.step, n_steps=round(interval / system.step))
-    start = answer["centre"].values[random.choice(system.number, p=answer["weight"].values)]
-    path = model.trajectory(start, frames + 20, seed=int(random.integers(2**31)), n_jobs=1)[20:]
-    states = _looked_up(path, answer["basin"].values, system.box)
-    data = datasets.from_arrays(interval * np.arange(frames), curved(path, random)[None], states[None])
-    return _answered(
-        data, "wells", system.number, interval,
-        weights=answer["weight"].values, relaxation=answer["relaxation"].values[:-1],
-    )  # fmt: skip
-
-
-def _looked_up(path: Array, basin: NDArray, box: tuple[tuple[float, float, int], ...]) -> NDArray[np.int64]:
-    """Basin of the nearest cell."""
-    index = [
-        np.clip(np.rint((path[:, axis] - low) / (high - low) * (points - 1)), 0, points - 1).astype(int)
-        for axis, (low, high, points) in enumerate(box)
-    ]
-    return basin[tuple(index)]
-
-
-def curved(path: Array, random: np.random.Generator, channels: int = CHANNELS) -> Array:
-    """y = tanh(z W + b) V + noise:  a smooth random map of a standardised path into many channels, with 10 % noise."""
-    z = (path - path.mean(0)) / path.std(0)
-    first, bias = random.standard_normal((z.shape[1], HIDDEN)), random.standard_normal(HIDDEN)
-    y = np.tanh(z @ first + bias) @ random.standard_normal((HIDDEN, channels)) / np.sqrt(HIDDEN)
-    return y + NOISE * y.std(0) * random.standard_normal(y.shape)
+CORE = 30.0  # degrees around the centre of a basin of alanine
 
 
 # Switching signals
@@ -194,7 +37,7 @@ def telegraph(seed: int, frames: int = 20_000, dwell: float = 21.7) -> xr.Datase
     x = states + 0.2 * random.standard_normal(frames)
     data = datasets.from_arrays(np.arange(float(frames)), x[None, :, None], states[None])
     relaxation = -1 / np.log(1 - 2 / dwell)
-    return _answered(data, "switching", 2, 1.0, weights=[0.5, 0.5], relaxation=[relaxation], dwell=[dwell, dwell])
+    return answered(data, "switching", 2, 1.0, weights=[0.5, 0.5], relaxation=[relaxation], dwell=[dwell, dwell])
 
 
 def ion_channel(seed: int, frames: int = 40_000, openings: int = 34, share: float = 0.006) -> xr.Dataset:
@@ -213,7 +56,7 @@ def ion_channel(seed: int, frames: int = 40_000, openings: int = 34, share: floa
     x = states + 0.15 * random.standard_normal(frames)
     data = datasets.from_arrays(np.arange(float(frames)), x[None, :, None], states[None])
     dwell = [(1 - share) / share * mean, mean]
-    return _answered(data, "switching", 2, 1.0, weights=[1 - share, share], dwell=dwell)
+    return answered(data, "switching", 2, 1.0, weights=[1 - share, share], dwell=dwell)
 
 
 REACTION = {
@@ -241,9 +84,40 @@ def reaction_times(seed: int) -> xr.Dataset:
         x[row, :length, 0] = level + spread * random.standard_normal(length)
         x[row, :length, 1] = random.random(length) < right
     data = datasets.from_arrays(times, x, states).assign_coords(channel=["rt", "correct"])
+    data["smoothed"] = ("sequence", "time"), _smoothed(x)
     dwell = 1 / np.asarray(REACTION["leave"])
     relaxation = -1 / np.log(1 - sum(REACTION["leave"]))
-    return _answered(data, "switching", 2, 1.0, weights=REACTION["weights"], relaxation=[relaxation], dwell=dwell)
+    return answered(data, "switching", 2, 1.0, weights=REACTION["weights"], relaxation=[relaxation], dwell=dwell)
+
+
+def _smoothed(x: Array) -> NDArray[np.int64]:
+    """Labels of the smoother that knows the two-regime model; −1 after the end of a series."""
+    level, spread, right, leave = (np.asarray(REACTION[name]) for name in ("level", "spread", "right", "leave"))
+    hit = np.where(x[..., 1:] > 0.5, right, 1 - right)
+    density = np.exp(-0.5 * ((x[..., :1] - level) / spread) ** 2) / spread * hit
+    chain = np.array([[1 - leave[0], leave[0]], [leave[1], 1 - leave[1]]])
+    labels = np.full(x.shape[:2], -1)
+    for row, length in enumerate(REACTION["lengths"]):
+        labels[row, :length] = smoother(density[row, :length], chain, np.asarray(REACTION["weights"])).argmax(-1)
+    return labels
+
+
+def smoother(density: Array, chain: Array, initial: Array) -> Array:
+    """P(state at t | all observations) `(time, state)` of a hidden chain, forward and backward.
+
+    Parameters
+    ----------
+    density: p(xₜ | state), `(time, state)`. chain: P(state → next), rows sum to one. initial: law of the first state.
+    """
+    forward, backward = density.copy(), np.ones_like(density)
+    forward[0] *= initial
+    for t in range(1, len(density)):
+        forward[t] *= forward[t - 1] @ chain / forward[t - 1].sum()
+    for t in range(len(density) - 2, -1, -1):
+        backward[t] = chain @ (density[t + 1] * backward[t + 1])
+        backward[t] /= backward[t].sum()
+    both = forward * backward
+    return both / both.sum(-1, keepdims=True)
 
 
 # Nothing there: one well, or no stationary law
@@ -309,13 +183,7 @@ def sine(seed: int, frames: int = NULL_FRAMES) -> xr.Dataset:
 
 
 def _null(x: Array, kind: str, interval: float = 1.0) -> xr.Dataset:
-    return _answered(datasets.from_arrays(interval * np.arange(len(x)), x[None]), kind, 1, interval)
-
-
-def _answered(data: xr.Dataset, kind: str, number: int, interval: float, **known: object) -> xr.Dataset:
-    """With the known answer in its attributes."""
-    lists = {name: np.asarray(value, float) for name, value in known.items()}
-    return data.assign_attrs(kind=kind, number=number, interval=interval, **lists)
+    return answered(datasets.from_arrays(interval * np.arange(len(x)), x[None]), kind, 1, interval)
 
 
 # Recordings that may not be copied here: read from a folder that the user gives
@@ -327,28 +195,35 @@ def riboswitch(part: str, folder: Path) -> xr.Dataset:
         x, interval = held[part].astype(float), float(held["dt_ms"])
     data = datasets.from_arrays(interval * np.arange(len(x)), x[None, :, None])
     known = {"weights": [0.82, 0.18], "dwell": [119, 26], "relaxation": [20.8], "levels": [710.1, 702.6]}
-    return _answered(data, "wells", 2, interval, **(known if part == "steady" else {}))
+    return answered(data, "wells", 2, interval, **(known if part == "steady" else {}))
 
 
 def ngrip(folder: Path) -> xr.Dataset:
     """δ¹⁸O and log dust of 60 to 11.7 thousand years ago, 20-year means; `states` are the experts' (1 is warm)."""
     with np.load(folder / "ngrip.npz") as held:
         data = datasets.from_arrays(held["times"], held["observations"][None].astype(float), held["warm"][None])
-    return _answered(data, "wells", 2, 20.0, weights=[0.606, 0.394], dwell=[1330, 865])
+    return answered(data, "wells", 2, 20.0, weights=[0.606, 0.394], dwell=[1330, 865])
 
 
 def gisp2(folder: Path) -> xr.Dataset:
     """δ¹⁸O of the GISP2 core at irregular times (Grootes and Stuiver 1997): weak evidence for two states."""
     with np.load(folder / "gisp2.npz") as held:
         data = datasets.from_arrays(held["times"], held["observations"][None])
-    return _answered(data, "wells", 2, float(np.median(np.diff(data["time"]))))
+    return answered(data, "wells", 2, float(np.median(np.diff(data["time"]))))
 
 
 def alanine(folder: Path) -> xr.Dataset:
-    """45 distances of alanine dipeptide; `states` are its basins β, α_R, α_L by φ and ψ."""
+    """45 distances of alanine dipeptide; `states` are its basins β, α_R, α_L by φ and ψ, `core` their middles."""
     with np.load(folder / "alanine_dipeptide.npz") as held:
         data = datasets.from_arrays(held["times"], held["observations"].astype(float), held["basin"])
-    return _answered(data, "wells", 3, 1.0, weights=[0.591, 0.360, 0.049], relaxation=[250, 7.5])
+        phase = np.exp(1j * np.deg2rad(np.stack([held["phi"], held["psi"]], -1).astype(float)))
+    core = np.full(data["states"].shape, -1)
+    for state in range(3):
+        centre = phase[data["states"].values == state].mean(0)
+        off = np.rad2deg(np.abs(np.angle(phase / centre)))
+        core[(data["states"].values == state) & (np.linalg.norm(off, axis=-1) < CORE)] = state
+    data["core"] = ("sequence", "time"), core
+    return answered(data, "wells", 3, 1.0, weights=[0.591, 0.360, 0.049], relaxation=[250, 7.5])
 
 
 SYSTEMS: dict[str, Callable[[int], xr.Dataset]] = {
@@ -375,6 +250,14 @@ RECORDINGS: dict[str, Callable[[Path], xr.Dataset]] = {
     "alanine": alanine,
 }
 """What is read from a folder."""
+
+NULLS = ("white_noise", "ar1_1", "ar1_2", "ar1_5", "flat_quartic", "skewed", "ring", "random_walk", "trend", "sine")
+"""Those without states."""
+
+
+def names(folder: Path | None) -> list[str]:
+    """All that can be made; without a folder only those that are simulated."""
+    return [*SYSTEMS, *(RECORDINGS if folder is not None else {})]
 
 
 def made(name: str, seed: int, folder: Path | None) -> xr.Dataset:
