@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import pairwise, product
 
 import known_systems
@@ -300,3 +301,22 @@ def test_the_table_tells_every_seed_and_what_was_missed(folder):
     assert "| ring | 3 | 1 of 3 | 1 2 – | states (1), failed (1) |" in text
     assert "states: 2 (1)" in text
     assert "stopped after 12 minutes" in text
+
+
+def test_the_command_fits_reads_and_keeps_its_rows(tmp_path, monkeypatch):
+    """At smoke size, which finds nothing, but makes every file; given again it makes none anew."""
+    command = ["systems.py", "--out", str(tmp_path), "--system", "reaction_times", "--seeds", "1", "--budget", "smoke"]
+    monkeypatch.setattr(sys, "argv", command)
+    systems.main()
+    row = tmp_path / "rows" / "reaction_times" / "0.json"
+    made = summary.read_json(row)
+    assert made["failed"] == ""
+    assert made["steps"] == 20
+    assert {one["name"] for one in made["criteria"]} == {"states", "labels"}
+    assert "| reaction_times | 1 |" in (tmp_path / "table.md").read_text()
+    summary.write_json(row, made | {"states": 7})
+    systems.main()
+    assert summary.read_json(row)["states"] == 7  # kept
+    monkeypatch.setattr(sys, "argv", [*command, "--read", "--again"])
+    systems.main()
+    assert summary.read_json(row)["states"] == made["states"]  # read anew
