@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from known_wells import NOISE, WELLS, answered, wells
+from benchmarks.known_wells import NOISE, WELLS, answered, wells
 from numpy.typing import NDArray
 
 from pyro_nld import datasets

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pyro_nld import tables
+from pyro_nld.checks import accuracy
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ class Reading:
     def partner(self) -> NDArray[np.int64]:
         """The true state of each state found, −1 for none: by labels where they are known, else by the first level."""
         if "states" in self.truth:
-            return tables.match(self.labels, self.known(), self.number)
+            return accuracy.match(self.labels, self.known(), self.number)
         levels = np.asarray(self.truth.attrs.get("levels", []))
         apart = np.abs(self.levels[:, :1] - levels)
         return apart.argmin(1) if apart.size else np.full(self.number, -1)
@@ -122,7 +122,7 @@ class Reading:
     def agreement(self, name: str = "states") -> float:
         """Share of labels equal to those that the recording carries, once states are matched."""
         known = self.known(name)
-        partner = np.append(tables.match(self.labels, known, self.number), -2)
+        partner = np.append(accuracy.match(self.labels, known, self.number), -2)
         return float((partner[self.labels] == known)[known >= 0].mean())
 
     def of(self, true: int, values: Array) -> float:

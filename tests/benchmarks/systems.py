@@ -1,8 +1,8 @@
 """Known systems, fitted by the recipe of a new user with no knob turned, and what is read from them beside the truth.
 
-    python tests/benchmarks/systems.py --out runs/systems --recordings FOLDER
-    python tests/benchmarks/systems.py --out runs/systems --system ring --system trend --seeds 5
-    python tests/benchmarks/systems.py --out runs/systems --read --again --rows docs/evidence/systems
+    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --recordings FOLDER
+    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --system ring --system trend --seeds 5
+    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --read --again --rows docs/evidence/systems
 
 The first command makes all data, fits every system on three seeds (those without states on five), reads every fit and
 writes the table: about three minutes a fit on one core. It can be stopped and given again: fits and rows that are there
@@ -18,13 +18,13 @@ import time
 import warnings
 from pathlib import Path
 
-import known_systems
-from system_criteria import Reading, judge
+from benchmarks import known_systems
+from benchmarks.system_criteria import Reading, judge
 from tqdm import tqdm
 
 import pyro_nld as nld
-from pyro_nld import runs, summary
-from pyro_nld._files import write_atomically
+from pyro_nld import runs
+from pyro_nld.io.files import write_atomically
 
 ROOT = Path(__file__).parents[2]
 WHOLE = ("reaction_times",)  # not one long recording: it is not cut
@@ -94,7 +94,7 @@ def read(name: str, seed: int, folder: Path, recordings: Path | None) -> dict:
     said = [text for text in landscape.attrs.values() if isinstance(text, str)]
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
     reading = Reading(landscape, segments, known_systems.made(name, seed, recordings), tuple(dict.fromkeys(said)))
-    fitted = summary.read_json(run.path / "summary.json")
+    fitted = runs.summary.read_json(run.path / "summary.json")
     return told(reading) | {
         "criteria": [criterion._asdict() for criterion in judge(name, reading)],
         "steps": fitted["steps"],
@@ -132,10 +132,10 @@ def row(name: str, seed: int, args: argparse.Namespace) -> dict | None:
     """The row of a system and seed, from disk where it is there; None where there is no fit and none is to be made."""
     file = args.rows / "rows" / name / f"{seed}.json"
     if file.is_file() and not args.again:
-        return summary.read_json(file)
+        return runs.summary.read_json(file)
     finished = (args.out / "runs" / f"{name}_{seed}" / "summary.json").is_file()
     if args.read and not finished:
-        return summary.read_json(file) if file.is_file() else None
+        return runs.summary.read_json(file) if file.is_file() else None
     failed = fit(name, seed, args.out, args.recordings, args.budget, args.minutes)
     made = {"system": name, "seed": seed, "failed": failed}
     if not failed:
@@ -144,8 +144,8 @@ def row(name: str, seed: int, args: argparse.Namespace) -> dict | None:
         except nld.FitError as error:  # nothing could be read: that is a result
             made["failed"] = str(error)
     file.parent.mkdir(parents=True, exist_ok=True)
-    summary.write_json(file, made)
-    return summary.read_json(file)
+    runs.summary.write_json(file, made)
+    return runs.summary.read_json(file)
 
 
 def table(rows: list[dict]) -> str:

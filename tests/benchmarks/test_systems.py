@@ -6,16 +6,14 @@ import argparse
 import sys
 from itertools import pairwise, product
 
-import known_systems
-import known_wells
 import numpy as np
 import pytest
-import system_criteria
-import systems
 import xarray as xr
+from benchmarks import known_systems, known_wells, system_criteria, systems
 from scipy.special import gamma
 
-from pyro_nld import kinetics, summary
+from pyro_nld import kinetics
+from pyro_nld.runs import summary
 
 RELAXATION = {
     "double_well_2d": [33.56],
