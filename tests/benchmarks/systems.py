@@ -90,7 +90,7 @@ def read(name: str, seed: int, folder: Path, recordings: Path | None) -> dict:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         landscape = run.fit.landscape()
-        segments = nld.segment(run.fit, wells=landscape, draws=5)
+        segments = nld.segment(run.fit, wells=landscape)
     said = [text for text in landscape.attrs.values() if isinstance(text, str)]
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
     reading = Reading(landscape, segments, known_systems.made(name, seed, recordings), tuple(dict.fromkeys(said)))
@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="read fits again that have a row")
     args = parser.parse_args()
     args.rows = args.rows or args.out
+    args.rows.mkdir(parents=True, exist_ok=True)
     names = known_systems.names(args.recordings)
     if unknown := sorted(set(args.system or []) - set(names)):
         parser.error(f"no system is called {', '.join(unknown)}; there are {', '.join(names)}")
