@@ -233,7 +233,8 @@ READ: dict[str, tuple[str, str, str]] = {
             for i, (a, b) in enumerate(VALUES)
         ),
         "comma separated, time in h since 2021-03-01 00:00:00 by timestamp, 2 sequences by "
-        "individual-local-identifier, study-name of every sequence, channels a, b, left out: event-id (another in every row)",
+        "individual-local-identifier, study-name of every sequence, channels a, b, "
+        "left out: event-id (another in every row)",
     ),
     # Axon Text File 1.0 (Molecular Devices): counts and comments before the names
     "ATF": (
