@@ -1,4 +1,4 @@
-"""How the parts of a model meet Pyro: parts, layers, physical quantities, and drawing every latent value once.
+"""How the parts of a model meet Pyro: parts, layers, and drawing every latent value once.
 
 And how they say what they are, in print and in a notebook.
 """
@@ -10,22 +10,17 @@ import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from pyro.distributions.torch_distribution import ExpandedDistribution, TorchDistributionMixin
-from pyro.nn import PyroModule, PyroParam, PyroSample
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints, transform_to
+from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
-
-from .errors import PriorError
-
-Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
-"""A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
 
 FEW = 6  # numbers that are printed one by one
 
@@ -37,6 +32,9 @@ class Described:
     argument is left out. Another object writes `_facts`: by name, a text that begins with its relation ("= 3",
     "~ LogNormal(0, 1)") or an object that is described in turn.
     """
+
+    fits_a_line = True
+    """Whether plain facts stand behind the name, in parentheses; otherwise each has a line of its own."""
 
     def _title(self) -> str:
         return type(self).__name__
@@ -98,114 +96,6 @@ class Dense(Part):
 
 PartList = PyroModule[nn.ModuleList]
 """Parts in a row. In a plain `nn.ModuleList` they would be out of Pyro's sight, and their random weights no sites."""
-
-
-class Physical(Part):
-    """A part with positive physical quantities, each of which may be fixed, learned or random.
-
-    Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it
-    takes to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the
-    part. `units` says in which unit each of them is.
-    """
-
-    quantities: tuple[str, ...] = ()
-    units: Mapping[str, str] = {}
-
-    def _facts(self) -> dict[str, object]:
-        return {
-            name: f"{fact} [{self.units[name]}]" if name in self.units else fact
-            for name, fact in super()._facts().items()
-        }
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in self.quantities:
-            value = _declare(name, value)
-            if isinstance(value, Tensor):
-                with suppress(AttributeError):
-                    delattr(self, name)
-                self.register_buffer(name, value)
-                return
-        super().__setattr__(name, value)
-
-    def _pyro_get_fullname(self, name: str) -> str:
-        return name if name in self.quantities else super()._pyro_get_fullname(name)
-
-    def broadcast_quantity(self, name: str) -> Tensor:
-        """The quantity, shaped to broadcast against `(*batch, time, axis)`.
-
-        A scalar site under a vectorised plate has shape `(particle, 1)`: its batch axes stand left of time, so that two
-        axes are opened behind it; a quantity with one value per axis opens one.
-        """
-        value = getattr(self, name)
-        event = self._event_dim(name, value)
-        if value.dim() == event:
-            return value
-        return value.unsqueeze(-2) if event else value[..., None, None]
-
-    def _event_dim(self, name: str, value: Tensor) -> int:
-        if name not in self._pyro_samples:
-            return min(value.dim(), 1)
-        prior = self._pyro_samples[name]
-        if not hasattr(prior, "sample"):  # a prior that depends on other quantities
-            prior = prior(self)
-        return getattr(prior, "event_dim", 0)
-
-
-def _declare(name: str, value: object) -> object:
-    """A user's quantity as Pyro stores it: a positive tensor, a `PyroSample`, or a positive `PyroParam`.
-
-    NOT checked: a prior that is a function of other quantities.
-    """
-    if isinstance(value, TorchDistributionMixin):
-        return PyroSample(_require_positive_support(name, value).to_event())
-    if isinstance(value, PyroSample):
-        if isinstance(value.prior, TorchDistributionMixin):
-            _require_positive_support(name, value.prior)
-        return value
-    if isinstance(value, PyroParam):
-        return _require_positive_parameter(name, value)
-    if isinstance(value, nn.Parameter):
-        return PyroParam(_require_positive(name, value.detach().clone()), constraints.positive)
-    try:
-        number = torch.as_tensor(value, dtype=torch.get_default_dtype())
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PriorError(
-            f"{name} must be a positive number, a distribution, or a parameter: got {type(value).__name__}."
-        ) from error
-    return _require_positive(name, number)
-
-
-def _require_positive_support(name: str, prior: TorchDistributionMixin) -> TorchDistributionMixin:
-    if not _positive(prior.support):
-        raise PriorError(
-            f"{name} is positive, so its prior needs positive support: got {type(prior).__name__} on "
-            f"{prior.support}. Use for example LogNormal or Gamma."
-        )
-    return prior
-
-
-def _require_positive_parameter(name: str, parameter: PyroParam) -> PyroParam:
-    if not _positive(parameter.constraint):
-        raise PriorError(
-            f"{name} is positive, so its parameter needs the constraint positive: got {parameter.constraint}. "
-            "Use PyroParam(value, constraints.positive) or nn.Parameter(value)."
-        )
-    if isinstance(parameter.init_value, Tensor):
-        _require_positive(name, parameter.init_value)
-    return parameter
-
-
-def _positive(support: constraints.Constraint) -> bool:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    lower = getattr(support, "lower_bound", None)
-    return support is constraints.positive or (lower is not None and bool((torch.as_tensor(lower) >= 0).all()))
-
-
-def _require_positive(name: str, value: Tensor) -> Tensor:
-    if not bool(torch.isfinite(value).all() and (value > 0).all()):
-        raise PriorError(f"{name} must be positive and finite: got {value.tolist()}. Give a value above zero.")
-    return value
 
 
 def draw_latents(module: PyroModule) -> dict[str, Tensor]:
@@ -320,7 +210,7 @@ def _lines(thing: Described) -> list[str]:
     """One line where all facts are plain values, otherwise one line per fact."""
     facts = thing._facts()
     plain = {name: fact[2:] for name, fact in facts.items() if isinstance(fact, str) and fact.startswith("= ")}
-    if len(plain) == len(facts) and not isinstance(thing, Physical):
+    if len(plain) == len(facts) and thing.fits_a_line:
         learned = sum(weight.numel() for weight in thing.parameters()) if isinstance(thing, nn.Module) else 0
         called = f"{thing._title()}({', '.join(f'{name}={value}' for name, value in plain.items())})"
         return [f"{called}, {learned} parameters" if learned else called]

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import PriorError
-from ..nn import Physical, Quantity
 from .forces import Force
 from .potentials import Potential
+from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]
 Position = Float[Tensor, "*batch time latent"]

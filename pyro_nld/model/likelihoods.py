@@ -18,7 +18,7 @@ from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ..nn import Physical, Quantity
+from ..dynamics.quantities import Physical, Quantity
 from .decoders import Decoder
 
 

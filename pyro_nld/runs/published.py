@@ -33,6 +33,7 @@ from torch.nn.functional import softplus
 
 from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from ..dynamics.neural_potentials import ResidualPotential
+from ..dynamics.quantities import Quantity
 from ..errors import CheckpointError
 from ..guide.amortized import AmortizedGuide
 from ..guide.controls import NeuralControl
@@ -41,7 +42,6 @@ from ..io.files import read_plain
 from ..model.decoders import LinearDecoder
 from ..model.latent_langevin import LatentLangevin
 from ..model.likelihoods import Gaussian
-from ..nn import Quantity
 
 LEARNED = ("_beta", "_gamma", "_i_mass")
 NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")
