@@ -19,6 +19,8 @@ def main(
     data: Annotated[Path | None, typer.Option(help="Data to segment; the run's own when left out.")] = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
+    min_persistence: Annotated[float | None, typer.Option(min=0, help=command_line.PERSISTENCE)] = None,
+    min_barrier: Annotated[float | None, typer.Option(min=0, help=command_line.BARRIER)] = None,
 ) -> None:
     """Write the state of every observation of RUN's data, or of other data, to --out.
 
@@ -30,7 +32,8 @@ def main(
         loaded = runs.load(run)
         pieces = loaded.config["pieces"]
         series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
-        segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.story(loaded))
+        story = runs.story(loaded, min_persistence, min_barrier)
+        segments = segment(loaded.fit, series, draws=draws, online=online, wells=story)
         runs.write_segments(out, segments, series)
     print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")

@@ -17,6 +17,11 @@ from tqdm import tqdm
 from ..errors import NLDError
 
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
+PERSISTENCE = (
+    "A minimum is a state if it takes so many times longer to forget whether the system was there than to forget where "
+    "in it; 0 keeps every minimum."
+)
+BARRIER = "Join minima with a lower barrier than that, in kT, to a neighbour."
 
 
 def run(main: Callable[..., None]) -> None:

@@ -31,6 +31,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "barriers_kT": (),
     "rates": ("eyring_kramers", "simulated", "counted"),
     "dwell": ("simulated", "counted"),
+    "merged": (),
     "discretisation": ("max_curvature_step", "ok"),
     "verdict": ("kinetics_agree", "messages"),
     "checks": ("verdicts", "messages"),
@@ -105,12 +106,24 @@ def of_landscape(story: xr.Dataset) -> dict:
         "barriers_kT": story["barrier"].values,
         "rates": {route: story["rate"].sel(route=route).values for route in FIELDS["rates"]},
         "dwell": {route: story["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
+        "merged": _merged(story),
         "discretisation": {"max_curvature_step": story.attrs["max_curvature_step"], "ok": bool(story.attrs["ok"])},
         "verdict": {
             "kinetics_agree": bool(story.attrs["kinetics_agree"]),
             "messages": story.attrs["messages"].splitlines(),
         },
     }
+
+
+def _merged(story: xr.Dataset) -> list[dict]:
+    """The minima that are no states of their own, as numbers; `kept_below` is the `min_persistence` that keeps it."""
+    names = {"share": "share", "barrier_kT": "barrier", "dwell": "dwell", "persistence": "persistence"}
+    names |= {"persistence_low": "persistence_low", "into": "state", "reason": "reason", "kept_below": "kept"}
+    return [
+        {"level": story["minimum_decoded"].values[place]}
+        | {field: story[f"minimum_{name}"].values[place] for field, name in names.items()}
+        for place in np.flatnonzero(story["minimum_into"].values >= 0)
+    ]
 
 
 def of_attractors(story: xr.Dataset) -> dict:
