@@ -23,6 +23,8 @@ def main(
     missing: command_line.Missing = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
+    min_persistence: Annotated[float | None, typer.Option(min=0, help=command_line.PERSISTENCE)] = None,
+    min_barrier: Annotated[float | None, typer.Option(min=0, help=command_line.BARRIER)] = None,
 ) -> None:
     """Write the state of every observation of RUN's data, or of other data, to --out.
 
@@ -37,7 +39,8 @@ def main(
             reading = command_line.reading(time, sequence, channels, missing)
             series = runs.more_data(loaded, data, loaded.config["pieces"], reading)
             command_line.tell(series)
-        segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.recorded_landscape(loaded))
+        found = runs.recorded_landscape(loaded, min_persistence, min_barrier)
+        segments = segment(loaded.fit, series, draws=draws, online=online, wells=found)
         runs.write_segments(out, segments, series)
     print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")

@@ -24,6 +24,11 @@ Missing = Annotated[str | None, typer.Option(help="What means missing beside the
 """How a table is read; guessed where nothing is said."""
 
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
+PERSISTENCE = (
+    "A minimum is a state if it takes so many times longer to forget whether the system was there than to forget where "
+    "in it; 0 keeps every minimum."
+)
+BARRIER = "Join minima with a lower barrier than that, in kT, to a neighbour."
 
 
 def run(main: Callable[..., None]) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xarray as xr
 
@@ -162,12 +162,20 @@ def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[
     return matched(load_data(run.source, path, 0, pieces, alike), run.data)
 
 
-def recorded_landscape(run: Run) -> xr.Dataset:
-    """The states of a run as they were recorded, so that they keep their numbers; read now if they were not."""
+def recorded_landscape(run: Run, min_persistence: float | None = None, min_barrier: float | None = None) -> xr.Dataset:
+    """The states of a run as they were recorded, so that they keep their numbers; read now if they were not.
+
+    Parameters
+    ----------
+    run: from `load`. min_persistence, min_barrier: which minima are states, see `Fit.wells`; where either is given,
+        they are read anew.
+    """
     file = run.path / "landscape.nc"
-    if file.is_file():
+    rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
+    asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
+    if file.is_file() and not asked:
         return xr.load_dataset(file, engine="h5netcdf")
-    return run.fit.landscape() if run.fit.has_landscape else run.fit.attractors()
+    return run.fit.landscape(**asked) if run.fit.has_landscape else run.fit.attractors()
 
 
 def _create(path: Path, model_file: Path, config: dict) -> None:
