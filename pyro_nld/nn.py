@@ -12,6 +12,7 @@ from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -171,7 +172,7 @@ def _word(value: object) -> str:
         return numbers(torch.as_tensor(value))
     if isinstance(value, nn.ModuleList):
         return str(len(value))
-    return value.__name__ if inspect.isclass(value) or inspect.isfunction(value) else repr(value)
+    return value.__name__ if inspect.isclass(value) or inspect.isfunction(value) else shorten(repr(value), 80)
 
 
 def numbers(values: Tensor) -> str:
@@ -197,7 +198,9 @@ def _law(prior: object) -> str:
     while isinstance(base, Independent | ExpandedDistribution):
         base = base.base_dist
     names = [name for name in base.arg_constraints if name in vars(base)] or [*base.arg_constraints]
-    told = f"{type(base).__name__}({', '.join(numbers(_common(getattr(base, name))) for name in names)})"
+    told = (
+        f"{type(base).__name__}({', '.join(numbers(_common(torch.as_tensor(getattr(base, name)))) for name in names)})"
+    )
     return told if many == 1 else f"{told} for each of {many}"
 
 

@@ -48,6 +48,8 @@ QUANTITIES = {
     "~ LogNormal(0, 0.5)": lambda: dist.LogNormal(0.0, 0.5),
     "~ Gamma(2, 4) for each of 2": lambda: dist.Gamma(2.0, 4.0).expand([2]).to_event(1),
     "~ LogNormal((0, 1), 0.5) for each of 2": lambda: dist.LogNormal(torch.tensor([0.0, 1.0]), 0.5).to_event(1),
+    "~ Uniform(0.5, 2)": lambda: dist.Uniform(0.5, 2.0),
+    "~ HalfNormal(2)": lambda: dist.HalfNormal(2.0),
     "~ a law that depends on other quantities": lambda: PyroSample(lambda part: dist.LogNormal(part.temperature, 1.0)),
     "learned, now 0.7": lambda: nn.Parameter(torch.tensor(0.7)),
     "learned, now (1, 1)": lambda: None,
@@ -98,6 +100,13 @@ class Ramp(nld.Potential):
 
 def test_a_users_own_part_is_told_by_what_it_was_made_of():
     assert repr(Ramp(2.5)) == "Ramp(slope=2.5), 2 parameters"
+
+
+def test_what_a_user_hands_in_takes_no_more_than_a_line():
+    told = repr(Ramp(nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))))
+    assert told.startswith("Ramp(slope=Sequential( (0): Linear(")
+    assert len(told) < 120
+    assert "\n" not in told
 
 
 # Model, guide, fit
