@@ -27,12 +27,6 @@ SECONDS = 1.0  # of a processor, for one example
 WITHOUT: dict[str, set[str]] = {
     "io": {"io", "as_tensors", "inference_data", "load", "save"},
     "datasets": {"datasets", "oracles", "hidden_markov"},
-    "model": {
-        "model", "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood",
-        "Gaussian", "LatentLangevin",
-    },
-    "guide": {"guide", "Encoder", "GRUEncoder", "Control", "AffineControl", "NeuralControl", "AmortizedGuide"},
-
     "landscape": {"landscape", "samplers", "saddles", "attractors"},
 
     "kinetics": {"kinetics", "generators", "verdicts"},
