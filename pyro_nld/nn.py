@@ -1,6 +1,6 @@
 """How the parts of a model meet Pyro: parts, layers, and drawing every latent value once.
 
-And how they say what they are, in print and in a notebook.
+Parts print what they are, also in a notebook.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Described:
 
 
 class _PartType(ABCMeta, type(PyroModule)):  # type: ignore[misc]
-    """Lets a Pyro module be an abstract class."""
+    """The metaclass of a Pyro module that can be an abstract class."""
 
 
 class Part(Described, PyroModule, metaclass=_PartType):
-    """A module that may be called on its own before it becomes part of a model.
+    """A module that can be called on its own before it becomes part of a model.
 
-    Pyro names the sites of a module by the root it is called from, and refuses modules that were called before they
-    had one. A potential is looked at before it is fitted, so a part opens no naming context of its own: inside a model
-    it uses the model's, outside it simply computes.
+    Pyro names the sites of a module after the root module that is called, and refuses modules that were called before
+    they had a root. But a potential is often evaluated before it is fitted. A part therefore opens no naming context of
+    its own: inside a model it uses that of the model, and outside it only computes.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -69,10 +69,10 @@ class Part(Described, PyroModule, metaclass=_PartType):
 
 
 class Dense(Part):
-    """y = W z + b, whose weight and bias may be random.
+    """y = W z + b, where weight W and bias b may be random.
 
-    A weight drawn under a vectorised plate has shape `(particle, 1, out, in)`: its batch axes align with those of
-    `z (particle, sequence, time, in)` left of time.
+    A weight that is drawn under a vectorised plate has the shape `(particle, 1, out, in)`. Its batch axes are those of
+    `z (particle, sequence, time, in)` to the left of time.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -83,12 +83,12 @@ class Dense(Part):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform in ±1/√inputs, unless the weights are random."""
+        """Draw W and b uniformly from ±1/√inputs, unless they are random variables."""
         for parameter in self._parameters.values():
             nn.init.uniform_(parameter, -1 / math.sqrt(self.inputs), 1 / math.sqrt(self.inputs))
 
     def forward(self, z: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*out outputs"]:
-        """W z + b for z of shape `(*batch, in)`."""
+        """y = W z + b, for z of shape `(*batch, in)`."""
         weight, bias = self.weight, self.bias
         if weight.dim() == 2 and bias.dim() == 1:
             return linear(z, weight, bias)
@@ -96,14 +96,14 @@ class Dense(Part):
 
 
 PartList = PyroModule[nn.ModuleList]
-"""Parts in a row. In a plain `nn.ModuleList` they would be out of Pyro's sight, and their random weights no sites."""
+"""A list of parts. In a plain `nn.ModuleList`, Pyro would not find them, and random weights would not become sites."""
 
 
 def draw_latents(module: PyroModule) -> dict[str, Tensor]:
     """Draw every `PyroSample` below `module` once, outside all plates, and return the values by site name.
 
-    Must run inside the module's call. A lazily drawn site would be born inside the plate over sequences and be drawn
-    anew for each of them.
+    It must run inside the call of the module. Pyro draws a site when it is first read; inside the plate over sequences
+    it would be drawn once for each of them.
     """
     return {
         part._pyro_get_fullname(name): getattr(part, name)
@@ -114,7 +114,7 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
 
 
 def random_attributes(module: PyroModule) -> dict[str, str]:
-    """What an autoguide must know of every `PyroSample` below `module`: its place, its support and its shape."""
+    """Support and shape of every `PyroSample` below `module`, by its path: all that an autoguide depends on."""
     return {
         f"{path}.{name}": f"{getattr(prior, 'support', None)} {tuple(getattr(prior, 'event_shape', ()))}"
         for path, part in module.named_modules()
@@ -123,7 +123,7 @@ def random_attributes(module: PyroModule) -> dict[str, str]:
 
 
 def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
-    """A copy of `module` in which every random attribute is the number that `values` has for its site."""
+    """A copy of `module` in which every random attribute has the value that `values` gives for its site."""
     named = [
         (path, attribute, values[part._pyro_get_fullname(attribute)])
         for path, part in module.named_modules()
@@ -140,7 +140,10 @@ def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
 
 @contextmanager
 def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let `module` and its parts read their random attributes as `values` (by site name) and declare no sites."""
+    """Inside this context, random attributes of `module` and its parts have these `values`, by site name.
+
+    They are then no sites.
+    """
     if not values:
         yield
         return

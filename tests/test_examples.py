@@ -27,18 +27,6 @@ SECONDS = 1.0  # of a processor, for one example
 WITHOUT: dict[str, set[str]] = {
     "io": {"io", "as_tensors", "inference_data", "load", "save"},
     "datasets": {"datasets", "oracles", "hidden_markov"},
-    "dynamics": {
-        "dynamics", "simulation", "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell",
-        "MuellerBrown", "GaussianWells", "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force",
-        "NeuralForce", "SumOfForces", "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog",
-        "BAOA", "LangevinPath", "ControlledPath",
-    },
-    "model": {
-        "model", "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood",
-        "Gaussian", "LatentLangevin",
-    },
-    "guide": {"guide", "Encoder", "GRUEncoder", "Control", "AffineControl", "NeuralControl", "AmortizedGuide"},
-
     "landscape": {"landscape", "samplers", "saddles", "attractors"},
 
     "kinetics": {"kinetics", "generators", "verdicts"},

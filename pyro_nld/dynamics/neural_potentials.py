@@ -21,16 +21,22 @@ from .potentials import Potential
 
 
 class NeuralPotential(Potential):
-    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
-
-    The gradient is written out by the chain rule: training then needs one backward pass where automatic
-    differentiation of ∇U needs two.
+    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) can be normalised.
 
     Parameters
     ----------
     latent: number of axes of z.
     hidden: widths of the hidden layers.
-    confinement: initial c, energy per length².
+    confinement: initial c, energy/length².
+
+    Examples
+    --------
+    The network is bounded, so that U grows as c‖z‖² far from the origin.
+
+    >>> potential = nld.NeuralPotential(latent=2, hidden=(16,), confinement=0.5)
+    >>> far = torch.tensor([300.0, 400.0])
+    >>> round(potential(far).item() / 500.0**2, 2)
+    0.5
     """
 
     def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
@@ -52,11 +58,11 @@ class NeuralPotential(Potential):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """The weights of the output."""
+        """w, the weights of the output layer."""
         return _learned_weight(self.output)
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last hidden layer."""
+        """φ(z), the last hidden layer."""
         for layer in self.layers:
             z = torch.tanh(layer(z))
         return z
@@ -75,7 +81,7 @@ class NeuralPotential(Potential):
 
 
 class ResidualPotential(Potential):
-    """The paper's energy network: CELU blocks at both ends, residual tanh blocks fed with z again, and c‖z‖².
+    """U(z) = NN(z) + c‖z‖² with the paper's network: residual tanh blocks that read z again, between two CELU blocks.
 
     Parameters
     ----------
@@ -83,12 +89,22 @@ class ResidualPotential(Potential):
     features: width of the residual blocks.
     width: width of the first and last block.
     blocks: number of residual blocks.
-    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
-        is one tanh layer of the features' width.
+    confinement: initial c, energy/length².
+    inner: width of the tanh layer of a block, after which a linear layer leads back to the features; 96 in the models
+        that were published. When None, a block is one tanh layer as wide as the features.
 
     References
     ----------
     Koop et al., NLDL 2024; the widths are those of the models published with the paper.
+
+    Examples
+    --------
+    >>> potential = nld.ResidualPotential(latent=3, confinement=0.5)
+    >>> potential(torch.randn(200, 3)).shape  # one energy per position
+    torch.Size([200])
+    >>> far = torch.tensor([1e5, 0.0, 0.0])
+    >>> round(potential(far).item() / 1e5**2, 2)  # U grows as c‖z‖²
+    0.5
     """
 
     def __init__(
@@ -110,11 +126,11 @@ class ResidualPotential(Potential):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """The weights of the last block's output."""
+        """w, the weights of the last block's output."""
         return _learned_weight(self.exit[1])
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last block's hidden layer."""
+        """φ(z), the hidden layer of the last block."""
         features = self.entry[1](celu(self.entry[0](z)))
         for place, block in enumerate(self.blocks):
             features = features + self._led_back(place, torch.tanh(block(torch.cat([features, z], -1))))

@@ -1,7 +1,8 @@
 """Energy landscapes U(z): the contract, analytic potentials with known answers, and a wrapper.
 
-A potential maps `(*batch, latent)` to `(*batch,)`, an energy. Only U/T is observable (T the temperature). Everything
-that reads a landscape takes any callable of this shape; `gradient` and `hessian` work on any of them.
+A potential maps positions `(*batch, latent)` to energies `(*batch,)`. Data determine only U/T, where T is the
+temperature. Every function that reads a landscape accepts any callable of this shape, and `gradient` and `hessian` work
+on any of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Energy = Callable[[Tensor], Tensor]
 
 
 def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-    """∇U(z), differentiable again when gradients are enabled.
+    """∇U(z). The result can be differentiated again where gradients are enabled.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tens
 
 
 def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent latent"]:
-    """∇²U(z), symmetrised; one backward pass per latent axis, no graph kept.
+    """∇²U(z), made symmetric. It takes one backward pass per latent axis and keeps no graph.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tenso
 
 
 def in_double(potential: Energy) -> Energy:
-    """A float64 copy of a module, for what needs more digits than training; any other callable as it is."""
+    """U in float64, for work that needs more digits than training: a copy of a module, any other callable unchanged."""
     return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
 
 
@@ -66,7 +67,21 @@ def _autograd_gradient(potential: Energy, z: Tensor) -> Tensor:
 
 
 class Potential(Part):
-    """A potential with `latent` axes: write `forward`, and `gradient` when it has a cheap closed form."""
+    """U(z), the contract: a subclass sets `latent`, the number of axes, and defines `forward`.
+
+    It may define `gradient`, too, where ∇U has a closed form that is cheap.
+
+    Examples
+    --------
+    A well of stiffness 3; at z = 2 its slope is 6.
+
+    >>> class Well(nld.Potential):
+    ...     latent = 1
+    ...     def forward(self, z):
+    ...         return 1.5 * z.square().sum(-1)
+    >>> Well().gradient(torch.tensor([2.0])).item()
+    6.0
+    """
 
     latent: int
 
@@ -80,21 +95,27 @@ class Potential(Part):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """w, learned, where U(z) = w · φ(z) + what does not depend on w; None where U is linear in nothing learned."""
+        """w, where U(z) = w · φ(z) + a part without w, and w is learned; None where there is no such w."""
         return None
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """φ(z), one number per coefficient."""
+        """φ(z), one number per coefficient w."""
         return z[..., :0]
 
 
 class Quadratic(Potential):
-    """U(z) = ½ (z − m)ᵀ K (z − m): the Ornstein–Uhlenbeck process when driven by noise.
+    """U(z) = ½ (z − m)ᵀ K (z − m): a harmonic well. Langevin dynamics in it is the Ornstein–Uhlenbeck process.
 
     Parameters
     ----------
-    stiffness: K, `(latent,)` for a diagonal or `(latent, latent)`, positive definite (not checked), energy/length².
+    stiffness: K, energy/length²: `(latent,)`, the diagonal, or `(latent, latent)`, positive definite (not checked).
     centre: m, `(latent,)`, length; zero when not given.
+
+    Examples
+    --------
+    >>> well = nld.Quadratic(stiffness=[4.0])
+    >>> well(torch.tensor([0.5])).item()  # k z²/2
+    0.5
     """
 
     def __init__(
@@ -127,6 +148,12 @@ class DoubleWell(Potential):
     half_distance: a, length.
     latent: number of axes; the axes after the first are harmonic.
     stiffness: k, energy/length².
+
+    Examples
+    --------
+    >>> well = nld.DoubleWell(barrier=3.0)
+    >>> well(torch.tensor([[-1.0], [0.0], [1.0]])).tolist()  # left minimum, barrier, right minimum
+    [0.0, 3.0, 0.0]
     """
 
     def __init__(
@@ -153,7 +180,7 @@ class DoubleWell(Potential):
 class MuellerBrown(Potential):
     """U(x, y) = s Σ_k A_k exp(a_k (x − x_k)² + b_k (x − x_k)(y − y_k) + c_k (y − y_k)²).
 
-    Three minima and two saddles known to three digits; the standard test of a path or saddle search.
+    Its three minima and two saddles are known to three digits. It is the standard test of searches for saddles.
 
     Parameters
     ----------
@@ -162,6 +189,12 @@ class MuellerBrown(Potential):
     References
     ----------
     K. Müller, L. D. Brown, Theoretica Chimica Acta 53:75–93, 1979.
+
+    Examples
+    --------
+    >>> deepest = torch.tensor([-0.558, 1.442])
+    >>> round(nld.MuellerBrown()(deepest).item(), 1)
+    -146.7
     """
 
     latent = 2
@@ -182,14 +215,25 @@ class MuellerBrown(Potential):
 
 
 class GaussianWells(Potential):
-    """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I): exp(−U/T) is exactly a Gaussian mixture, so that occupancies are known.
+    """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I), so that exp(−U/T) is exactly a Gaussian mixture.
+
+    The weights are the occupancies of the wells, as far as the wells do not overlap.
 
     Parameters
     ----------
     centres: m, `(state, latent)`, length.
-    weights: w, `(state,)`, normalised here; equal when not given. The occupancies, up to the overlap of the wells.
+    weights: w, `(state,)`, normalised here; equal when not given.
     widths: s, one number or `(state,)`, length.
     temperature: T, energy.
+
+    Examples
+    --------
+    Two wells of equal width, one three times as occupied as the other, differ in depth by T log 3.
+
+    >>> wells = nld.GaussianWells([[-2.0], [2.0]], weights=[0.75, 0.25], widths=0.5)
+    >>> left, right = wells(torch.tensor([[-2.0], [2.0]])).tolist()
+    >>> round(right - left, 3)
+    1.099
     """
 
     def __init__(
@@ -215,7 +259,7 @@ class GaussianWells(Potential):
         return -self.temperature * self._log_terms(z).logsumexp(-1)
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², with r the responsibilities."""
+        """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², where r_k is the probability of well k given z."""
         springs = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
         return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * springs).sum(-2)
 
@@ -226,12 +270,21 @@ class GaussianWells(Potential):
 
 
 class Tilted(Potential):
-    """U(z) + b·z: the wrapper example. An applied force −b tilts any landscape without touching it.
+    """U(z) + b·z: any landscape, tilted by a constant force −b.
+
+    It wraps the potential and leaves it unchanged. Other changes of a landscape can be written in the same way.
 
     Parameters
     ----------
     potential: U, any potential.
     slope: b, `(latent,)`, energy/length.
+
+    Examples
+    --------
+    >>> tilted = nld.Tilted(nld.DoubleWell(barrier=3.0), slope=[0.5])
+    >>> left, right = tilted(torch.tensor([[-1.0], [1.0]])).tolist()
+    >>> right - left  # the minima are two units of length apart
+    1.0
     """
 
     def __init__(self, potential: Potential, slope: Tensor | Sequence[float]) -> None:
@@ -250,11 +303,11 @@ class Tilted(Potential):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """Those of U."""
+        """The same as those of U."""
         return self.potential.coefficients
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """Those of U."""
+        """The same as those of U."""
         return self.potential.features(z)
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:

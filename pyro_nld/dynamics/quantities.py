@@ -15,15 +15,15 @@ from ..errors import PriorError
 from ..nn import Part
 
 Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
-"""A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
+"""A physical quantity as a user gives it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
 
 
 class Physical(Part):
     """A part with positive physical quantities, each of which may be fixed, learned or random.
 
-    Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it
-    takes to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the
-    part. `units` says in which unit each of them is.
+    A quantity is an attribute whose name is in `quantities`. To change its prior, assign a number, a distribution, a
+    `PyroSample` or a parameter. Its site has the bare name, `temperature` and not `dynamics.temperature`, whatever the
+    part belongs to. `units` gives the unit of each quantity.
     """
 
     quantities: tuple[str, ...] = ()
@@ -50,10 +50,10 @@ class Physical(Part):
         return name if name in self.quantities else super()._pyro_get_fullname(name)
 
     def broadcast_quantity(self, name: str) -> Tensor:
-        """The quantity, shaped to broadcast against `(*batch, time, axis)`.
+        """The quantity in a shape that broadcasts against `(*batch, time, axis)`.
 
-        A scalar site under a vectorised plate has shape `(particle, 1)`: its batch axes stand left of time, so that two
-        axes are opened behind it; a quantity with one value per axis opens one.
+        A scalar site under a vectorised plate has the shape `(particle, 1)`. These batch axes belong to the left of
+        time, so that two axes of length 1 are added on the right. To a quantity with one value per axis one is added.
         """
         value = getattr(self, name)
         event = self._event_dim(name, value)
@@ -71,9 +71,9 @@ class Physical(Part):
 
 
 def _declare(name: str, value: object) -> object:
-    """A user's quantity as Pyro stores it: a positive tensor, a `PyroSample`, or a positive `PyroParam`.
+    """A quantity in the form that Pyro stores: a positive tensor, a `PyroSample`, or a positive `PyroParam`.
 
-    NOT checked: a prior that is a function of other quantities.
+    Not checked: a prior that is a function of other quantities.
     """
     if isinstance(value, TorchDistributionMixin):
         return PyroSample(_require_positive_support(name, value).to_event())

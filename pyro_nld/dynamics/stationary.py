@@ -1,7 +1,7 @@
-"""Sequences that start in equilibrium: p(z₀) ∝ exp(−U(q₀)/T), momenta thermal.
+"""p(z₀) ∝ exp(−U(q₀)/T) N(p₀; 0, M T): sequences that start in equilibrium.
 
-It ties the depths of wells to where sequences start, which a path alone tells only by its crossings. The norm is found
-by importance sampling, from a Gaussian that follows the density as it is learned.
+Where sequences start then says how deep the wells are; without this law only the crossings of the paths say so. The
+normalisation is found by importance sampling, from a Gaussian that follows the density while it is learned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADAPTATION_RATE = 0.05  # share of the way to the density's moments that the Gau
 
 
 class StationaryLaw(Part):
-    """What samples the norm: a Gaussian in the latent space, adapted to exp(−U/T) at every call that learns."""
+    """p(z₀) ∝ exp(−U(q₀)/T), normalised with a Gaussian that every call adapts while gradients are enabled."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class StationaryLaw(Part):
         self.register_buffer("covariance", torch.eye(latent))
 
     def distribution(self, dynamics: Dynamics) -> StationaryDistribution:
-        """p(z₀) of dynamics whose random quantities have been drawn."""
+        """p(z₀). The random quantities of the dynamics must have been drawn."""
         wide = MultivariateNormal(self.loc, PROPOSAL_WIDTH**2 * self.covariance)
         found = StationaryDistribution(dynamics, wide, wide.sample((IMPORTANCE_POINTS,)))
         if torch.is_grad_enabled():
@@ -52,13 +52,15 @@ class StationaryLaw(Part):
 
 
 class StationaryDistribution(TorchDistribution):
-    """p(z) = exp(−U(q)/T) N(p; 0, M T)/Z with log Z = log mean exp(−U/T − log g) over points drawn from g.
+    """p(z) = exp(−U(q)/T) N(p; 0, M T)/Z with Z = ⟨exp(−U/T)/g⟩, averaged over points drawn from g.
 
-    Draws are resampled from the points by weight: as good as there are points that count.
+    Draws are these points, resampled by weight. They are good where many points have a weight that counts.
 
     Parameters
     ----------
-    dynamics: with its quantities drawn. proposal: g, over positions. points: from it, `(point, latent)`.
+    dynamics: its random quantities have been drawn.
+    proposal: g, a law of positions.
+    points: drawn from it, `(point, latent)`.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -86,7 +88,7 @@ class StationaryDistribution(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = NO_SHAPE) -> Tensor:
-        """Points by weight, and fresh momenta."""
+        """Positions: the points, drawn by weight. Momenta: new ones from N(0, M T)."""
         law = Categorical(logits=self.log_weight).expand(self.batch_shape)
         position = self.points[law.sample(sample_shape)]
         momentum = self.thermal * torch.randn(*position.shape[:-1], self.thermal.shape[-1]).to(position)

@@ -52,16 +52,32 @@ class _Points(Messenger):
 class AmortizedGuide(Described, PyroModule):
     """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
 
-    The posterior path runs on the prior's own noise (same T, γ, M, as drawn here), steered by a control. Every latent
-    site of the model beside the path, whatever it is, gets its posterior from `autoguide`, also when a prior is swapped
-    later.
+    The posterior path has the noise of the prior, with T, γ and M as they were drawn, and a force that a control
+    chooses. All latent sites of the model beside the path get their posterior from `autoguide`, also when a prior is
+    changed later.
 
     Parameters
     ----------
-    model: the model this is a guide for.
-    encoder: data to contexts; causal or two-sided.
-    control: how contexts steer the path.
-    autoguide: makes the guide of all other latents, given the model with its path sites hidden.
+    model: the model whose posterior this is.
+    encoder: maps data to contexts; causal or two-sided.
+    control: maps contexts to the force on the path; `AffineControl()` when None.
+    autoguide: makes the guide of all other latent sites, given the model with its path sites hidden.
+
+    Examples
+    --------
+    One draw of the posterior path of each of four sequences: 19 intervals of 5 steps.
+
+    >>> import pyro
+    >>> heat = pyro.distributions.LogNormal(0.0, 0.5)
+    >>> prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1), temperature=heat)
+    >>> model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), substeps=5)
+    >>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(channels=1))
+    >>> times, x = nld.as_tensors(nld.datasets.ornstein_uhlenbeck(sequences=4, steps=20))
+    >>> trace = pyro.poutine.trace(guide).get_trace(times, x)
+    >>> trace.nodes["z"]["value"].shape
+    torch.Size([4, 95, 1])
+    >>> "temperature" in trace.nodes  # from the autoguide
+    True
     """
 
     def __init__(
@@ -87,27 +103,27 @@ class AmortizedGuide(Described, PyroModule):
 
     @property
     def model(self) -> PathModel:
-        """The model this is a guide for."""
+        """The model whose posterior this is."""
         return self._model[0]
 
     def adapt(self, times: Times, x: Series) -> None:
-        """Take units from the first data seen, for the model too."""
+        """Take the units from the first data, for the model too."""
         self.model.adapt(times, x)
         if not bool(self.adapted):
             self.encoder.adapt(x)
             self.adapted.fill_(True)
 
     def refine(self, substeps: int) -> None:
-        """Go on with another number of substeps, the model too; the posterior stays about what it was.
+        """Change the number of substeps, also of the model. The posterior stays about the same.
 
-        Parameters of the control are replaced: an optimiser that holds them must be told.
+        The parameters of the control are replaced: an optimiser that holds them must be made anew.
         """
         if substeps != self.model.substeps:
             self.model.substeps = substeps
             self.control.refine(substeps)
 
     def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
-        """Draw all latents given data; arguments as for the model."""
+        """Draw all latent sites, given data. The arguments are those of the model."""
         times, x = check_rows(times, x)
         check_channels(x, self.encoder.channels, "encoder")
         self.adapt(times, x)
@@ -122,7 +138,7 @@ class AmortizedGuide(Described, PyroModule):
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
 
     def _follow_swapped_priors(self) -> None:
-        """Make the autoguide anew when other attributes of the model are random, or on another support, than before."""
+        """Make the autoguide anew if other attributes of the model are random now, or have another support."""
         random = random_attributes(self.model)
         if random != self._random:
             self._random = random
