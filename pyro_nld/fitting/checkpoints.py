@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values only, written atomically, read without unpickling code."""
+"""Checkpoints: tensors and plain values, written atomically and read without executing code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import CheckpointError
 from ..io.files import read_plain, write_atomically
 
 STATE = ("schedule", "initial", "runs", "current")
-"""What the state of a fit consists of: see `training.train`."""
+"""The entries of the state of a fit, see `training.train`."""
 
 
 def save_checkpoint(state: dict, path: Path) -> None:
@@ -19,11 +19,12 @@ def save_checkpoint(state: dict, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint; nothing in it is ever executed.
+    """Read a checkpoint. Nothing in the file is executed.
 
     Raises
     ------
-    CheckpointError: the file is damaged, holds anything beside tensors and plain values, or is no state of a fit.
+    CheckpointError: the file is damaged, holds something other than tensors and plain values, or is not the state of a
+        fit.
     """
     state = read_plain(path)
     missing = [name for name in STATE if not isinstance(state, dict) or name not in state]

@@ -1,4 +1,4 @@
-"""Joint draws of posterior and prior, and what the model says of each: the numbers that ArviZ's groups hold."""
+"""Joint draws from the posterior and the prior with their densities: the numbers in the groups of ArviZ."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .elbo import TERMS, paired_traces, terms_of
 from .particles import particle_posterior
 
 AXES = ("sequence", "time", "channel")
-DRAW_CHUNK = 256  # sequences drawn at a time: bounds the memory of reading a large data set
+DRAW_CHUNK = 256  # sequences drawn at a time: bounds the memory that a large data set needs
 PRIOR_NUMBERS = 20_000_000  # values of fine paths that are drawn from the prior at a time
-PATH_NUMBERS = 2_000_000  # and from the posterior; more are no faster, and what leaves the cache is slower
+PATH_NUMBERS = 2_000_000  # the same for the posterior; larger arrays leave the cache of the processor and are slower
 
 
 class Part(NamedTuple):
-    """A joint draw for a chunk of the sequences: values by site, positions at the observation times, both traces."""
+    """A joint draw for a chunk of the sequences: values by site, positions at observation times, both traces."""
 
     sites: dict[str, Tensor]
     positions: Tensor
@@ -46,14 +46,21 @@ class Draw(NamedTuple):
 
 @contextmanager
 def inference_mode(seed: int) -> Iterator[None]:
-    """No gradients, randomness of our own, and a parameter store that cannot be another model's."""
+    """A scope without gradients, with its own random numbers and its own parameter store.
+
+    Pyro's global store may hold parameters of another model under the same names.
+
+    Parameters
+    ----------
+    seed: of the random numbers. The caller's generators are left as they were.
+    """
     with torch.no_grad(), torch.random.fork_rng(), pyro.get_param_store().scope():
         torch.manual_seed(seed)
         yield
 
 
 def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> Iterator[Part]:
-    """One joint draw of the posterior: globals once, then paths of all sequences, a chunk at a time.
+    """One joint draw from the posterior: the globals once, then the paths of all sequences, a chunk at a time.
 
     Parameters
     ----------
@@ -70,11 +77,11 @@ def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor
 def positions(
     model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, draws: int
 ) -> Float[Tensor, "draw sequence time latent"]:
-    """Posterior draws of the positions at the observation times. Data are encoded once, whatever the number of draws.
+    """Posterior draws of the positions at the observation times. The data are encoded once for all draws.
 
     Parameters
     ----------
-    model, guide, times, x: as for `parts`.
+    model, guide, times, x: as for `parts`. draws: number of draws.
     """
     steps = draws * times.shape[-1] * model.substeps * model.dynamics.state
     proposal, found = guide, []
@@ -94,18 +101,18 @@ def posterior(
     names: Iterable[str],
     particles: int = 1,
 ) -> Draw:
-    """One joint draw of the posterior with its densities, and new data from its path.
+    """One joint draw from the posterior with its densities, and new data from its path.
 
     Parameters
     ----------
     model, guide, times, x: as for `parts`. names: the sites of the globals.
-    particles: paths per sequence that integrate the path out of `evidence`, see `particles.particle_posterior`; with
-        one, that is `log_weight`.
+    particles: paths per sequence, over which `evidence` averages, see `particles.particle_posterior`. With one path,
+        `evidence` is `log_weight`.
     """
     terms = dict.fromkeys(TERMS, torch.zeros(()))
     found: list[tuple[Tensor, ...]] = []
     for chunk, part in zip(torch.arange(len(x)).split(DRAW_CHUNK), parts(model, guide, times, x), strict=True):
-        weight = _log_weight(*part.traces)  # before the terms, which need no force then that it has evaluated
+        weight = _log_weight(*part.traces)  # before the terms, which then reuse the forces that it has evaluated
         # Globals are the same in every chunk and count once.
         counted = {name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not found}
         terms |= {name: terms[name] + value for name, value in counted.items()}
@@ -122,16 +129,16 @@ def posterior(
 
 
 def prior(model: LatentLangevin, times: Tensor, draws: int, globals_: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Draws of globals and data from the prior, `(draw, …)` by site; data are NaN where a path explodes.
+    """Draws of globals and data from the prior, `(draw, …)` by site. Data are NaN where a path is not finite.
 
     Parameters
     ----------
-    model: as for any ELBO. times: `(sequence, time)`. draws: how many.
-    globals_: a value of every global site, for its shape.
+    model: as for any ELBO. times: `(sequence, time)`. draws: number of draws.
+    globals_: one value of every global site, which gives its shape.
     """
     size = times.numel() * model.substeps * model.dynamics.state
     found = []
-    # A wide prior of a quantity holds values for which the steps are too coarse.
+    # A wide prior allows values for which the steps are too coarse.
     with pyro.validation_enabled(False):
         for some in torch.arange(draws).split(max(1, PRIOR_NUMBERS // size)):
             made = Predictive(model, num_samples=len(some), return_sites=[*globals_, "x"], parallel=True)(times)

@@ -1,4 +1,4 @@
-"""The evidence lower bound for path models, with its terms reported apart."""
+"""The evidence lower bound (ELBO) of path models, and its terms one by one."""
 
 from __future__ import annotations
 
@@ -18,24 +18,47 @@ from torch.distributions import kl_divergence
 from ..dynamics.paths import ControlledPath, LangevinPath
 from ..nn import Described
 
-ENOUGH_STEPS = 5000  # of paths, per gradient step, at which the path KL is evaluated
-MANY_STEPS = 200_000  # of paths, at which the path KL of a data set is known to about a thousandth
+ENOUGH_STEPS = 5000  # of paths, at which the path KL is evaluated in one gradient step
+MANY_STEPS = 200_000  # of paths, which give the path KL of a data set to about a thousandth
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 
 
 class PathELBO(Described, Trace_ELBO):
     """ELBO = E_q[log p(x|z)] − E_q Σ_k KL(q step ‖ p step) − KL(q(z₀) ‖ p(z₀)) − KL(global latents).
 
-    The path term is the exact KL of the discretised chains in expectation (for Euler steps of equal noise it is
-    ½ Σ ‖u‖² h, with the ½ that the paper's code leaves out). Any latent site without an analytic KL enters as its
-    log-density ratio, so that the objective works for whatever priors and autoguides a model has.
+    In expectation the path term is the exact KL of the two discretised chains. For Euler steps of equal noise it is
+    ½ Σ ‖u‖² h, with the ½ that the paper's code leaves out. A latent site without an analytic KL contributes the ratio
+    of its log densities, so that the objective works for all priors and autoguides of a model.
 
     Parameters
     ----------
     num_particles, vectorize_particles, …: as for `pyro.infer.Trace_ELBO`.
-    path_weight: multiplies the path and initial KL; raised from near 0 to 1 to anneal. Only 1 gives the bound.
-    path_stride: evaluate the path KL at one random step of every so many (unbiased). At the number of substeps, fine
-        steps cost a gradient of U no more often than coarse ones.
+    path_weight: factor of the path KL and the initial KL. Annealing raises it from near 0 to 1. Only 1 gives the bound.
+    path_stride: evaluate the path KL at one random step out of so many, which is unbiased. With a stride equal to the
+        number of substeps, fine steps need no more gradients of U than coarse ones.
+
+    Examples
+    --------
+    A constant force f that drives a particle for a time t costs the path KL f² t/(4 γ T), ¼ nat where all are 1:
+
+    >>> import pyro
+    >>> from pyro_nld.dynamics.paths import refine, run
+    >>> class ConstantForce:
+    ...     ratio, mixing = torch.ones(1), None
+    ...     def force(self, path, origins):
+    ...         return path.dynamics.force(origins) + 1.0
+    ...     def draw(self, path, noise):
+    ...         return run(path, lambda state: self.force(path, state), noise), None
+    ...     def at(self, index):
+    ...         return self
+    >>> grid = refine(torch.tensor([0.0, 1.0]), substeps=100)
+    >>> law = nld.OverdampedLangevin(nld.DoubleWell()), nld.EulerMaruyama(), torch.zeros(1), grid
+    >>> def model():
+    ...     return pyro.sample("z", nld.LangevinPath(*law))
+    >>> def guide():
+    ...     return pyro.sample("z", nld.ControlledPath(*law, ConstantForce()))
+    >>> round(nld.PathELBO().loss(model, guide), 4)
+    0.25
     """
 
     def __init__(self, *args: object, path_weight: float = 1.0, path_stride: int = 1, **kwargs: object) -> None:
@@ -71,11 +94,11 @@ class PathELBO(Described, Trace_ELBO):
 
 
 def stride_for(x: Tensor, substeps: int, enough: int) -> int:
-    """The largest `path_stride`, up to one step per observation interval, that leaves `enough` steps of paths.
+    """The largest `path_stride` that leaves `enough` steps of paths, at most one per observation interval.
 
     Parameters
     ----------
-    x: `(sequence, time, channel)`. substeps: steps per observation interval.
+    x: `(sequence, time, channel)`. substeps: steps per observation interval. enough: steps of all sequences together.
     """
     return min(substeps, max(1, x.shape[0] * (x.shape[1] - 1) * substeps // enough))
 
@@ -83,16 +106,16 @@ def stride_for(x: Tensor, substeps: int, enough: int) -> int:
 def evaluate(
     model: Callable, guide: Callable, times: Tensor, x: Tensor, draws: int = 3, chunk: int = 128
 ) -> dict[str, float]:
-    """The bound of a whole data set and its terms, averaged over draws; a chunk of sequences at a time bounds memory.
+    """The bound of a whole data set and its terms, averaged over draws.
 
-    Of very many steps the path KL is a sum over some of them, unbiased (`path_stride`).
+    Where there are very many steps, the path KL is estimated without bias from a part of them (`path_stride`).
 
     Parameters
     ----------
     model, guide: as for any ELBO.
     times, x: `(sequence, time)` and `(sequence, time, channel)`.
-    draws: how many.
-    chunk: sequences at a time.
+    draws: number of draws.
+    chunk: sequences at a time, which bounds the memory.
 
     Returns
     -------
@@ -104,7 +127,7 @@ def evaluate(
     with torch.no_grad():
         for part in rows * draws:
             for name, value in elbo.terms(model, guide, times[part], x[part]).items():
-                # the globals' KL does not grow with the sequences
+                # the KL of the globals does not grow with the number of sequences
                 sums[name] += float(value) / draws / (len(rows) if name == "global_kl" else 1)
     total = sums["log_likelihood"] - sums["path_kl"] - sums["initial_kl"] - sums["global_kl"]
     return {"total": total, "per_observation": total / int(x.isfinite().sum())} | sums
@@ -113,9 +136,9 @@ def evaluate(
 def paired_traces(
     model: Callable, guide: Callable, *args: object, **kwargs: object
 ) -> tuple[poutine.Trace, poutine.Trace]:
-    """A trace of the guide, and of the model that has its latents: (model, guide).
+    """A trace of the model with the latents of the guide, and the trace of the guide: (model, guide).
 
-    `Trace_ELBO`'s own traces score every site; scoring a path is what costs, and its KL needs no score.
+    The traces of `Trace_ELBO` evaluate the density of every site. That of a path is costly, and its KL needs none.
     """
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
@@ -123,7 +146,7 @@ def paired_traces(
 
 
 def terms_of(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int = 1) -> dict[str, Tensor]:
-    """The terms of the bound for one pair of traces, those of `TERMS` that occur (summed over vectorised particles).
+    """The terms of the bound that occur in one pair of traces, summed over vectorised particles.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
-"""The last step of a fit: U learned from paths of the exact posterior, where it is linear by solving for it.
+"""The M-step of expectation maximisation: U learned from paths of the exact posterior.
 
-A gradient of the bound finds last how deep one well is beside another and how high the pass between them: few points of
-a path lie there, and the bound hardly bends. An M-step of expectation maximisation, with particles for the expectation,
-is free of the guide's own errors. It has two halves. All layers learn by gradients on steps drawn once, which cost a
-thousandth of those through a guide. Then the coefficients of the last layer, which enter the mean of every step
-linearly, are solved for: one least-squares problem. The guide follows, for it proposes what the particles weigh.
+Gradient steps on the bound learn the relative depths of wells and the heights of saddles last, because few points of a
+path lie there and the bound depends on them only weakly. An M-step takes its expectation over particles and is free of
+the errors of the guide. It has two parts. First all layers of U learn by gradients on steps of paths that are drawn
+once; such a gradient costs a thousandth of one through the guide. Then the coefficients of the last layer, on which the
+mean of every step depends linearly, are the solution of one least-squares problem. Last, the guide is fitted to the new
+prior, because it proposes the paths that the particle filter weights.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from .elbo import ENOUGH_STEPS, PathELBO, stride_for
 from .particles import Steps, particle_steps
 from .scales import fit_scales
 
-PARTICLES = 8  # per sequence; more are less biased towards the guide
+PARTICLES = 8  # per sequence; more of them are less biased towards the guide
 PARTICLE_CHUNK = 50  # sequences at a time: bounds the memory of their particles
 POINTS_AT_A_TIME = 20_000  # of paths: their hidden layers fit the cache of the processor, which is twice as fast
 PICKS_PER_STEP = 4  # draws that one run of the particle filter gives of every step of the time grid
 COEFFICIENT_PRECISION = 1.0  # of a Gaussian prior around the present coefficients: holds those that no path informs
-GUIDE_STEPS, GUIDE_BATCH = 200, 32  # gradient steps of the guide after U has changed, and sequences in each
-POTENTIAL_STEPS, POTENTIAL_BATCH = 1000, 8192  # gradient steps of all layers, and steps of paths in each
+GUIDE_STEPS, GUIDE_BATCH = 200, 32  # gradient steps of the guide after U has changed, and sequences per step
+POTENTIAL_STEPS, POTENTIAL_BATCH = 1000, 8192  # gradient steps of all layers of U, and steps of paths per step
 LEARNING_RATE = 2e-3  # of Adam at first, for both
 MOST_STEPS = 2_000_000  # steps of paths that are drawn once, and from which the batches are taken
 
@@ -50,16 +51,16 @@ def maximise(
     particles: int = PARTICLES,
     progress: bool = False,
 ) -> None:
-    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` by the guide, and `scales.fit_scales`.
+    """One M-step, in place: `learn_layers`, `solve_coefficients`, `follow` and `scales.fit_scales`, in this order.
 
     Parameters
     ----------
-    model, guide, times, x, particles, progress: as for the first two.
+    model, guide, times, x, particles, progress: as for `learn_layers` and `solve_coefficients`.
     """
     learn_layers(model, guide, times, x, particles=particles, progress=progress)
     solve_coefficients(model, guide, times, x, particles=particles, progress=progress)
     follow(model, guide, times, x, progress=progress)
-    fit_scales(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # of other sequences than the last time
+    fit_scales(model, guide, times, x, seed=int(torch.randint(2**31, ())))  # other sequences than in the last M-step
 
 
 def follow(
@@ -71,10 +72,10 @@ def follow(
     gradient_steps: int = GUIDE_STEPS,
     progress: bool = False,
 ) -> None:
-    """Climb the bound in the guide alone, in place: its paths are to be those of the prior as it is now.
+    """Maximise the bound over the guide alone, in place, so that its paths suit the prior as it is now.
 
-    Particles correct a guide only as far as they are many. One that was learned under a prior too slow takes evidence
-    off a faster one, and `scales.fit_scales` finds the same scales again.
+    A limited number of particles corrects a guide only in part. A guide that was learned under a prior that is too slow
+    lowers the estimated evidence of a faster one, and `scales.fit_scales` would then find the same scales again.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def follow(
 
 
 def _fall(adam: torch.optim.Adam, share: float) -> None:
-    """The rate after that share of the gradient steps, along a cosine, and no gradient left."""
+    """Set the learning rate after this share of the gradient steps, along a cosine, and clear the gradients."""
     adam.param_groups[0]["lr"] = 0.5 * LEARNING_RATE * (1 + math.cos(math.pi * share))
     adam.zero_grad()
 
@@ -117,22 +118,22 @@ def learn_layers(
     gradient_steps: int = POTENTIAL_STEPS,
     progress: bool = False,
 ) -> None:
-    """Climb Σ log N(z_{k+1}; step(z_k, −∇U), scale) in all layers of U, over steps of posterior paths drawn once.
+    """Maximise Σ log N(z_{k+1}; step(z_k, −∇U), scale) over all layers of U, for steps of paths that are drawn once.
 
-    What features the last layer has decides what `solve_coefficients` can say, above all at passes. Where sequences
-    start is left to that.
+    The features of the last layer decide which potentials `solve_coefficients` can reach, above all at saddles. The law
+    of the initial states is left to that function.
 
     Parameters
     ----------
-    model, guide: fitted; the model's potential is changed in place, if it is a network with `coefficients`.
-    times, x: checked data; as many sequences as have `MOST_STEPS` steps are chosen at random.
-    particles: of the filter that draws posterior paths.
+    model, guide: fitted. The potential is changed in place, if it is a network with `coefficients`.
+    times, x: checked data; so many sequences are chosen at random that they have about `MOST_STEPS` steps.
+    particles: paths per sequence of the particle filter.
     gradient_steps: of Adam; their learning rate falls along a cosine.
     progress: show a bar.
 
     Warns
     -----
-    DoubtfulFitWarning: paths are not finite; nothing is changed.
+    DoubtfulFitWarning: paths are not finite, and nothing is changed.
     """
     potential = model.dynamics.landscape
     if potential is None or potential.coefficients is None:
@@ -158,7 +159,7 @@ def learn_layers(
 
 
 class _PathSteps(NamedTuple):
-    """Steps of posterior paths under the same globals, in no order."""
+    """Steps of posterior paths that were drawn under the same globals, in no particular order."""
 
     latents: dict[str, Tensor]
     origins: Tensor  # (step, state)
@@ -172,7 +173,7 @@ class _PathSteps(NamedTuple):
         return cls(steps.latents, steps.origins[there], steps.ends[there], grid.h.expand(*shape, 1)[there])
 
     def loss(self, model: LatentLangevin) -> Tensor:
-        """½ r² of a batch, r how far ends are from the means of their steps in the unit of their noise."""
+        """The mean of ½ r² over a batch; r is an end minus the mean of its step, in units of the noise."""
         batch = torch.randint(len(self.h), (POTENTIAL_BATCH,))
         origins, h = self.origins[batch], self.h[batch]
         grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
@@ -196,23 +197,23 @@ def solve_coefficients(
 ) -> float:
     """Set w in U = w · φ(z) + … to argmax Σ log N(z_{k+1}; step(z_k, −∇U), scale) − ½ ‖w − w_before‖², over all data.
 
-    Where sequences start in equilibrium, with Σ log p(z₀), too, to second order in the change of w.
+    Where sequences start in equilibrium, the sum includes Σ log p(z₀) to second order in the change of w.
 
     Parameters
     ----------
-    model, guide: fitted; the model's potential is changed in place, if it has `coefficients`.
+    model, guide: fitted. The potential is changed in place, if it has `coefficients`.
     times, x: checked data.
-    particles: of the filter that draws posterior paths.
-    draws: runs of the filter, each good for four draws of every step; more are less noisy.
+    particles: paths per sequence of the particle filter.
+    draws: runs of the filter, each of which gives four draws of every step; more runs give less noise.
     progress: show a bar.
 
     Returns
     -------
-    Gain of the maximised sum per sequence, nats; 0.0 where U has no coefficients.
+    The gain of the maximised sum per sequence, nats; 0.0 where U has no coefficients.
 
     Warns
     -----
-    DoubtfulFitWarning: paths are not finite; nothing is changed.
+    DoubtfulFitWarning: paths are not finite, and nothing is changed.
     """
     potential = model.dynamics.landscape
     coefficients = None if potential is None else potential.coefficients
@@ -241,10 +242,10 @@ def _warn(what: str) -> None:
 
 
 class _Part(NamedTuple):
-    """What steps of paths ask of the coefficients: `normal` · change = `moment`, in the unit of their noise."""
+    """The normal equations of some steps: `normal` · change = `moment`, in standard deviations of their noise."""
 
-    normal: Tensor  # (coefficient, coefficient), Rᵀ R with R how far the means of steps move
-    moment: Tensor  # (coefficient,), Rᵀ r with r how far they are from where the paths went
+    normal: Tensor  # (coefficient, coefficient), Rᵀ R, with R the derivative of the means of steps by w
+    moment: Tensor  # (coefficient,), Rᵀ r, with r the ends of the steps minus their means
 
 
 def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> Iterator[_Part]:
@@ -255,7 +256,7 @@ def _parts(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: St
 
 
 def _start(model: LatentLangevin, steps: Steps) -> list[_Part]:
-    """Slope and bend of Σ log p(z₀) = −Σ w · φ(z₀)/T − log Z, where that is the law of the start."""
+    """Gradient and curvature of Σ log p(z₀) = −Σ w · φ(z₀)/T − log Z, where sequences start in equilibrium."""
     if model.equilibrium is None:
         return []
     with condition_on(model.dynamics, steps.latents):
@@ -272,9 +273,9 @@ def _start(model: LatentLangevin, steps: Steps) -> list[_Part]:
 
 
 def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Steps) -> _Part:
-    """Rᵀ r is the gradient of Σ r² / 2, one pass backwards; Rᵀ R comes from one step of every interval for all of it.
+    """Rᵀ r is minus the gradient of Σ r² / 2; Rᵀ R is taken from one step of every interval, weighted for all of them.
 
-    It may: the noise of the paths is in r, while R varies as little within an interval as the paths do.
+    One step is enough, because the noise of the paths is in r, while R varies little within an interval.
     """
     grid, origins = model.batch(times).grid, steps.origins
     path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
@@ -315,5 +316,5 @@ def feature_slope(potential: Potential, q: Tensor, axis: int) -> Float[Tensor, "
     along = torch.zeros_like(q)
     along[:, axis] = 1
     with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, the first time it goes forward
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch raises it at the first use of forward mode
         return forward_ad.unpack_dual(potential.features(forward_ad.make_dual(q, along))).tangent

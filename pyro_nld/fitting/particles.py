@@ -2,6 +2,20 @@
 
 The weights correct the errors of the guide. The filter gives an unbiased estimate of the evidence p(x), whose logarithm
 is a tighter bound than the ELBO, and paths of the exact posterior, from which the prior can learn.
+
+Examples
+--------
+The evidence of a harmonic well in noise, which Kalman's filter gives exactly. The guide is not fitted:
+
+>>> _ = torch.manual_seed(1)
+>>> data = nld.datasets.ornstein_uhlenbeck(sequences=10, steps=3, interval=0.5, noise=1.0)
+>>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]))
+>>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 1.0), time_unit=1.0, start="equilibrium")
+>>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
+>>> found = nld.particles.particle_posterior(model, guide, *nld.as_tensors(data), particles=4000)
+>>> exact = nld.oracles.ornstein_uhlenbeck_posterior(data)["log_evidence"]
+>>> f"log p(x) per sequence: {float(found.log_evidence.mean()):.1f}, exactly {float(exact.mean()):.1f}"
+'log p(x) per sequence: -4.6, exactly -4.6'
 """
 
 from __future__ import annotations

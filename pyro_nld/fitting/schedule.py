@@ -5,34 +5,46 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-COARSEST = 5  # substeps that a coarse beginning takes at least
+COARSEST = 5  # substeps of a coarse beginning, at least
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a fit spends its steps.
+    """How a fit spends its gradient steps.
 
-    steps: gradient steps.
-    batch_size: sequences per step (all when there are fewer).
-    learning_rate: Adam's, after a linear warm-up over `warmup`; falls to zero along a cosine.
-    warmup: share of the steps in which the learning rate rises.
+    Parameters
+    ----------
+    steps: number of gradient steps.
+    batch_size: sequences per step (all where there are fewer).
+    learning_rate: of Adam after the warm-up; from then on it falls to zero along a cosine.
+    warmup: share of the steps in which the learning rate rises linearly.
     anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
     anneal_from: first weight of the path KL.
-    clip: largest norm of a gradient, relative to the median of the last steps'. Near the median it would be hit all the
-        time, and since it is the path KL that fluctuates, it would teach paths to do without the prior.
-    coarse: share of the steps, the first ones, taken with a quarter of the model's substeps, but no fewer than five:
-        where wells are is found as well there, for a fraction of the price; how deep they are is then learned finely.
+    clip: largest norm of a gradient, relative to the median norm of the last steps. A value near 1 would clip most
+        steps. Because the path KL fluctuates most, the fit would then learn to ignore the prior.
+    coarse: share of the steps, the first ones, that are taken with a quarter of the substeps, but with at least five.
+        The wells are found as well with coarse steps, at a fraction of the cost; their depths need the fine ones.
     minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
-    particles: paths per sequence of the particle posterior that the model learns from in the end; 0 for none. The bound
-        prefers a prior that suits the guide (its states last too long where the guide follows crossings badly);
-        weighted and resampled paths do not. The guide goes on learning from the bound.
+    particles: paths per sequence of the particle filter from which the model learns at the end; 0 for none. The bound
+        prefers a prior that suits the guide: states last too long where the guide describes crossings badly. Weighted
+        and resampled paths do not have this bias. The guide goes on learning from the bound.
     refine: share of the steps, the last ones, in which the model learns from particles.
-    polish: M-steps in the end, in each of which all layers of the potential learn from particles, see
-        `em.learn_layers`, its last layer is solved for, see `em.solve_coefficients`, the guide follows, see
-        `em.follow`, and learned frictions, masses and noise are solved for, see `scales.fit_scales`; 0 for none. One
-        costs up to a whole fit, and is worth it for numbers.
-    balance: in the very end, set the depths of the wells by the transitions that the data make, see `depths.balance`.
-        Half a minute for 200 000 observations. Occupancies are then those of the counts.
+    polish: number of M-steps after the gradient steps; 0 for none. In each, all layers of the potential learn from
+        particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
+        (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
+        a whole fit, and is worth it where numbers matter.
+    balance: at the very end, set the depths of the wells by the transitions in the data, see `depths.balance`. This
+        takes half a minute for 200 000 observations. Occupancies are then those of the counts.
+
+    Examples
+    --------
+    >>> schedule = nld.Schedule(steps=1000, learning_rate=0.01)
+    >>> [round(schedule.rate(step), 4) for step in (0, 20, 500, 999)]  # warm-up, then a cosine
+    [0.0005, 0.01, 0.005, 0.0]
+    >>> [round(schedule.path_weight(step), 2) for step in (0, 100, 200)]  # annealing of the path KL
+    [0.1, 0.55, 1.0]
+    >>> schedule.substeps(0, final=40), schedule.substeps(500, final=40)  # coarse, then fine
+    (10, 40)
     """
 
     steps: int = 1000
@@ -50,18 +62,18 @@ class Schedule:
     balance: bool = False
 
     def rate(self, step: int) -> float:
-        """Learning rate at `step`."""
+        """The learning rate at `step`."""
         rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def path_weight(self, step: int) -> float:
-        """Weight of the path KL at `step`."""
+        """The weight of the path KL at `step`."""
         span = self.anneal * self.steps
         risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
 
     def substeps(self, step: int, final: int) -> int:
-        """Substeps at `step` of a model that ends with `final`."""
+        """The substeps at `step` of a model that ends with `final` substeps."""
         return min(final, max(COARSEST, final // 4)) if step < self.coarse * self.steps else final
 
     def refining(self, step: int) -> bool:

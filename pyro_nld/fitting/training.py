@@ -1,4 +1,4 @@
-"""Fitting: the SVI loop with annealing, clipping, a guard against NaN, checkpoints that resume to the bit, restarts."""
+"""The training loop: SVI with annealing, clipping, a guard against NaN, restarts and checkpoints."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
 
-MANY_VALUES = 2_000_000  # observed, of which one draw of the bound is enough: of 3 000 000 its sd is 0.0013 per value
+MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
-PATIENCE = 5  # returns to a good state in a row after which going back has evidently not helped
-MEDIAN_OF = 50  # last steps that say how large a gradient usually is
-REMEMBER = 50  # steps between good states kept in memory
-REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which "auto" looks whether its steps are fine enough
+PATIENCE = 5  # returns to a good state in a row, after which the fit fails
+MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
+REMEMBER = 50  # steps between the good states that are kept in memory
+REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which substeps="auto" checks whether they are fine enough
 MOST_AUTO_SUBSTEPS = 50  # that "auto" chooses; where more are needed, the fit warns at its end
 
 
 class Trainer:
-    """One running fit: all that a checkpoint holds, and `advance`."""
+    """One run of a fit: everything that a checkpoint holds, and the method `advance`."""
 
     def __init__(
         self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule
@@ -51,14 +51,14 @@ class Trainer:
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO()
-        self.substeps = model.substeps  # in the end, unless the model refines itself
+        self.substeps = model.substeps  # at the end, unless the model chooses them itself
         self._take(schedule.substeps(0, self.substeps))
         self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
         self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """The number of steps done."""
         return len(self.history)
 
     @property
@@ -68,7 +68,7 @@ class Trainer:
         return self.step >= self.schedule.steps or (limit is not None and self.elapsed >= 60 * limit)
 
     def advance(self) -> None:
-        """One gradient step; one that is not finite is undone, and the learning rate halved from there on."""
+        """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
         if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
             self._refine()
@@ -86,7 +86,7 @@ class Trainer:
             self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
         if bool(loss.isfinite() & norm.isfinite()):
-            self._remember_now_and_then()  # before the step: this state is known to be good, the next one is not
+            self._remember_now_and_then()  # before the step, because this state is known to be good
             self.optimizer.step()
         else:
             self._go_back()
@@ -101,14 +101,14 @@ class Trainer:
         return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
 
     def _optimise(self) -> None:
-        # Steps are skipped only where enough of them are left: what one step says of many is noisy.
+        # Steps are skipped only where enough of them are left, because one step estimates the KL of many with noise.
         batch = self.x[: self.schedule.batch_size]
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
 
     def _refine(self) -> None:
-        """As many substeps as the landscape found so far asks for."""
+        """Take as many substeps as the present landscape needs."""
         with warnings.catch_warnings(), contextlib.suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
@@ -116,18 +116,18 @@ class Trainer:
                 self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
 
     def _take(self, substeps: int) -> None:
-        """Go on with so many substeps; the optimiser starts anew, since the guide has other parameters then."""
+        """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""
         self.guide.refine(substeps)
         self._optimise()
         self._remember()
 
     def settle(self) -> None:
-        """Leave the model with the substeps it was made with, also when stopped before its time."""
+        """Leave the model with the substeps that it was made with, even if the run was stopped early."""
         if not self.model.refines:
             self.guide.refine(self.substeps)
 
     def _learn_from_particles(self) -> None:
-        """Replace the model's gradient by that of E[log p(x, z)] over the particle posterior."""
+        """Replace the gradient of the model by that of E[log p(x, z)] over the particle posterior."""
         chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
         times, x = self.times[chosen], self.x[chosen]
         found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
@@ -159,7 +159,7 @@ class Trainer:
         self.slowdown *= 0.5
 
     def state(self) -> dict:
-        """Everything needed to go on to the bit: tensors, numbers, strings and containers of them."""
+        """All that is needed to go on exactly: tensors, numbers, strings, and containers of them."""
         return {
             "substeps": self.model.substeps,
             "model": self.model.state_dict(),
@@ -172,7 +172,12 @@ class Trainer:
         }
 
     def restore(self, state: dict) -> None:
-        """Go on from `state`; refuses that of another model."""
+        """Go on from `state`.
+
+        Raises
+        ------
+        CheckpointError: the state belongs to another model.
+        """
         with _refusing_another_model():
             if state["substeps"] != self.model.substeps:
                 self.guide.refine(state["substeps"])
@@ -197,12 +202,13 @@ def train(
     every: int = 100,
     progress: bool = True,
 ) -> list[dict]:
-    """Maximise the ELBO in place, and return what is kept of every run; model and guide end as the best of them.
+    """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
     Parameters
     ----------
     data: checked times and x.
-    schedule: of every run. The others, what is raised and what Ctrl-C does: see `results.fit`.
+    schedule: of every run.
+    seed, restarts, checkpoint, resume, every, progress: see `results.fit`, also for errors and Ctrl-C.
     """
     if restarts < 1:
         raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
@@ -210,11 +216,11 @@ def train(
     path = None if checkpoint is None else Path(checkpoint)
     state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
     with _own_randomness(seed), _own_parameters():
-        guide(times, x, 1)  # takes the units from all data, and lets the autoguide meet its sites on one sequence
+        guide(times, x, 1)  # takes the units from all data; the autoguide finds its sites with one sequence
         if state is None:
             initial = _kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
-        # An exploded path is to be a loss that is not finite, which the trainer undoes, and not Pyro's complaint of it.
+        # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
             while len(state["runs"]) < restarts:
                 trainer = _next_run(model, guide, data, schedule, state, seed)
@@ -233,7 +239,7 @@ def train(
 
 
 def best_run(runs: Sequence[dict]) -> int:
-    """The number of the run of highest ELBO among `Fit.runs`."""
+    """The number of the run with the highest ELBO among `Fit.runs`."""
     return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
 
 
@@ -251,7 +257,7 @@ def _next_run(
     state: dict,
     seed: int,
 ) -> Trainer:
-    """The run that was interrupted, where it stood; otherwise a new one, from fresh weights after the first."""
+    """The interrupted run, where it stopped; otherwise a new run, which starts from fresh weights after the first."""
     run = len(state["runs"])
     if run > 0:
         _start_anew(model, guide, state["initial"], seed + run)
@@ -262,7 +268,7 @@ def _next_run(
 
 
 def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progress: bool, name: str) -> bool:
-    """Use up the schedule; False when stopped by hand and there is no checkpoint to go on from."""
+    """Take all steps of the schedule. False where it was stopped by hand and there is no checkpoint to go on from."""
     total = trainer.schedule.steps
     with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
         try:
@@ -282,14 +288,14 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
 
 
 def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Do the M-steps and the balance that the schedule asks for; False when stopped by hand, as `_train`."""
+    """Do the M-steps and the balance that the schedule asks for. False where it was stopped by hand, as in `_train`."""
     fitted = trainer.model, trainer.guide, trainer.times, trainer.x
     particles = max(trainer.schedule.particles, PARTICLES)
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
-            with contextlib.suppress(FitError):  # no states, or none to sample: the reader's to judge
+            with contextlib.suppress(FitError):  # no states, or they cannot be sampled; readers of the fit see that
                 balance(Posterior(*fitted))
     except KeyboardInterrupt:
         if path is not None:
@@ -305,7 +311,7 @@ def _keep(state: dict, path: Path | None) -> None:
 
 
 def _finish(trainer: Trainer) -> dict:
-    """One finished run: parameters, history, and the ELBO of all data, averaged over a few draws of a small set."""
+    """The record of a finished run: parameters, history, and the ELBO of all data."""
     draws = 1 if trainer.observed >= MANY_VALUES else 3
     bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
     return _kept_of(trainer.model, trainer.guide) | {
@@ -317,7 +323,7 @@ def _finish(trainer: Trainer) -> dict:
 
 
 def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
-    """Back to the first state, then fresh random weights; inner modules first, since outer ones may rescale them."""
+    """Go back to the first state, then draw new weights; inner modules first, because outer ones may rescale them."""
     torch.manual_seed(seed)
     _load(model, guide, initial)
     for module in (model, guide):
@@ -349,7 +355,7 @@ def _refusing_another_model() -> Iterator[None]:
 
 
 def _resumed(path: Path, schedule: Schedule) -> dict:
-    """The state of a fit kept at `path`; refuses that of another schedule."""
+    """The state of a fit that is kept at `path`, if it was made with the same schedule."""
     state = load_checkpoint(path)
     if state["schedule"] != asdict(schedule):
         raise CheckpointError(
@@ -368,9 +374,9 @@ def _own_randomness(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _own_parameters() -> Iterator[None]:
-    """A parameter store of our own, for names in Pyro's global one may belong to a model fitted earlier.
+    """A separate parameter store, because names in Pyro's global store may belong to a model that was fitted earlier.
 
-    Afterwards the names used here are dropped from the global store, so that the fitted modules register afresh.
+    Afterwards the names used here are removed from the global store, so that the fitted modules register anew.
     """
     store = pyro.get_param_store()
     with store.scope() as own:
