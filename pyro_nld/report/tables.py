@@ -106,13 +106,18 @@ def merged(landscape: xr.Dataset) -> str:
         "90 %": _interval(some, "minimum_persistence"),
         "in state": [str(state) for state in some["minimum_state"].values],
         "why": [WHY[str(reason)] for reason in some["minimum_reason"].values],
-        "to keep it": [_keeping(some.isel(minimum=place)) for place in range(len(gone))],
+        "to keep it": [keeping(some.isel(minimum=place)) for place in range(len(gone))],
     }
     return "Minima that are no states of their own:\n" + _aligned(columns)
 
 
-def _keeping(minimum: xr.Dataset) -> str:
-    """The option that makes a state of it."""
+def keeping(minimum: xr.Dataset) -> str:
+    """The option of inference/landscape.py that makes a state of a minimum.
+
+    Parameters
+    ----------
+    minimum: one of `Fit.landscape()`, selected along `minimum`.
+    """
     if str(minimum["minimum_reason"].item()) == "barrier":
         return "--min-barrier 0"
     return f"--min-persistence {np.floor(100 * minimum['minimum_kept'].item()) / 100:g}"

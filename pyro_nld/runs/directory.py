@@ -39,6 +39,10 @@ BUDGETS = {
 CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
 
 
+LATER: dict[str, object] = {"reading": {}}
+"""Settings that runs of the first schema did not have, and what they meant by that."""
+
+
 class Run(NamedTuple):
     """A finished run: its directory, settings, model file, data and fit."""
 
@@ -199,7 +203,7 @@ def _require_run(path: Path) -> None:
 
 
 def _kept(path: Path) -> dict:
-    config = summary.read_json(path / "config.json")
+    config = LATER | summary.read_json(path / "config.json")
     expected = settings(None, 0, 1, None, "smoke")
     if config.keys() != expected.keys() or config["schedule"].keys() != expected["schedule"].keys():
         raise RunDirectoryError(f"{path} was made by another version of pyro_nld. Fit again, in another place.")
