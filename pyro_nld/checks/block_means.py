@@ -117,13 +117,13 @@ def _blocks(series: Recordings, blocks: int, size: int) -> _Blocks:
     """About so many block means in all, of at least `size` observations."""
     longest = sorted(series, key=lambda one: -len(one[0]))[:RECORDINGS]
     total = sum(len(time) for time, _ in longest)
-    parts = [(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0))]
+    parts = [_Blocks(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0))]
     for number, (time, x) in enumerate(longest):
         count = min(len(x) // size, max(FEWEST, round(blocks * len(x) / total)))
         if count >= FEWEST:
             edges = np.linspace(0, len(x), count + 1).astype(int)
-            means = [np.add.reduceat(values, edges[:-1]) / np.diff(edges) for values in (x, time - time[0])]
-            parts.append((*means, np.full(count, number), (np.arange(count) + 0.5) / count))
+            value, when = (np.add.reduceat(one, edges[:-1]) / np.diff(edges) for one in (x, time - time[0]))
+            parts.append(_Blocks(value, when, np.full(count, number), (np.arange(count) + 0.5) / count))
     return _Blocks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -18,6 +18,7 @@ from scipy.stats import norm
 
 from .._typing import Array
 from ..errors import ShapeError
+from ..io.series import dataset_times
 from ..kinetics.words import listed, named, number
 from .block_means import CHANGES, Recordings, Slow, recordings, slow
 from .findings import VERDICTS, finding
@@ -41,6 +42,18 @@ class Cause(NamedTuple):
     name: str
     verdict: str
     sentence: str
+
+
+def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
+    """`examine` of a data set, with its own names and unit of time.
+
+    Parameters
+    ----------
+    data: as `as_tensors` takes it. labels: `(sequence, time)`, see `examine`.
+    """
+    observed = data["observations"].transpose("sequence", "time", "channel")
+    times = np.broadcast_to(np.asarray(dataset_times(data), float), observed.shape[:2])
+    return examine(observed, times, labels, str(data.attrs.get("units", "")))
 
 
 def examine(
@@ -77,6 +90,7 @@ def examine(
     series = [recordings(x[..., channel], grid) for channel in range(len(names))]
     odds = ODDS / len(names)
     moves = [slow(one, odds) for one in series]
+    periods = [_period(one, step, odds) for one in series]
     columns = {
         "lag_one": [_lag_one(one, step)[0] for one in series],
         "coming_back": [one.back for one in moves],
@@ -84,7 +98,7 @@ def examine(
         "changes": [one.changes for one in moves],
         "trend": [one.trend for one in moves],
         "drift": [one.drift for one in moves],
-        "period": [_period(one, step, odds) for one in series],
+        "period": periods,
         "values": [len(np.unique(x[..., channel][np.isfinite(x[..., channel])])) for channel in range(len(names))],
     }
     found = [
@@ -92,7 +106,7 @@ def examine(
         *_brief(labels, grid, clock),
         *_moving(moves, names),
         *_states_drift(labels, grid),
-        *_periodic(columns["period"], names, clock),
+        *_periodic(periods, names, clock),
         *_apart(x, grid, _named(observed, "sequence"), names, clock),
         *_discrete(x, names),
     ]

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from .._typing import Array
 from .words import listed, named
 
-States = NDArray[np.integer]
-
 TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
 ONE = 0.5  # exits of a state below which it was never left, in most draws of the posterior
 RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none was seen
@@ -68,9 +66,9 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
 def _data(counts: xr.Dataset) -> list[str]:
     """What the data themselves cannot tell."""
     exits = counts["exits"].sum("to").values
-    few = np.flatnonzero((exits < FEW) & (exits >= ONE))
+    few = _where((exits < FEW) & (exits >= ONE))
     said = _never_left(counts)
-    if len(few):
+    if few:
         said.append(
             f"{_states(few)} {_were(few)} left {_times(exits[few], '.0f')}: too few for a dwell time (at least {FEW} "
             "exits are needed). Record longer, or read the interval."
@@ -78,8 +76,8 @@ def _data(counts: xr.Dataset) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         dwell = counts["time"].values / exits
         growth = counts["sparse_time"].values / counts["sparse_exits"].values / dwell
-    missed = np.flatnonzero((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
-    if len(missed):
+    missed = _where((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
+    if missed:
         said.append(
             f"{_states(missed)} would seem to last {_times(growth[missed])} longer without every second observation: "
             "visits between observations are missed, and counted dwell times are too long. Sample more finely."
@@ -88,8 +86,8 @@ def _data(counts: xr.Dataset) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log((second + 0.5) / (first + 0.5) * counts["half_time"][0].values / counts["half_time"][1].values)
     error = np.sqrt(1 / (first + 0.5) + 1 / (second + 0.5))
-    unsteady = np.flatnonzero((np.abs(change) > SIGMAS * error) & np.isfinite(change))
-    if len(unsteady):
+    unsteady = _where((np.abs(change) > SIGMAS * error) & np.isfinite(change))
+    if unsteady:
         said.append(
             f"{_states(unsteady)} {_were(unsteady, 'is', 'are')} left {_times(np.exp(change[unsteady]), '.2g')} as "
             "often in the second half as in the first: the data are not stationary, and one landscape cannot describe "
@@ -101,8 +99,8 @@ def _data(counts: xr.Dataset) -> list[str]:
 def _never_left(counts: xr.Dataset) -> list[str]:
     """States without an exit, and how long they last at least: no event in T bounds a rate by −log .05/T."""
     exits, time = counts["exits"].sum("to").values, counts["time"].values
-    never = np.flatnonzero(exits < ONE)
-    if not len(never):
+    never = _where(exits < ONE)
+    if not never:
         return []
     bounds = listed([f"{time[k] / -np.log(RARE):.3g}" for k in never])
     if len(never) == len(exits):
@@ -134,23 +132,23 @@ def _prior(routes: xr.Dataset) -> list[str]:
     ]
     exits = routes["exits"].sel(route="counted").values
     doubted = (exits >= ONE) & ~(most <= np.log1p(TOLERANCE))
-    kept = np.flatnonzero(doubted & ~np.isfinite(off))
-    wrong = np.flatnonzero(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
-    unsure = np.flatnonzero(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of
+    kept = _where(doubted & ~np.isfinite(off))
+    wrong = _where(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
+    unsure = _where(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of
     said = []
-    if len(kept):
+    if kept:
         said.append(f"The fitted prior never left {named('state', kept)} in simulation: trust the counted dwell time.")
-    if len(wrong):
+    if wrong:
         said.append(
             f"The fitted prior holds {listed([held[k] for k in wrong])} than the data do: trust the counted dwell "
             "time. States that switch at once are not Langevin; otherwise use more substeps, a two-sided guide, or a "
             "longer fit."
         )
-    if len(unsure):
+    if unsure:
         said.append(
-            f"The fitted prior holds {listed([held[k] for k in unsure])} than the data do, and after "
-            f"{listed([f'{exits[k]:.0f}' for k in unsure])} exits it may as well be {_times(np.exp(most[unsure]))}: "
-            "trust the counted dwell time and its interval, or record longer."
+            f"The fitted prior holds {named('state', unsure)} as long as the data do within {_percent(off[unsure])}, "
+            f"but after {listed([f'{exits[k]:.0f}' for k in unsure])} exits it may as well be off by "
+            f"{_percent(most[unsure])}: trust the counted dwell time and its interval, or record longer."
         )
     return said
 
@@ -159,8 +157,8 @@ def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """The landscape against its own chain."""
     if "exact" in routes["route"]:
         off = np.abs(_log_ratio(routes, "simulated", "exact"))
-        loose = np.flatnonzero((off > np.log(LOOSE)) & np.isfinite(off))
-        if len(loose):
+        loose = _where((off > np.log(LOOSE)) & np.isfinite(off))
+        if loose:
             return [
                 f"The chain leaves {named('state', loose)} at a rate {_times(np.exp(off[loose]))} off what its "
                 "landscape implies: the step or the observation interval is too long. Use more substeps, or sample "
@@ -168,8 +166,8 @@ def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
             ]
     elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
         off = np.abs(_log_ratio(routes, "simulated", "eyring_kramers"))
-        apart = np.flatnonzero((off > np.log(2 * FACTOR)) & np.isfinite(off))
-        if len(apart):
+        apart = _where((off > np.log(2 * FACTOR)) & np.isfinite(off))
+        if apart:
             return [
                 f"The law of Eyring and Kramers is {_times(np.exp(off[apart]), '.2g')} off the simulated prior in "
                 f"{named('state', apart)} although barriers are high: the wells are not harmonic, or a saddle was "
@@ -192,10 +190,10 @@ def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
     error = np.sqrt(1 / (young + 0.5) + 1 / (old + 0.5))
     uneven = (np.abs(change) > SIGMAS * error) & (np.abs(change) > np.log(UNEVEN)) & np.isfinite(change)
     for way, which in (
-        ("less", np.flatnonzero(uneven & (change < 0))),
-        ("more", np.flatnonzero(uneven & (change > 0))),
+        ("less", _where(uneven & (change < 0))),
+        ("more", _where(uneven & (change > 0))),
     ):
-        if len(which):
+        if which:
             said.append(
                 f"Old visits to {named('state', which)} end {way} often than young ones: dwell times are not "
                 "exponential, and such a state may hide others."
@@ -203,13 +201,22 @@ def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
     return said
 
 
-def _states(which: States) -> str:
+def _where(true: NDArray[np.bool_]) -> list[int]:
+    """The states that something holds for."""
+    return [int(state) for state in np.flatnonzero(true)]
+
+
+def _states(which: list[int]) -> str:
     """States at the start of a sentence."""
-    return named("state", which.tolist(), start=True)
+    return named("state", which, start=True)
 
 
-def _were(which: States, one: str = "was", several: str = "were") -> str:
+def _were(which: list[int], one: str = "was", several: str = "were") -> str:
     return one if len(which) == 1 else several
+
+
+def _percent(log_ratio: Array) -> str:
+    return listed([f"{100 * np.expm1(one):.0f} %" for one in log_ratio])
 
 
 def _times(factors: Array, form: str = ".2f") -> str:

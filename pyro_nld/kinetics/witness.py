@@ -92,12 +92,15 @@ def processes(
     found = sorted(inside, key=lambda process: -process.time)
     ends = [_ends(process.value, observations) for process in found]
     shape = (len(found), observations.shape[-1])
-    columns = {name: ("process", np.array([getattr(process, name) for process in found])) for name in _COLUMNS}
-    columns["from_level"], columns["to_level"] = (
-        (("process", "channel"), np.reshape([end[side] for end in ends], shape)) for side in (0, 1)
-    )
+    single = {name: ("process", np.array([getattr(process, name) for process in found])) for name in _COLUMNS}
+    levels = {
+        name: (("process", "channel"), np.reshape([end[side] for end in ends], shape))
+        for side, name in enumerate(("from_level", "to_level"))
+    }
     names = [str(number) for number in range(shape[1])] if channels is None else list(channels)
-    made = xr.Dataset(columns | timescales(series, labels, seed), coords={"lag": series.lags, "channel": names})
+    made = xr.Dataset(
+        {**single, **levels, **timescales(series, labels, seed)}, coords={"lag": series.lags, "channel": names}
+    )
     verdict, message = _said(made, len(states), observations)
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
 

@@ -217,7 +217,8 @@ def test_a_yes_counts_the_error_of_the_counts(exits, agree):
     """log 1.08 + 1.645 √(2/exits) ≤ log 1.15 from 1372 exits on."""
     verdict = verdicts.kinetics(STORY, steady(exits), routes_of(exits, counted=(50, 50), simulated=(54, 50)))
     assert verdict.agree == agree
-    assert agree or "1.08 times longer than the data do, and after" in verdict.messages[0]
+    said = verdict.messages[0]
+    assert agree or ("as long as the data do within 8 %" in said and "exits it may as well be off by" in said), said
 
 
 @pytest.mark.parametrize(
