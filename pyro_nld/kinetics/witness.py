@@ -23,7 +23,7 @@ from .words import number
 
 States = NDArray[np.integer]
 
-ENOUGH = 1000  # below which nothing is said to hop: four of a thousand short autoregressive series looked like it
+ENOUGH = 1000  # below which neither is said: of short autoregressive series, 5 of 300 would be called hopping
 BINS = ((4000, 8), (0, 6))  # along one coordinate, from so many observations on
 PLACES = 4  # between which data are said to hop, at most
 STABLE = 0.7  # correlation of a process found in one half of the data with those found in the other
@@ -40,7 +40,7 @@ INTERVAL = 1.645  # standard errors on each side: 90 %
 HARMONIC = (
     0.55  # of the slowest time, from which on a process is its own; a Gaussian one brings others of half and less
 )
-SAME = 0.6  # correlation above which two processes are one
+SAME = 0.5  # correlation above which two processes are one
 
 
 def processes(
@@ -61,7 +61,8 @@ def processes(
     positions: encoded data, or any other coordinates, `(sequence, time, latent)`.
     times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
     labels: state of every observation `(sequence, time)`, −1 where undecided; one state when None.
-    observations: `(sequence, time, channel)`, for the levels at both ends of a process; positions when None.
+    observations: `(sequence, time, channel)`, for the levels at both ends of a process; positions when None. Processes
+        are looked for in them too, since what a model has smoothed crosses between levels more slowly.
     channels: their names, for the message. seed: of the partition.
 
     Returns
@@ -87,8 +88,9 @@ def processes(
     observations = positions if observations is None else observations
     _check(positions, times, labels, observations)
     series = Series(positions, times, step_of(times), lags_of(times))
+    seen = [series, series._replace(positions=observations)][: 1 if observations is positions else 2]
     states = np.unique(labels[labels >= 0]).tolist()
-    inside = [process for state in states for process in _inside(series, labels == state, state, seed)]
+    inside = [process for state in states for process in _inside(seen, labels == state, state, seed)]
     found = sorted(inside, key=lambda process: -process.time)
     ends = [_ends(process.value, observations) for process in found]
     shape = (len(found), observations.shape[-1])
@@ -133,18 +135,17 @@ def _check(positions: Array, times: Array, labels: States, observations: Array) 
 # Processes inside a state
 
 
-def _inside(series: Series, state_is: Where, state: int, seed: int) -> list[_Process]:
+def _inside(seen: Sequence[Series], state_is: Where, state: int, seed: int) -> list[_Process]:
     """Every slow process of one state, each once: the slowest approximation, as the variational principle has it."""
-    there = state_is & np.isfinite(series.times) & np.isfinite(series.positions).all(-1)
-    if there.sum() < FEWEST:
-        return []
     found: list[_Process] = []
-    for process in _candidates(series, there, state, seed):
-        alike = [i for i, other in enumerate(found) if _alike(process.value, other.value)]
-        if not alike:
-            found.append(process)
-        elif _better(process, found[alike[0]], series):
-            found[alike[0]] = process
+    for series in seen:
+        there = state_is & np.isfinite(series.times) & np.isfinite(series.positions).all(-1)
+        for process in _candidates(series, there, state, seed) if there.sum() >= FEWEST else ():
+            alike = [i for i, other in enumerate(found) if _alike(process.value, other.value)]
+            if not alike:
+                found.append(process)
+            elif _better(process, found[alike[0]], series):
+                found[alike[0]] = process
     return found
 
 
@@ -220,7 +221,7 @@ def _judged(
     places = places if passages >= HOPS and there.sum() >= ENOUGH else 1
     quarter = min(max(lag, round(time / series.step / 4)), at[-1])  # sooner, the width of the bins shows
     gap = _gap(*_spectra(series, there, quarter, bins, half, part))
-    kind = "hopping" if places > 1 else "diffusion" if gap < SOFT else "open"
+    kind = "hopping" if places > 1 else "diffusion" if gap < SOFT and there.sum() >= ENOUGH else "open"
     return _Process(
         state, float(time), float(low), float(high), places, passages, gap, kind, whole, value.reshape(there.shape)
     )
@@ -353,7 +354,7 @@ def _said(found: xr.Dataset, states: int, observations: Array) -> tuple[str, str
     if len(kinds):
         one = found.isel(process=0)
         return "good", f"The slowest process takes {_span(one)} and diffuses inside one well: nothing hops."
-    return "good", "No process in the data is slower than two observations: nothing hops."
+    return "good", "No process was found that lasts longer than two observations and comes and goes: nothing hops."
 
 
 def _sentence(one: xr.Dataset, spread: Array) -> str:
