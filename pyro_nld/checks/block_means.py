@@ -65,6 +65,12 @@ def recordings(x: Array, times: Array) -> Recordings:
     Parameters
     ----------
     x: `(sequence, time)`, NaN where missing. times: the same shape, NaN after the end of a sequence.
+
+    Examples
+    --------
+    >>> ((times, values),) = recordings(np.array([[3.0, np.nan], [1.0, 2.0]]), np.array([[5.0, 6.0], [0.0, 1.0]]))
+    >>> values.tolist()
+    [1.0, 2.0, 3.0]
     """
     seen = np.isfinite(times) & np.isfinite(x)
     pieces = [(time[there], one[there]) for time, one, there in zip(times, x, seen, strict=True) if there.any()]
@@ -80,6 +86,14 @@ def slow(series: Recordings, odds: float) -> Slow:
     Parameters
     ----------
     series: from `recordings`. odds: of a trend or a drift by chance.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).standard_normal(400)
+    >>> slow([(np.arange(400.0), np.repeat([0.0, 5.0], 200) + noise)], 1e-3).cause
+    'few changes'
+    >>> slow([(np.arange(400.0), np.linspace(0, 5, 400) + noise)], 1e-3).cause
+    'trend'
     """
     blocks = _blocks(series, BLOCKS, 2)
     value, recording = blocks.value, blocks.recording

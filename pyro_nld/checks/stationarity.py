@@ -49,7 +49,15 @@ def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
 
     Parameters
     ----------
-    data: as `as_tensors` takes it. labels: `(sequence, time)`, see `examine`.
+    data: observations(sequence, time, channel), and the coordinate `time` or times(sequence, time); its attribute
+        `units` is that of time. labels: `(sequence, time)`, see `examine`.
+
+    Examples
+    --------
+    >>> from pyro_nld import datasets
+    >>> data = datasets.three_state(sequences=20, steps=200, seed=0)
+    >>> of_data(data).attrs["verdict"]
+    'good'
     """
     observed = data["observations"].transpose("sequence", "time", "channel")
     times = np.broadcast_to(np.asarray(dataset_times(data), float), observed.shape[:2])
@@ -78,6 +86,14 @@ def examine(
     Raises
     ------
     ShapeError: observations, times and labels do not fit.
+
+    Examples
+    --------
+    >>> draw = np.random.default_rng(0)
+    >>> x = xr.DataArray(draw.standard_normal((1, 1000, 1)).cumsum(1), dims=("sequence", "time", "channel"))
+    >>> found = examine(x.assign_coords(channel=["price"]), np.arange(1000.0)[None])
+    >>> found.attrs["causes"], found.attrs["message"][:41]
+    ('random walk', 'Channel price wanders like a random walk ')
     """
     x, grid = observed.transpose("sequence", "time", "channel").values.astype(float), np.asarray(times, float)
     if grid.shape != x.shape[:2] or (labels is not None and labels.shape != grid.shape):
