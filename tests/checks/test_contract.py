@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from pyro_nld.checks import diagnostics
-from pyro_nld.checks.findings import VERDICTS, attempted, finding
+from pyro_nld.checks.findings import VERDICTS, finding, run_check
 from pyro_nld.io.inference_data import group, to_inference_data
 
 
@@ -120,6 +120,6 @@ def test_results_that_lack_what_it_needs_are_not_called_bad(member, draw):
     if isinstance(good(draw), xr.Dataset):
         return
     empty = to_inference_data({"observed_data": xr.Dataset({"x": ("time", [0.0])})})
-    found = attempted(check, empty)
+    found = run_check(check, empty)
     assert found.attrs["verdict"] not in VERDICTS[1:]
     assert is_said_well(found)
