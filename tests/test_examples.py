@@ -25,7 +25,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 1.0  # of a processor, for one example
 
 WITHOUT: dict[str, set[str]] = {
-    "io": {"io", "as_tensors", "inference_data", "load", "save"},
+    "io": {"io", "inference_data"},
     "datasets": {"datasets", "oracles", "hidden_markov"},
     "landscape": {"landscape", "samplers", "saddles", "attractors"},
 

@@ -85,7 +85,10 @@ def time_titles(sheet: Sheet) -> list[str]:
         return _with_partner(sheet, dated[0])
     if sheet.free and sheet.free[0] == "column 1" and _runs(sheet, "column 1"):
         return ["column 1"]
-    grows = [name for name in sheet.free if sheet.frame[name].is_monotonic_increasing and sheet.kind(name) == "number"]
+    ordered = [
+        name for name in sheet.free if sheet.frame[name].is_monotonic_increasing and sheet.kind(name) == "number"
+    ]
+    grows = [name for name in ordered if sheet.frame[name].is_unique]
     perhaps = f" (perhaps {grows[0]}, which only grows)" if grows else ""
     raise DataError(
         f"no column is a time: it has {', '.join(sheet.free)}. Name it with --time{perhaps}, or count the rows with "

@@ -71,6 +71,19 @@ def load(
     DoubtfulDataWarning: what is probably not meant, see `from_table`.
 
     Not checked: what `check_series` asks only of a whole data set.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> table = np.array([[0.0, 1.5], [0.5, 1.7], [1.0, 1.4]])
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savetxt(Path(folder) / "mine.txt", table, header="time force")
+    ...     data = nld.load(Path(folder) / "mine.txt")
+    >>> data.attrs["read_as"]
+    'blank separated, names in row 1, time, one sequence, channel force'
+    >>> data["time"].values
+    array([0. , 0.5, 1. ])
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -101,6 +114,16 @@ def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
     Raises
     ------
     DataError, ShapeError, TimeGridError: the Dataset is not valid, or the path not possible; nothing is written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=2, steps=5, seed=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     nld.save(data, Path(folder) / "mine.nc")
+    ...     nld.load(Path(folder) / "mine.nc").identical(data)
+    True
     """
     path = Path(path)
     write = _by_suffix(WRITERS, path)

@@ -37,10 +37,10 @@ def centred(data: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> x = 9192631770.0 + np.arange(4.0)
-    >>> data = xr.Dataset({"observations": (("sequence", "time", "channel"), x[None, :, None])})
-    >>> centred(data)["observations"].values.ravel().tolist(), centred(data)["origin"].values.tolist()
-    ([0.0, 1.0, 2.0, 3.0], [9192631770.0])
+    >>> frequency = 9192631770.0 + np.arange(4.0)
+    >>> data = nld.datasets.centred(nld.datasets.from_arrays(np.arange(4.0), frequency[None, :, None]))
+    >>> data["observations"].values.ravel().tolist(), data["channel"].values.tolist()
+    ([0.0, 1.0, 2.0, 3.0], ['0 - 9192631770'])
     """
     x = data["observations"].transpose("sequence", "time", "channel").values
     if x.dtype != np.float64 or not x.size:
@@ -82,6 +82,14 @@ def matched(data: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
     Warns
     -----
     DoubtfulDataWarning: a channel, or time, has another unit than in the fit, and it is not known how to convert it.
+
+    Examples
+    --------
+    >>> x = np.arange(12.0).reshape(1, 6, 2)
+    >>> fitted = nld.datasets.from_arrays(np.arange(6.0), x).assign_coords(channel=["force", "extension"])
+    >>> swapped = fitted.isel(channel=[1, 0])
+    >>> bool((nld.datasets.matched(swapped, fitted)["observations"] == fitted["observations"]).all())
+    True
     """
     if "channel" in data.coords and "channel" in fitted.coords:
         data = data.isel(channel=_places(data, fitted))

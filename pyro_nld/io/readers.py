@@ -7,21 +7,20 @@ and said; pandas reads the numbers. The index of the table is the line of the fi
 from __future__ import annotations
 
 import bz2
-import csv
 import gzip
 import io
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import DataError
-from .titles import MISSING, SYMBOLS, is_unit, kind_of, names_sequences, time_rank
+from .heads import TITLES, Line, cells_of, head_of
+from .titles import MISSING, kind_of
 
 PACKED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -38,12 +37,11 @@ SEPARATORS = {"\t": "tab", ";": ";", "|": "|", ",": "comma", " ": "blank"}
 
 SAMPLE = 200  # lines looked at to find out how a table is written
 FEW = 20  # lines that are no preamble and numbers behind it
+CELL = 20  # lines that one cell in quotes may have
 
-_FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]\d)")  # 1.0D+00
+_FORTRAN = re.compile(r"(?<![\w.])([+-]?\d*\.\d*)[dD]([+-]\d{2,3})(?!\w)")  # 1.0D+00, but no part of a name
 _DECIMAL_COMMA = re.compile(r"[+\-−]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d{1,3}(\.\d{3})+,\d+")
 _GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
-_UNITS_SAID = re.compile(r"units?\s*[:=]\s*(.+)", re.IGNORECASE)
-_LEGEND = re.compile(r'@\s*(?:(xaxis|yaxis)\s+label|s\d+\s+legend)\s+"(.*)"')
 _PERIODIC = re.compile(r"#!\s*SET\s+min_(\S+)")
 
 
@@ -65,20 +63,6 @@ class Table:
     doubts: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Head:
-    """What stands above the numbers: where they begin, and what the columns are called."""
-
-    begin: int
-    names: list[str]
-    units: list[str]
-    read_as: list[str]
-
-
-Line = tuple[int, str]
-"""Its number in the file, from 1, and its text."""
-
-
 def read_text(path: Path) -> Table:
     """The table in a text file: `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's COLVAR, GROMACS' `.xvg`; compressed or not.
 
@@ -91,9 +75,9 @@ def read_text(path: Path) -> Table:
     DataError: it is no text, no table, or rows have more cells than there are columns; naming the row.
     """
     text, encoding = _decoded(path)
-    text = _FORTRAN.sub("e", text.replace("−", "-"))
+    text = _FORTRAN.sub(r"\1e\2", text.replace("−", "-"))
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    filled = [(number, line) for number, line in _whole(lines) if line.strip()]
     comments: list[Line] = []
     table: list[Line] = []
     for one in filled:
@@ -103,14 +87,15 @@ def read_text(path: Path) -> Table:
     if not table:
         raise DataError("it holds no table: every line is empty or a comment. Check the file.")
     separator, width = _separator([line for _, line in table[:SAMPLE]])
-    head = _head(table[:SAMPLE], comments, separator, width)
-    title = table[head.begin - 1][1] if head.begin else None
-    body = [one for one in table[head.begin :] if one[1] != title]  # files put together repeat their titles
+    head = head_of(table[:SAMPLE], comments, separator, width)
+    titles = {line for _, line in table[max(0, head.begin - TITLES) : head.begin]}
+    body = [one for one in table[head.begin :] if one[1] not in titles]  # files put together repeat their titles
     said = [encoding] * (encoding != "utf-8") + [f"{SEPARATORS[separator]} separated"] * (width > 1)
     short = _short_rows(body, separator, len(head.names))
     frame, how = _numbers(body, separator, len(head.names))
+    mixed = _pointed(frame, "." if "decimal comma" in how else ",") if how else []
     frame.columns = pd.Index(head.names)
-    return Table(frame, head.units, [*said, *how, *head.read_as], [*short, *_periodic(comments)])
+    return Table(frame, head.units, [*said, *how, *head.read_as], [*short, *mixed, *_periodic(comments)])
 
 
 # From bytes to lines
@@ -135,23 +120,28 @@ def _decoded(path: Path) -> tuple[str, str]:
         return raw.decode("cp1252", errors="replace"), "cp1252"  # what Western European Windows writes
 
 
+def _whole(lines: Sequence[str]) -> Iterator[Line]:
+    """Lines with their number; one whose quotes stay open goes on in the next, where they are closed soon."""
+    place = 0
+    while place < len(lines):
+        line, end = lines[place], place + 1
+        if line.count('"') % 2:
+            more = range(end, min(end + CELL, len(lines)))
+            closed = next((at + 1 for at in more if lines[at].count('"') % 2), end)
+            line, end = "\n".join(lines[place:closed]), closed
+        yield place + 1, line
+        place = end
+
+
 def _is_comment(line: str) -> bool:
     return line.lstrip().startswith(("#", "@", "%", "&", "!", "//", '"#'))
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    """The cells of one line."""
-    text = " ".join(line.split()) if separator == " " else line
-    if '"' not in text:
-        return [cell.strip() for cell in text.split(separator)]
-    return [cell.strip() for cell in next(csv.reader([text], delimiter=separator, skipinitialspace=True))]
 
 
 def _separator(lines: Sequence[str]) -> tuple[str, int]:
     """What stands between cells, and how many there are: the one whose cells are numbers, in rows of one length."""
     best = (0.0, " ", 1)
     for separator in SEPARATORS:
-        rows = [_cells(line, separator) for line in lines]
+        rows = [cells_of(line, separator) for line in lines]
         width = Counter(map(len, rows[len(rows) // 2 :] if len(rows) > FEW else rows)).most_common(1)[0][0]
         if width > 1:
             whole = [row for row in rows if len(row) == width]
@@ -163,134 +153,13 @@ def _separator(lines: Sequence[str]) -> tuple[str, int]:
     return best[1], best[2]
 
 
-# What stands above the numbers
-
-
-def _head(table: Sequence[Line], comments: Sequence[Line], separator: str, width: int) -> _Head:
-    """Names and units of the columns, and the place in `table` where the numbers begin."""
-    rows = [_cells(line, separator) for _, line in table]
-    kinds = [_kinds_of(rows, column) for column in range(width)]
-    if len(rows) == 1 and not any(kinds):
-        raise DataError("a table needs rows, and channels beside sequence and time: it has none. Add them.")
-    if not any(kinds):
-        raise DataError(
-            f"it holds no table of numbers: row {table[-1][0]} is {table[-1][1].strip()[:40]!r}. Give one row per "
-            "time, one column per channel."
-        )
-    data = [place for place, row in enumerate(rows) if _is_data(row, kinds)]
-    begin = next((place for place in data if len(rows[place]) == width), min(data, default=len(rows)))
-    if begin < len(rows) and _is_title(rows[begin], kinds) and not (begin and len(rows[begin - 1]) == width):
-        begin += 1  # titles that are mostly numbers
-    above = [place for place in range(begin) if len(rows[place]) in (width, width - 1)]
-    units = next((at for at in reversed(above[-3:]) if at > above[0] and _is_units(rows[at], rows[at - 1])), None)
-    titles = [place for place in above if place < (begin if units is None else units)]
-    empty_last = all(len(row) == width and not row[-1] for row in rows[begin:])
-    if titles and titles[-1] >= begin - 3:
-        number, names = table[titles[-1]][0], _fitted(rows[titles[-1]], kinds, empty_last)
-        said = [] if titles[-1] == 0 and number == 1 else [f"names in row {number}"]
-    else:
-        names, said = _from_comments(comments, separator, table[begin][0] if begin < len(table) else 0, kinds)
-    if units is not None:
-        said.append(f"units in row {table[units][0]}")
-        cells = _fitted(rows[units], kinds, empty_last)
-    else:
-        cells = _units_in(comments, separator, width)
-    return _Head(begin, names, [cell.strip("()[]{} ") for cell in cells], said)
-
-
-def _kinds_of(rows: Sequence[Sequence[str]], column: int) -> str:
-    """What most cells in the later half of a column hold; nothing where that is words."""
-    later = [row[column] for row in rows[len(rows) // 2 :] if len(row) > column]
-    counts = Counter(kind for cell in later if (kind := kind_of(cell)))
-    kind = counts.most_common(1)[0][0] if counts else ""
-    return "" if kind == "word" else kind
-
-
-def _is_data(row: Sequence[str], kinds: Sequence[str]) -> bool:
-    """Whether most cells that should hold numbers or dates do."""
-    found = [(kind_of(cell), kind) for cell, kind in zip(row, kinds, strict=False) if kind and kind_of(cell)]
-    same = sum(cell == kind for cell, kind in found)
-    return len(row) in (len(kinds) - 1, len(kinds)) and 2 * same > len(found)
-
-
-def _is_title(row: Sequence[str], kinds: Sequence[str]) -> bool:
-    """Whether a row that is mostly numbers holds titles: a word above numbers, or numbers that count on."""
-    if len(row) != len(kinds):
-        return False
-    if any(kind_of(cell) == "word" and kind for cell, kind in zip(row, kinds, strict=True)):
-        return True
-    first, *rest = row
-    if len(rest) < 3 or any(kind_of(cell) != "number" for cell in rest) or not (not first or names_sequences(first)):
-        return False
-    numbers = [float(cell.replace(",", ".")) for cell in rest]
-    return all(before < after for before, after in pairwise(numbers))
-
-
-def _is_units(row: Sequence[str], titles: Sequence[str] = ()) -> bool:
-    """Whether at least half of a row are units, or there is one of time below the title of a time."""
-    if any(time_rank(title) < 2 and cell.strip("()[] ") in SYMBOLS for title, cell in zip(titles, row, strict=False)):
-        return True
-    filled = [cell for cell in row if cell]
-    known = sum(is_unit(cell) for cell in filled)
-    return bool(filled) and 2 * known >= len(filled) and not any(time_rank(cell) == 0 for cell in filled)
-
-
-def _fitted(names: Sequence[str], kinds: Sequence[str], empty_last: bool) -> list[str]:
-    """As many names as columns: one is missing above row names, above a date and its clock, or at the end."""
-    if len(names) == len(kinds):
-        return list(names)
-    clock = next((place for place in range(1, len(kinds)) if kinds[place - 1 : place + 1] == ["date", "clock"]), 0)
-    place = len(names) if empty_last else clock
-    return [*names[:place], "", *names[place:]]
-
-
-def _from_comments(
-    comments: Sequence[Line], separator: str, first: int, kinds: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Names out of comments: `#! FIELDS`, the legends of an .xvg, or the last comment with as many words as columns."""
-    width = len(kinds)
-    for number, line in comments:
-        if (words := line.split())[:2] == ["#!", "FIELDS"] and len(words) == width + 2:
-            return words[2:], [f"names in row {number}"]
-    found = [match for _, line in comments if (match := _LEGEND.match(line.strip()))]
-    if axes := {match[1]: match[2] for match in found if match[1]}:
-        series = [match[2] for match in found if not match[1]]
-        legend = series if len(series) == width - 1 else [axes.get("yaxis", "y")] * (width - 1)
-        return [axes.get("xaxis", "time"), *legend], ["names in the legend"]
-    above = [(number, _uncommented(line, separator)) for number, line in comments if number < first]
-    fitting = [(number, names) for number, names in above if len(names) == width and all(map(_is_word, names))]
-    if len(fitting) > 1 and _is_units(fitting[-1][1], fitting[-2][1]):
-        fitting.pop()
-    if fitting:
-        return fitting[-1][1], [f"names in row {fitting[-1][0]}"]
-    return [f"column {column + 1}" for column in range(width)], ["no names: columns are numbered"]
-
-
-def _uncommented(line: str, separator: str) -> list[str]:
-    return _cells(line.strip().strip('"').lstrip("#%@!/ \t"), separator)
-
-
-def _is_word(cell: str) -> bool:
-    return kind_of(cell) == "word"
-
-
-def _units_in(comments: Sequence[Line], separator: str, width: int) -> list[str]:
-    """Units in a comment such as `# units: s, pA, mV`, or one that is a row of them."""
-    for _, line in comments:
-        if found := _UNITS_SAID.search(line):
-            units = re.split(r"[,;\t]\s*|\s+", found[1].strip().strip('"'))
-            if len(units) == width:
-                return units
-    rows = [_uncommented(line, separator) for _, line in comments]
-    return next((row for row in rows if len(row) == width and _is_units(row)), [""] * width)
-
-
 # The numbers
 
 
 def _numbers(body: Sequence[Line], separator: str, width: int) -> tuple[pd.DataFrame, list[str]]:
     """The rows as pandas reads them, and how numbers were found to be written."""
-    sample = [cell for _, line in body[:SAMPLE] for cell in _cells(line, separator)]
+    telling = body[:SAMPLE] if separator == "," else [*body[:SAMPLE], *[one for one in body if "," in one[1]][:SAMPLE]]
+    sample = [cell for _, line in telling for cell in cells_of(line, separator)]
     decimal = "," if any(_DECIMAL_COMMA.fullmatch(cell) for cell in sample) else "."
     if decimal == "," and any(_GROUPED["."].fullmatch(cell) and "." in cell for cell in sample):
         decimal = "."
@@ -307,22 +176,43 @@ def _numbers(body: Sequence[Line], separator: str, width: int) -> tuple[pd.DataF
         na_values=list(MISSING),
         low_memory=False,
     )
-    if len(frame) == len(body):  # not where a cell in quotes goes over several lines
-        frame.index = pd.Index([number for number, _ in body])
+    frame.index = pd.Index([number for number, _ in body])
     said = ["decimal comma"] * (decimal == ",")
     return frame, said + ([] if thousands is None else [f"thousands as in {thousands}"])
+
+
+def _pointed(frame: pd.DataFrame, thousands: str) -> list[str]:
+    """Give columns that hold a word their numbers with a decimal point, as pandas does where there is none.
+
+    Returns
+    -------
+    A doubt where some numbers had a decimal point already, among others with a comma.
+    """
+    mixed = []
+    for name in frame.columns:
+        if pd.api.types.is_numeric_dtype(frame[name]):
+            continue
+        text = frame[name].str.strip()
+        grouped = text.str.fullmatch(_GROUPED["," if thousands == "." else "."]).eq(True)
+        text = text.mask(grouped, text.str.replace(thousands, "", regex=False))
+        commas = text.str.fullmatch(_DECIMAL_COMMA).eq(True)
+        points = text.str.fullmatch(r"[+-]?\d*\.\d+").eq(True) & ~grouped
+        if thousands == "." and commas.any() and points.any():
+            row = frame.index[points][0]
+            mixed.append(f"row {row} has {text[row]} among numbers with decimal commas: it is read as a decimal point.")
+        frame[name] = text.mask(commas, text.str.replace(",", ".", regex=False)) if thousands == "." else text
+    return [mixed[0] + " Write all numbers alike."] if mixed else []
 
 
 def _short_rows(body: Sequence[Line], separator: str, width: int) -> list[str]:
     """Refuse rows with more cells than columns, and, where blanks separate, with fewer; doubt other short rows."""
     short = []
     for number, line in body:
-        if '"' in line:
-            continue  # a cell in quotes may go on in the next line; pandas knows
-        count = len(line.split()) if separator == " " else line.count(separator) + 1
+        quoted = '"' in line
+        count = len(cells_of(line, separator)) if quoted or separator == " " else line.count(separator) + 1
         if count < width and separator != " ":
             short.append((number, count))
-        elif count < width or (count > width and any(_cells(line, separator)[width:])):
+        elif count < width or (count > width and any(cells_of(line, separator)[width:])):
             remedy = (
                 "Write nan where a value is missing."
                 if count < width

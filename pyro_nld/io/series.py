@@ -47,6 +47,13 @@ def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = 
         the digits in which a channel varies.
 
     Not checked: whether `states`, if any, fit the observations.
+
+    Examples
+    --------
+    >>> long, short = np.sin(np.arange(40.0))[:, None], np.cos(np.arange(30.0))[:, None]
+    >>> times, x = nld.as_tensors([long, short])
+    >>> tuple(times.shape), tuple(x.shape), int(x.isnan().sum())
+    ((2, 40), (2, 40, 1), 10)
     """
     times, observations = _parts(data)
     started = _from_the_start(_real("times", times), _real("observations", observations))

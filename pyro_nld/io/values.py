@@ -73,10 +73,10 @@ def numbers(column: pd.Series, marks: Sequence[object] = ()) -> Array:
     """
     values, wrong = _parsed(column, marks)
     if len(wrong):
-        cell = column.iloc[wrong[0]]
+        cell, row = column.iloc[wrong[0]], column.index[wrong[0]]
         raise DataError(
-            f"the column {column.name} must hold numbers: got {cell!r} in row {column.index[wrong[0]]}. Correct it, "
-            f"leave it empty where missing, or give --missing {cell}."
+            f"the column {column.name} must hold numbers: got {cell!r} in row {row}. "
+            f"Correct it, leave it empty where missing, or give --missing {cell}."
         )
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -116,6 +117,20 @@ def test_a_fit_knows_its_channels(fit: nld.Fit) -> None:
         fit.series(named("a", "c"))
     with pytest.raises(ShapeError, match="expected 2, got 1"):
         fit.series((TIMES, X[..., :1]))
+
+
+def test_a_fit_of_a_frame_knows_its_unit_of_time() -> None:
+    """Days of hours are fitted, minutes are read: the same clock."""
+    torch.manual_seed(0)
+    prior = nld.OverdampedLangevin(nld.Quadratic(torch.zeros(1), torch.ones(1, 1)), temperature=1.0)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(1, 1), noise_scale=0.5))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
+    hours, minutes = (pd.date_range("2021-03-01", periods=30, freq=freq) for freq in ("h", "min"))
+    frame = pd.DataFrame({"a": DRAW.normal(size=30)}, index=hours)
+    fitted = nld.fit(model, guide, frame, nld.Schedule(steps=2), progress=False)
+    times, _ = fitted.series(pd.DataFrame({"b": 0.0, "a": DRAW.normal(size=30)}, index=minutes))
+    torch.testing.assert_close(times[0], torch.arange(30) / 60)
+    np.testing.assert_array_equal(fitted.times[0], np.arange(30))
 
 
 def test_values_far_outside_what_was_fitted_are_doubted(fit: nld.Fit) -> None:

@@ -338,6 +338,16 @@ READ: dict[str, tuple[str, str, str]] = {
         "time;a\n" + "".join(f"{i};{1 + i % 3}.{100 + 7 * i}.250,5\n" for i in range(12)),
         "; separated, decimal comma, thousands as in 1.100.250,5, time, one sequence, channel a",
     ),
+    "a cell of two lines": (
+        "a.csv",
+        "time,a,b,note\n" + rows('{t},{a},{b},"one\ntwo, three"'),
+        "comma separated, time, one sequence, note of every sequence, channels a, b",
+    ),
+    "commas at the end of the rows": (
+        "a.csv",
+        "time,a,b,\n" + rows("{t},{a},{b},"),
+        "comma separated, time, one sequence, channels a, b",
+    ),
     # Fortran's D exponents
     "Fortran": (
         "a.dat",
@@ -534,6 +544,10 @@ DOUBTED: dict[str, tuple[str, str]] = {
         "time,a,b\n" + rows("{t},{a},{b}") + "6,0.5",
         r"row 14 has 2 cells for 3 columns, as one of 1: the last are taken as missing",
     ),
+    "both decimal marks": (
+        "time;a\n0,0;1,5\n1,0;2.5\n2,0;3,5\n3,0;1,5\n",
+        r"row 3 has 2\.5 among numbers with decimal commas: it is read as a decimal point\. Write all numbers alike\.",
+    ),
     "angles of PLUMED": (
         "#! FIELDS time phi\n#! SET min_phi -pi\n#! SET max_phi pi\n" + rows("{t} {a}"),
         r"phi: the file says that this is periodic, .* Give its sine and cosine as channels",
@@ -604,6 +618,11 @@ REFUSED: dict[str, tuple[str, type[NLDError], str]] = {
         "time,a\n" + hours("2021-03-01 {hour:02d}:00:00,{a}") + "yesterday,2\n",
         DataError,
         "the column time must hold numbers or dates: got 'yesterday' in row 14. Correct it or drop the row.",
+    ),
+    "a word among decimal commas": (
+        "time;a;b\n" + comma(rows("{t};{a};{b}")) + "6,5;bad;1,5\n",
+        DataError,
+        "the column a must hold numbers: got 'bad' in row 14. Correct it",
     ),
     "no name": ("id,time,a\nx,0,1\nx,1,2\n,2,3\n", DataError, "every row needs a id: row 4 has none."),
 }  # fmt: skip

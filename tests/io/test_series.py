@@ -12,7 +12,7 @@ import xarray as xr
 
 from pyro_nld.errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
 from pyro_nld.io.matching import centred
-from pyro_nld.io.series import AXES, as_labels, as_tensors, dataset_times, from_arrays, from_the_start
+from pyro_nld.io.series import AXES, as_labels, as_tensors, cut, dataset_times, from_arrays, from_the_start
 
 SHAPE = (4, 25, 2)
 TIMES = np.arange(25) * 0.5
@@ -30,6 +30,7 @@ def ragged() -> xr.Dataset:
     return from_arrays(times, x)
 
 
+DRAW = np.random.default_rng(9)
 MASKED = np.ma.MaskedArray(X, np.isnan(X))
 
 SPELLINGS: dict[str, Callable[[], object]] = {
@@ -256,3 +257,38 @@ def test_unknown_states_become_minus_one() -> None:
 def test_states_must_be_numbers_of_states(states: np.ndarray, kind: type[NLDError], message: str) -> None:
     with pytest.raises(kind, match=message):
         from_arrays(TIMES, X, states)
+
+
+def nights(hours: int) -> xr.Dataset:
+    """One recording, hourly from 5 o'clock, with nothing for so many hours at night."""
+    day = np.arange(24.0 - hours + 1)
+    times = np.concatenate([5 + 24 * night + day for night in range(4)])
+    return from_arrays(times, DRAW.normal(size=(1, len(times), 1)))
+
+
+@pytest.mark.parametrize("hours", [10, 11])
+def test_a_pause_of_ten_intervals_is_one(hours: int) -> None:
+    data = nights(hours)
+    with pytest.warns(DoubtfulDataWarning, match=f"pauses for {hours} times the usual interval after 1"):
+        as_tensors(data)
+    assert dict(cut(data)["observations"].sizes) == {"sequence": 4, "time": 25 - hours, "channel": 1}
+
+
+def test_a_pause_of_nine_intervals_is_none() -> None:
+    data = nights(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_tensors(data)
+    assert cut(data).sizes["sequence"] == 1
+
+
+def test_pieces_keep_names_units_and_origins() -> None:
+    data = from_arrays(np.arange(30.0), DRAW.normal(size=(2, 30, 2)))
+    data = data.assign_coords(sequence=["x", "y"], site=("sequence", ["north", "south"]), unit=("channel", ["pA", ""]))
+    data = data.assign_coords(channel=["a", "b"]).assign_attrs(units="s", time_origin="2021-03-01T00:00:00")
+    data["time"].attrs["units"] = "s"
+    pieces = cut(data, 10)
+    assert pieces["site"].values.tolist() == ["north"] * 3 + ["south"] * 3
+    assert pieces["unit"].values.tolist() == ["pA", ""]
+    assert pieces["times"].attrs == {"units": "s"}
+    assert pieces.attrs == data.attrs
