@@ -25,8 +25,6 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 1.0  # of a processor, for one example
 
 WITHOUT: dict[str, set[str]] = {
-    "io": {"io", "as_tensors", "inference_data", "load", "save"},
-    "datasets": {"datasets", "oracles", "hidden_markov"},
     "landscape": {"landscape", "samplers", "saddles", "attractors"},
 
     "kinetics": {"kinetics", "generators", "verdicts"},

@@ -64,6 +64,8 @@ def read_clock(column: pd.Series, unit: str = "") -> Clock:
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from pyro_nld.io.clocks import read_clock
     >>> clock = read_clock(pd.Series(["2021-03-01 06:00", "2021-03-01 08:00"], name="time"))
     >>> clock.values.tolist(), clock.unit, clock.origin
     ([0.0, 2.0], 'h', '2021-03-01T06:00:00')

@@ -71,6 +71,20 @@ def load(
     DoubtfulDataWarning: what is probably not meant, see `from_table`.
 
     Not checked: what `check_series` asks only of a whole data set.
+
+    Examples
+    --------
+    A table with one recording of two channels:
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "trace.csv")
+    ...     rows = [[0.0, 1.2, 300.0], [0.5, 1.4, 310.0], [1.0, 0.9, 290.0]]
+    ...     np.savetxt(path, rows, delimiter=",", header="time,distance,force", comments="")
+    ...     data = nld.load(path)
+    >>> data["observations"].shape, data["channel"].values.tolist()
+    ((1, 3, 2), ['distance', 'force'])
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -94,13 +108,24 @@ def load(
 
 
 def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
-    """Write a Dataset to `.nc`, with everything in it, or to `.npz`, its series and states alone.
+    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`.
 
     A file of that name is replaced once the new one is complete.
 
     Raises
     ------
     DataError, ShapeError, TimeGridError: the Dataset is not valid, or the path not possible; nothing is written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> data = nld.datasets.three_state(sequences=2, steps=10)
+    >>> with TemporaryDirectory() as folder:
+    ...     nld.save(data, Path(folder, "simulated.nc"))
+    ...     again = nld.load(Path(folder, "simulated.nc"))
+    >>> again["dwell"].values.round(6).tolist()  # truths are kept
+    [20.0, 20.0, 20.0]
     """
     path = Path(path)
     write = _by_suffix(WRITERS, path)

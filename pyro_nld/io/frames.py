@@ -67,8 +67,9 @@ def from_table(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> rows = {"trial": ["a", "a", "b", "b"], "time (ms)": [0, 1, 0, 1], "force (pN)": [1.0, 2.0, 1.5, 3.0]}
-    >>> data = from_table(pd.DataFrame(rows))
+    >>> data = nld.io.from_table(pd.DataFrame(rows))
     >>> dict(data.sizes), data["sequence"].values.tolist(), data["unit"].values.tolist()
     ({'sequence': 2, 'time': 2, 'channel': 1}, ['a', 'b'], ['pN'])
     >>> data.attrs["read_as"]

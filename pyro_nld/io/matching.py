@@ -37,9 +37,11 @@ def centred(data: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
+    >>> import xarray as xr
     >>> x = 9192631770.0 + np.arange(4.0)
     >>> data = xr.Dataset({"observations": (("sequence", "time", "channel"), x[None, :, None])})
-    >>> centred(data)["observations"].values.ravel().tolist(), centred(data)["origin"].values.tolist()
+    >>> near = nld.io.centred(data)
+    >>> near["observations"].values.ravel().tolist(), near["origin"].values.tolist()
     ([0.0, 1.0, 2.0, 3.0], [9192631770.0])
     """
     x = data["observations"].transpose("sequence", "time", "channel").values

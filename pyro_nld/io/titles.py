@@ -94,6 +94,7 @@ def split_unit(title: str) -> tuple[str, str]:
 
     Examples
     --------
+    >>> from pyro_nld.io.titles import split_unit
     >>> split_unit("force [pN]"), split_unit("time_ms"), split_unit("left")
     (('force', 'pN'), ('time', 'ms'), ('left', ''))
     """
