@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
 
-FEW = 6  # numbers that are printed one by one
+PRINTED_VALUES = 6  # largest number of values that are printed one by one
 
 
 class Described:
-    """Says what it is, in print and in a notebook: the arguments of its constructor, with their present values.
+    """An object that prints the arguments of its constructor with their present values, also in a notebook.
 
-    Nothing is computed or drawn for it. A prior is shown as the law that it is; what is not kept under the name of its
-    argument is left out. Another object writes `_facts`: by name, a text that begins with its relation ("= 3",
-    "~ LogNormal(0, 1)") or an object that is described in turn.
+    Nothing is computed or drawn for it. A prior is shown as a law. An argument that is not stored under its own name is
+    left out. An object with other facts defines `_facts`: for every name a text that begins with its relation ("= 3",
+    "~ LogNormal(0, 1)"), or another described object.
     """
 
     fits_a_line = True
@@ -155,17 +155,17 @@ def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[N
 
 
 def _kept(thing: object, name: str) -> object:
-    """What `thing` keeps under `name`, as a fact; None where it keeps nothing there."""
-    drawers = vars(thing)
-    if name in drawers.get("_pyro_samples", {}):
-        return f"~ {_law(drawers['_pyro_samples'][name])}"
-    if name in drawers.get("_pyro_params", {}):
-        to_constrained = transform_to(drawers["_pyro_params"][name][0])
+    """The value that `thing` stores under `name`, as a fact; None where there is none."""
+    stored = vars(thing)
+    if name in stored.get("_pyro_samples", {}):
+        return f"~ {_law(stored['_pyro_samples'][name])}"
+    if name in stored.get("_pyro_params", {}):
+        to_constrained = transform_to(stored["_pyro_params"][name][0])
         with torch.no_grad():
-            return f"learned, now {numbers(to_constrained(drawers['_parameters'][f'{name}_unconstrained']))}"
-    for drawer in (drawers, *(drawers.get(place, {}) for place in ("_buffers", "_modules"))):
-        if name in drawer:
-            value = drawer[name]
+            return f"learned, now {numbers(to_constrained(stored['_parameters'][f'{name}_unconstrained']))}"
+    for group in (stored, stored.get("_buffers", {}), stored.get("_modules", {})):
+        if name in group:
+            value = group[name]
             return value if isinstance(value, Described) else f"= {_word(value)}"
     return None
 
@@ -179,7 +179,7 @@ def _word(value: object) -> str:
 
 
 def numbers(values: Tensor) -> str:
-    """A few numbers as they are, many by their shape and range.
+    """Text of numbers: a few one by one, many by their shape and range.
 
     Parameters
     ----------
@@ -187,28 +187,27 @@ def numbers(values: Tensor) -> str:
     """
     if values.dim() == 0:
         return f"{float(values):.4g}"
-    if values.numel() <= FEW:
+    if values.numel() <= PRINTED_VALUES:
         return f"({', '.join(map(numbers, values))})"
     low, high, shape = float(values.min()), float(values.max()), " × ".join(map(str, values.shape))
     return f"{shape} times {low:.4g}" if low == high else f"{shape} numbers from {low:.4g} to {high:.4g}"
 
 
 def _law(prior: object) -> str:
-    """A prior by its name and its parameters, and for how many values it stands where it is for more than one."""
+    """Name and parameters of a prior, and the number of its values where there is more than one."""
     if not isinstance(prior, Distribution):
         return "a law that depends on other quantities"
     many, base = prior.batch_shape.numel() * prior.event_shape.numel(), prior
     while isinstance(base, Independent | ExpandedDistribution):
         base = base.base_dist
     names = [name for name in base.arg_constraints if name in vars(base)] or [*base.arg_constraints]
-    told = (
-        f"{type(base).__name__}({', '.join(numbers(_common(torch.as_tensor(getattr(base, name)))) for name in names)})"
-    )
-    return told if many == 1 else f"{told} for each of {many}"
+    parameters = [numbers(_common(torch.as_tensor(getattr(base, name)))) for name in names]
+    text = f"{type(base).__name__}({', '.join(parameters)})"
+    return text if many == 1 else f"{text} for each of {many}"
 
 
 def _common(values: Tensor) -> Tensor:
-    """The one number that all values are, if they are."""
+    """One number where all values are equal, otherwise all values."""
     return values.flatten()[0] if bool((values == values.flatten()[0]).all()) else values
 
 
@@ -230,7 +229,7 @@ def _row(name: str, fact: object) -> list[str]:
 
 
 def _html(thing: Described) -> str:
-    """The same as a table that can be folded."""
+    """The same facts as a table that can be folded."""
     first, *rest = _lines(thing)
     if not rest:
         return f"<code>{escape(first)}</code>"

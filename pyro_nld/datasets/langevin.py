@@ -1,4 +1,4 @@
-"""Observed series of a known landscape: any potential, over- or underdamped, with its true states and occupancies."""
+"""Observed series from a known landscape: any potential, over- or underdamped, with true states and occupancies."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def langevin_wells(
     box: tuple[Numbers, Numbers] = (-4.0, 4.0),
     fine: int | None = None,
 ) -> xr.Dataset:
-    """dq = −γ⁻¹∇U dt + √(2T/γ) dW (with a mass: dq = p/M dt, dp = …), seen as x = decoder(q) + noise·ξ.
+    """dq = −γ⁻¹∇U dt + √(2T/γ) dW (with a mass: dq = p/M dt, dp = …), observed as x = decoder(q) + noise·ξ.
 
     Parameters
     ----------
     potential: U, any potential of a few axes.
-    sequences, steps, seed: how many, how many observations each, and which.
+    sequences: number of sequences.
+    steps: number of observations in each.
+    seed: of starts, paths and noise.
     interval: time between observations, one number or one for each of the `steps - 1` intervals.
     temperature: T. friction: γ. mass: M; overdamped when None.
     initial: positions to start from, `(latent,)` or `(sequence, latent)`; drawn from equilibrium when None.
@@ -59,20 +61,26 @@ def langevin_wells(
     decoder: observe this function of q instead, `(*batch, latent)` to `(*batch, channel)`.
     noise: standard deviation in each channel, ≥ 0, in its unit.
     box: lowest and highest position, a number or one per axis; quadrature and the search for wells run in it.
-    fine: steps of the integrator per interval; as many as resolve the stiffest well when None.
+    fine: steps of the integrator per interval; when None, as many as the stiffest well requires.
 
     Returns
     -------
-    Dataset with `states`, the basin each position lies in, by decreasing occupancy, and the truths path(sequence, time,
-    latent), minima(state, latent), occupancy(state) (by quadrature of exp(−U/T)), temperature, friction, noise; mass
-    and map(channel, latent) where there are any.
+    Dataset with `states`, the basin of each position, numbered by decreasing occupancy, and the truths path(sequence,
+    time, latent), minima(state, latent), occupancy(state) (by quadrature of exp(−U/T)), temperature, friction, noise;
+    mass and map(channel, latent) where there are any.
 
     Raises
     ------
-    PriorError: an impossible quantity, or a box that cuts wells off or is far too wide for them. ShapeError,
-    TimeGridError: counts, start or intervals that do not fit.
+    PriorError: a quantity is impossible, or the box cuts wells off or is far too wide for them. ShapeError,
+    TimeGridError: counts, start or intervals do not fit together.
 
     Not checked: that `fine`, when given, is fine enough.
+
+    Examples
+    --------
+    >>> data = nld.datasets.langevin_wells(nld.Quadratic([4.0]), sequences=1000, steps=2, temperature=1.0)
+    >>> data.sizes["state"], round(float(data["path"].var()), 2)  # one well, with the variance T/k
+    (1, 0.25)
     """
     times = _times(interval, sequences, steps)
     if not noise >= 0:
@@ -108,7 +116,7 @@ class _Quadrature(NamedTuple):
     weight: Tensor
 
     def draw(self, count: int) -> Points:
-        """Nodes by weight: equilibrium up to the spacing of the nodes, far below any well's width."""
+        """Nodes by weight: draws from exp(−U/T), for the nodes are much closer to each other than a well is wide."""
         return self.points[torch.multinomial(self.weight, count, replacement=True)]
 
     def shares(self, potential: Potential, wells: xr.Dataset) -> Tensor:
@@ -159,7 +167,7 @@ def _start(initial: Numbers | Tensor, sequences: int, latent: int) -> Points:
 
 
 def _resolving(dynamics: Dynamics, wells: xr.Dataset, times: Tensor) -> int:
-    """The power of 2 of steps per interval at which no well is stiffer than a small share of the integrator's unit."""
+    """Steps per interval, a power of 2, at which curvature × step is small in every well."""
     stiffest, gap = float(wells["curvature"].max()), times.diff().max().to(torch.get_default_dtype())
     fine, scheme = 1, default_integrator(dynamics)
     while bool((stiffest > LARGEST_CURVATURE_STEP * scheme.unit_stiffness(dynamics, gap / fine)).any()):
@@ -168,7 +176,7 @@ def _resolving(dynamics: Dynamics, wells: xr.Dataset, times: Tensor) -> int:
 
 
 def _walk(dynamics: Dynamics, start: Points, times: Tensor, fine: int) -> Tensor:
-    """Positions at the observation times; the fine path is forgotten interval by interval."""
+    """Positions at the observation times; the fine path is dropped after every interval."""
     thermal = dynamics.thermal_scale()
     momentum = thermal * torch.randn(len(start), thermal.shape[-1], dtype=start.dtype)
     states = [torch.cat([start, momentum], -1)]
@@ -181,7 +189,7 @@ def _walk(dynamics: Dynamics, start: Points, times: Tensor, fine: int) -> Tensor
 def _decoder(
     latent: int, channels: int | None, decoder: Callable[[Tensor], Tensor] | None, seed: int
 ) -> tuple[Callable[[Tensor], Tensor], dict[str, tuple]]:
-    """What is seen of a position, and the truths that say so."""
+    """The decoder of positions, and the parameters of it that are truths of the data."""
     if decoder is not None or channels is None:
         return decoder or (lambda q: q), {}
     matrix = np.random.default_rng((PARAMETER_STREAM, seed)).standard_normal((channels, latent))

@@ -43,29 +43,6 @@ class Grid(NamedTuple):
         return Grid(self.h[..., index, :], self.valid[..., index])
 
 
-class Batch(NamedTuple):
-    """One batch: `gaps (sequence, interval)` in model units, `valid`, which times exist, and the fine grid."""
-
-    gaps: Tensor
-    valid: Tensor
-    grid: Grid
-
-
-@runtime_checkable
-class PathModel(Protocol):
-    """What a guide needs to know of the model it is for."""
-
-    dynamics: Dynamics
-    integrator: Integrator
-    substeps: int
-
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in model units."""
-
-    def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take units from the first data seen."""
-
-
 class Strata(NamedTuple):
     """One step out of every run of consecutive steps, and the length of its run, both `(stratum,)`."""
 

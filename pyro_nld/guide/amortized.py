@@ -16,7 +16,8 @@ from torch.distributions import register_kl
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.paths import ControlledPath, PathModel
+from ..dynamics.path_models import PathModel
+from ..dynamics.paths import ControlledPath
 from ..io.validation import check_channels, check_rows
 from ..nn import Described, random_attributes
 from .controls import AffineControl, Control

@@ -107,7 +107,7 @@ def load(
 
 
 def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
-    """Write a Dataset to `.nc`, with everything in it, or to `.npz`, its series and states alone.
+    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`.
 
     A file of that name is replaced once the new one is complete.
 

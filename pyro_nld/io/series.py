@@ -1,4 +1,4 @@
-"""Between labelled Datasets and tensors: what an observed series is called, and how it comes in and goes out."""
+"""From labelled Datasets to tensors and back: the names of an observed series, and its conversion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANGE = 0.01
 
 
 def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = True) -> tuple[Times, Series]:
-    """(times, x) of a Dataset, a table or arrays, validated: what models, guides and `svi.step` take.
+    """(times, x) of a Dataset, a table or arrays, validated: the input of models, guides and `svi.step`.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = 
 
 
 def from_arrays(times: object, observations: object, states: object = None) -> xr.Dataset:
-    """The Dataset of plain arrays or tensors; the inverse of `as_tensors`.
+    """A Dataset from plain arrays or tensors: the inverse of `as_tensors`.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def from_arrays(times: object, observations: object, states: object = None) -> x
 
 
 def as_labels(states: object, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """States as integers, -1 for NaN; refuses what is no number of a state.
+    """States as integers, with -1 for NaN. Other values are refused.
 
     Raises
     ------
-    ShapeError, DataError: another shape than that of the observations, or a value that is neither 0, 1, … nor -1.
+    ShapeError, DataError: the shape is not that of the observations, or a value is neither 0, 1, … nor -1.
     """
     values = _array("states", states)
     if values.shape != shape:
@@ -230,7 +230,7 @@ def from_the_start(data: xr.Dataset) -> xr.Dataset:
 
 
 def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, `(channel,)`, ignoring NaN; scale 1 for a constant channel."""
+    """Mean and standard deviation of each channel, `(channel,)`. NaN is ignored; a constant channel has scale 1."""
     observed = x.isfinite()
     count = observed.sum((0, 1)).clamp(min=1)
     loc = torch.where(observed, x, 0.0).sum((0, 1)) / count

@@ -16,7 +16,8 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, default_integrator
-from ..dynamics.paths import Batch, LangevinPath, PathModel, refine
+from ..dynamics.path_models import Batch, PathModel
+from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
