@@ -333,7 +333,7 @@ def fit(
     >>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]))
     >>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.5), 2, time_unit=1.0)
     >>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
-    >>> schedule = nld.Schedule(steps=12, learning_rate=0.05, anneal=0.0)
+    >>> schedule = nld.Schedule(steps=20, learning_rate=0.05, anneal=0.0)
     >>> fit = nld.fit(model, guide, data, schedule, progress=False)
     >>> first, last = -float(fit.history["loss"][0]), fit.elbo()["per_observation"]
     >>> exact = float(nld.oracles.ornstein_uhlenbeck_posterior(data)["log_evidence"].sum()) / 100
