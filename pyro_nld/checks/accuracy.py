@@ -1,4 +1,4 @@
-"""Labels against true states: which state is which, and how many observations are right."""
+"""Labels against true states: the matching of the states, and the share of correct labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Labels = NDArray[np.integer]
 
 
 def match(labels: Labels, truth: Labels, states: int) -> Labels:
-    """The true state that each found state stands for: the assignment that agrees most often; -1 for none.
+    """The true state of each found state: the assignment with the most equal labels; -1 where there is none.
 
     Parameters
     ----------
-    labels, truth: integers of one shape, -1 unknown.
+    labels, truth: integers of the same shape, -1 where unknown.
     states: number of found states.
     """
     known = (labels >= 0) & (truth >= 0)
@@ -30,19 +30,19 @@ def match(labels: Labels, truth: Labels, states: int) -> Labels:
 
 
 def score(segments: xr.Dataset, data: xr.Dataset) -> xr.Dataset | None:
-    """How often labels agree with the truth that data carry, after matching the states; None when they carry none.
+    """How often labels agree with the true states, after matching; None where the data have no true states.
 
     Parameters
     ----------
     segments: from `segment`.
-    data: what was segmented: `states (sequence, time)`, -1 unknown, and perhaps `occupancy` by true state and the
-        parameters of the hidden Markov chain they were drawn from (`datasets.three_state`).
+    data: the data that were segmented, with `states (sequence, time)`, -1 where unknown, and perhaps `occupancy` by
+        true state and the parameters of the hidden Markov chain that made them (`datasets.three_state`).
 
     Returns
     -------
     Dataset with `accuracy`, `spread` (standard deviation over sequences), `partner (state)`, `states (sequence, time)`
     (the truth in the numbers of the found states, -1 without partner), `occupancy (state)`; and `best`, the accuracy of
-    the exact posterior with the true parameters, where that is known. An undecided label counts as wrong.
+    the exact posterior under the true parameters, where they are known. An undecided label counts as wrong.
     """
     truth = np.asarray(data["states"]) if "states" in data else np.array([-1])
     known = truth >= 0
@@ -50,7 +50,7 @@ def score(segments: xr.Dataset, data: xr.Dataset) -> xr.Dataset | None:
         return None
     labels, found_states = segments["label"].values, segments.sizes["state"]
     partner = match(labels, truth, found_states)
-    found = np.full(int(truth.max()) + 2, -1)  # its last entry answers for an unknown truth, -1
+    found = np.full(int(truth.max()) + 2, -1)  # its last entry is for an unknown truth, -1
     found[partner[partner >= 0]] = np.flatnonzero(partner >= 0)
     states = found[truth]
     right = np.where(known, (labels == states) & (states >= 0), np.nan)[known.any(-1)]
@@ -66,7 +66,7 @@ def score(segments: xr.Dataset, data: xr.Dataset) -> xr.Dataset | None:
 
 
 def _shares(truth: Labels, law: xr.DataArray | None, partner: Labels) -> NDArray[np.floating]:
-    """The true occupancy of each found state; 0 without partner."""
+    """The true occupancy of each found state; 0 where it has no partner."""
     every = np.bincount(truth) / len(truth) if law is None else np.asarray(law)
     return np.where(partner >= 0, every[np.clip(partner, 0, None)], 0.0)
 

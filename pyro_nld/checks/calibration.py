@@ -1,8 +1,21 @@
-"""Simulation-based calibration: draw a truth from the prior, data from the truth, fit, and see where the truth lies.
+"""Simulation-based calibration: draw a truth from the prior and data from it, fit, and rank the truth in the posterior.
 
-Over many simulations its rank among posterior draws is uniform, and a 90 % interval holds it in 90 %, if the inference
-is right. What is learned without a prior (a neural landscape, a decoder) is as in a reference fit when data are drawn,
-and is learned anew in every simulation.
+If the inference is right, then over many simulations the rank of the truth among posterior draws is uniform, and a 90 %
+interval contains the truth in 90 % of them. Quantities without a prior (a neural landscape, a decoder) have the values
+of a reference fit when data are drawn, and are learned anew in every simulation.
+
+Examples
+--------
+Of θ ~ N(0, 1), observed as x = θ + N(0, 1), the posterior is N(x/2, ½). The ranks of θ in it are uniform; those in a
+posterior of half that width are not:
+
+>>> draw = np.random.default_rng(0)
+>>> truth = draw.normal(size=300)
+>>> mean = (truth + draw.normal(size=300)) / 2
+>>> def ranks(sd):
+...     return (mean + sd * draw.normal(size=(99, 300)) < truth).sum(0)
+>>> [nld.calibration.uniformity(ranks(sd)) > 0.01 for sd in (0.71, 0.35)]  # p-values
+[True, False]
 """
 
 from __future__ import annotations
@@ -35,20 +48,21 @@ UNIFORMITY_P = (0.05, 1e-3)  # p-values of uniform ranks below which a result is
 
 
 def simulate(reference: Fit, seed: int, sequences: int | None = None) -> tuple[dict[str, torch.Tensor], xr.Dataset]:
-    """A truth from the prior, and data drawn from it at the times of the reference, missing where those are.
+    """A truth from the prior, and data drawn from it at the times of the reference, with the same missing values.
 
     Parameters
     ----------
-    reference: whatever has no prior is as in this fit. seed: of everything.
-    sequences: the first so many of its times; all when None.
+    reference: the fit that gives the values of quantities without a prior. seed: of all draws.
+    sequences: use the times of the first so many sequences; all when None.
 
     Returns
     -------
-    Values by site, and a Dataset as every other.
+    The truth by site, and the data as a Dataset.
 
     Raises
     ------
-    PriorError: nothing is random. FitError: a path explodes: the prior allows what the step cannot follow.
+    PriorError: no quantity is random. FitError: a path explodes, because the prior allows values for which the steps
+        are too coarse.
     """
     times, observed = reference.times[:sequences], reference.x[:sequences].isfinite()
     with inference_mode(seed):
@@ -72,11 +86,12 @@ def repeat(
     sequences: int | None = None,
     particles: int = 256,
 ) -> xr.Dataset:
-    """One simulation: a truth, data, a new fit, and where the truth lies in its posterior, before and after correction.
+    """One simulation: a truth, data, a new fit, and the rank of the truth in its posterior, as fitted and corrected.
 
     Parameters
     ----------
-    build: data to (model, guide), not yet fitted. reference, seed, sequences: as for `simulate`. schedule: of the fit.
+    build: makes (model, guide) for data, not yet fitted.
+    reference, seed, sequences: as for `simulate`. schedule: of the fit.
     particles: of `corrections.posterior`; 0 leaves the correction out.
 
     Returns
@@ -109,14 +124,14 @@ def study(
     folder: Path,
     settings: Mapping[str, int],
 ) -> Iterator[xr.Dataset]:
-    """All simulations so far, after each: kept in `folder`, from where a study that was stopped goes on.
+    """All simulations so far, after each one. They are kept in `folder`, so that a stopped study can go on from there.
 
     Parameters
     ----------
-    build: data to (model, guide). data: what the reference is fitted to.
-    folder: of `reference.pt` and `calibration.nc`.
+    build: makes (model, guide) for data. data: the data of the reference fit.
+    folder: for `reference.pt` and `calibration.nc`.
     settings: `simulations`, `steps` of a fit, `sequences`, `particles`, `seed`; all but the first must be those of
-        before.
+        the study so far.
 
     Raises
     ------
@@ -150,7 +165,7 @@ def _write(table: xr.Dataset, file: Path) -> None:
 
 
 def judge(table: xr.Dataset) -> xr.Dataset:
-    """Coverage of the 90 % intervals, and whether ranks are uniform, by route and quantity.
+    """The coverage of the 90 % intervals and a test of uniform ranks, by route and quantity.
 
     Parameters
     ----------
@@ -158,8 +173,8 @@ def judge(table: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    `coverage`, with its 90 % interval `coverage_low`, `coverage_high` (Clopper and Pearson); `p` of uniform ranks, the
-    lesser of χ² in ten bins and Kolmogorov–Smirnov, doubled (`uniformity`). The verdict is on the last route there is.
+    `coverage`, with its 90 % interval `coverage_low`, `coverage_high` (Clopper and Pearson); `p`, the p-value of
+    uniform ranks (`uniformity`). The verdict is on the last route.
 
     References
     ----------
@@ -189,11 +204,16 @@ def judge(table: xr.Dataset) -> xr.Dataset:
 
 
 def uniformity(ranks: np.ndarray) -> float:
-    """p-value of ranks among 99 draws under a uniform law: twice the lesser of χ² in ten bins and Kolmogorov–Smirnov.
+    """The p-value of ranks among 99 draws under the hypothesis that they are uniform.
 
-    Fewer than fifty ranks are too few for χ², and are judged by Kolmogorov–Smirnov alone.
+    It is twice the smaller one of two p-values, of a χ² test in ten bins and of Kolmogorov–Smirnov. Fewer than fifty
+    ranks are too few for χ², and then the p-value is that of Kolmogorov–Smirnov.
+
+    Parameters
+    ----------
+    ranks: integers from 0 to 99, one per simulation.
     """
-    # ranks within a unit spread evenly, so that they have a density
+    # each rank is spread evenly over a unit interval, so that the law is continuous
     spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (POSTERIOR_DRAWS + 1)
     p = float(kstest(spread, "uniform").pvalue)
     if len(ranks) < RANKS_PER_BIN * RANK_BINS:
@@ -203,7 +223,7 @@ def uniformity(ranks: np.ndarray) -> float:
 
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:
-    """Draws of the globals from the guide."""
+    """Draws of the globals from the guide, as a Dataset."""
     with inference_mode(seed):
         drawn = [fit.guide.others(fit.times[:1], fit.x[:1]) for _ in range(POSTERIOR_DRAWS)]
     values = {name: torch.stack([one[name] for one in drawn]).unsqueeze(0) for name in fit.medians}
@@ -216,7 +236,7 @@ def _guided(fit: Fit, seed: int) -> xr.Dataset:
 
 
 def _flat(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Numbers `(draw)` by name, `noise_scale[1]` for entries of what has more than one."""
+    """Draws `(draw)` by name; the entries of a vector are named `noise_scale[1]`."""
     found: dict[str, np.ndarray] = {}
     for name, value in values.items():
         columns = value.reshape(len(value), -1).T

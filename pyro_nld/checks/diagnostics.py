@@ -1,7 +1,22 @@
-"""How far to trust a fit: its guide, its evidence, what it identifies, whether it converged, whether restarts agree.
+"""Diagnostics of a fit: guide, evidence, identifiability, convergence, agreement of restarts, time step.
 
-Every function reads Datasets and returns one with the numbers. Its attrs say what they mean: `verdict` ("good",
-"doubtful" or "bad"), `ok` (1 where good) and `message`: what was found, and what to do.
+Every function reads Datasets and returns a Dataset of numbers. Its attrs say what they mean: `verdict` ("good",
+"doubtful" or "bad"), `ok` (1 where good), and `message`, which says what was found and what to do.
+
+Examples
+--------
+A posterior that is ten times narrower than its prior has the contraction 0.9; one of equal width has none:
+
+>>> import xarray as xr
+>>> draw = np.random.default_rng(0)
+>>> def drawn(**width):
+...     return xr.Dataset({name: (("chain", "draw"), draw.normal(0, sd, (1, 4000))) for name, sd in width.items()})
+>>> groups = {"prior": drawn(temperature=1.0, friction=1.0), "posterior": drawn(temperature=0.1, friction=1.0)}
+>>> found = nld.diagnostics.identifiability(nld.inference_data.to_inference_data(groups))
+>>> found["contraction"].values.round(1).tolist(), found.attrs["verdict"]
+([0.9, 0.0], 'bad')
+>>> found.attrs["message"]
+'friction follows its prior (contraction 0.02): the data do not tell it. Fix it, or mean its prior.'
 """
 
 from __future__ import annotations
@@ -31,7 +46,7 @@ BARRIER_GAP = (1.0, 2.0)  # kT between the barriers of two restarts above which 
 
 
 def guide(results: Results) -> xr.Dataset:
-    """k̂ of w = p(x, z | globals)/q(z | x, globals): how well the guide's paths cover the posterior's.
+    """k̂ of the weights w = p(x, z | globals)/q(z | x, globals): how well the guide covers the posterior of paths.
 
     Parameters
     ----------
@@ -63,7 +78,7 @@ def guide(results: Results) -> xr.Dataset:
 
 
 def evidence(results: Results) -> xr.Dataset:
-    """log (1/K) Σ w_k: a bound on the log evidence that rises from the ELBO (K = 1) towards it with the draws K.
+    """log (1/K) Σ w_k: a bound on the log evidence that rises with the number K of draws, from the ELBO at K = 1.
 
     Parameters
     ----------
@@ -73,8 +88,8 @@ def evidence(results: Results) -> xr.Dataset:
     -------
     `bound (chain, count)` and its standard `error`, at K = `count` draws, summed over sequences, less the KL of the
     globals; `evidence (chain)` and `evidence_error`, from all draws; `effective (chain, sequence)`, 1/Σ w² of the
-    normalised weights. Globals differ from draw to draw: where they are uncertain, the sum over sequences may exceed
-    the joint evidence by half the variance that they cause.
+    normalised weights. The globals differ from draw to draw. Where they are uncertain, the sum over sequences may
+    exceed the joint evidence by half the variance that they cause.
 
     References
     ----------
@@ -128,24 +143,23 @@ def _grouped(weights: Array, count: int) -> tuple[Array, Array]:
 
 
 def identifiability(results: Results, fixes_gauge: bool | None = None) -> xr.Dataset:
-    """1 − sd posterior/sd prior of every random quantity: 1 where data say it all, 0 where it echoes its prior.
+    """1 − sd posterior/sd prior of every random quantity: 1 where the data determine it, 0 where the prior does.
 
-    Behind a free decoder only U/T is observable: z → a z trades the latent unit against T. The guide's interval of T is
-    then that of one choice of unit, however narrow, and T is said to follow its prior.
+    With a free decoder only U/T is observable, because z → a z exchanges the latent unit for T. The interval of T is
+    then that of one choice of the unit, however narrow it is, and the message says that T follows its prior.
 
     Parameters
     ----------
     results: with groups `posterior` and `prior` that share variables. Positive quantities are compared by their
         logarithms.
-    fixes_gauge: whether the decoder gives latent axes the unit of the data (`Decoder.fixes_gauge`); when None, as the
-        attribute `gauge_free` of the temperature says, and True where it says nothing.
+    fixes_gauge: whether the decoder fixes the unit of the latent axes (`Decoder.fixes_gauge`). When None, the attribute
+        `gauge_free` of the temperature decides; without that attribute it is True.
 
     Returns
     -------
-    `contraction (quantity)`, of the least informed chain and axis; attrs `verdicts` and `says`, one
-    line per quantity.
+    `contraction (quantity)`, the smallest one over chains and axes; attrs `verdicts` and `says`, one line per quantity.
     """
-    held = groups(results)  # where nothing is random there is no prior
+    held = groups(results)  # there is no prior where no quantity is random
     posterior, prior = (group(results, name) if name in held else xr.Dataset() for name in ("posterior", "prior"))
     names = [name for name in map(str, prior.data_vars) if name in posterior and "sequence" not in prior[name].dims]
     if not names:
@@ -166,7 +180,7 @@ def identifiability(results: Results, fixes_gauge: bool | None = None) -> xr.Dat
 
 
 def of_quantity(results: Results, name: str) -> tuple[float, str, str]:
-    """The contraction of one random quantity, the verdict on it, and the sentence: the one place where it is graded.
+    """The contraction of one random quantity, the verdict on it, and the message. It is graded nowhere else.
 
     Parameters
     ----------
@@ -179,7 +193,7 @@ def of_quantity(results: Results, name: str) -> tuple[float, str, str]:
 
 
 def _contraction(posterior: xr.DataArray, prior: xr.DataArray) -> float:
-    if float(posterior.min()) > 0 and float(prior.min()) > 0:  # the sd of a heavy tail says little
+    if float(posterior.min()) > 0 and float(prior.min()) > 0:  # the sd of a heavy tail depends on few draws
         posterior, prior = (xr.apply_ufunc(np.log, values) for values in (posterior, prior))
     return float((1 - posterior.std("draw") / prior.std(("chain", "draw"))).min())
 
@@ -203,7 +217,7 @@ def _identified(name: str, contraction: float, fixes_gauge: bool | None) -> tupl
 
 
 def optimisation(history: xr.Dataset) -> xr.Dataset:
-    """Whether the ELBO still rises: its mean over the last quarter of the steps against the quarter before.
+    """Whether the ELBO still rises: its mean over the last quarter of the steps minus that over the quarter before.
 
     Parameters
     ----------
@@ -211,10 +225,10 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    `gain`, nats per observed value; `gain_error`, from means of batches of steps; `share` of all that the ELBO rose;
-    `lost`, the number of steps that were not finite.
+    `gain`, nats per observed value; `gain_error`, its standard error from means of batches of steps; `share`, the gain
+    over the whole rise of the ELBO; `lost`, the number of steps that were not finite.
 
-    Not checked: whether the rate of learning fell too fast for a further rise to show.
+    Not checked: that the learning rate did not fall too fast to show a further rise.
     """
     elbo = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
     lost = int((~np.isfinite(elbo)).sum())
@@ -225,7 +239,7 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
     start, quarter = elbo[: max(4, len(elbo) // 20)].mean(), len(elbo) // 4
     early, late = elbo[-2 * quarter : -quarter], elbo[-quarter:]
     gain = float(late.mean() - early.mean())
-    slope = gain / quarter  # a trend is no noise
+    slope = gain / quarter  # the trend is removed from the noise
     trend = slope * np.arange(quarter)
     error = float(np.hypot(_error(early - trend), _error(late - trend)))
     risen = float(late.mean() - start)
@@ -233,7 +247,7 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
         message = f"The ELBO did not rise in {len(elbo)} steps. Fit longer, restart, or use more substeps."
         return finding({"gain": gain, "gain_error": error, "share": np.nan, "lost": lost}, "bad", message)
     share = gain / risen
-    # what is within the noise, or falls a little, does not rise
+    # a gain within the noise, or a small loss, is not a rise
     verdict = graded(share, LATE_GAIN) if gain > RISE_SIGMAS * error else "good"
     message = (
         f"The ELBO gained {gain:.4f} ± {error:.4f} per observed value in its last quarter of steps. "
@@ -255,7 +269,7 @@ def _error(values: Array, batches: int = 4) -> float:
 
 
 def agreement(results: Results) -> xr.Dataset:
-    """Whether independent restarts found the same wells: do they label the data alike, are their barriers equal?
+    """Whether independent restarts found the same wells: whether their labels and their barriers agree.
 
     Parameters
     ----------
@@ -264,8 +278,8 @@ def agreement(results: Results) -> xr.Dataset:
 
     Returns
     -------
-    By `pair` of chains: `labels`, the share of observations that both put into the same state; `barriers`, the largest
-    difference in kT; `occupancies`, ℓ1. By `quantity`: `rhat` of the globals over the chains. `restart (pair, side)`.
+    By `pair` of chains: `labels`, the share of observations with equal labels; `barriers`, the largest difference in
+    kT; `occupancies`, the ℓ1 distance. By `quantity`: `rhat` of the globals over the chains. `restart (pair, side)`.
     """
     posterior = group(results, "posterior", "basin")
     chains = posterior.sizes["chain"]
@@ -297,7 +311,7 @@ def agreement(results: Results) -> xr.Dataset:
 
 
 def _alike(states: Array, one: int, other: int) -> float:
-    """Share of observations that two chains label alike, by each one's most frequent state."""
+    """The share of observations with equal labels in two chains, each labelled by its most frequent state."""
     count = int(np.nanmax(states, initial=0)) + 1
     votes = [(states[chain, ..., None] == np.arange(count)).sum(0) for chain in (one, other)]
     labelled = (votes[0].sum(-1) > 0) & (votes[1].sum(-1) > 0)
@@ -305,7 +319,7 @@ def _alike(states: Array, one: int, other: int) -> float:
 
 
 def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
-    """|differences| of two chains' medians `(pair, entry)`; infinite where one has a state that the other lacks."""
+    """|differences| of the medians of two chains, `(pair, entry)`; infinite where only one of them has the state."""
     centre = values.median("draw").values.reshape(values.sizes["chain"], -1)
     one, other = (centre[list(side)] for side in zip(*pairs, strict=True))
     apart = np.where(np.isnan(one) & np.isnan(other), 0.0, np.abs(one - other))
@@ -316,11 +330,11 @@ def _differences(values: xr.DataArray, pairs: list[tuple[int, int]]) -> Array:
 
 
 def discretisation(states: xr.Dataset) -> xr.Dataset:
-    """κ = curvature × step at the stiffest well, and the substeps that bring it down to 0.2.
+    """κ = curvature × step at the stiffest well, and the number of substeps that lowers it to 0.2.
 
     Parameters
     ----------
-    states: `Fit.landscape()` or `Fit.wells()`, whose attrs know.
+    states: `Fit.landscape()` or `Fit.wells()`, which have these numbers in their attrs.
     """
     largest, needed = float(states.attrs["max_curvature_step"]), int(states.attrs["substeps_needed"])
     verdict = "good" if states.attrs["ok"] else graded(largest, (0.2, 0.5))

@@ -1,4 +1,4 @@
-"""A finding: numbers that say what they mean, in attrs `verdict`, `ok` and `message`."""
+"""A finding: a Dataset of numbers whose attrs `verdict`, `ok` and `message` say what they mean."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ VERDICTS = ("good", "doubtful", "bad")
 
 
 def finding(variables: Mapping[str, object], verdict: str, message: str, **coords: object) -> xr.Dataset:
-    """A Dataset that says what it means.
+    """A Dataset with a verdict and a message.
 
     Parameters
     ----------
-    variables, coords: as for a Dataset. verdict: one of `VERDICTS`. message: for humans.
+    variables, coords: as for a Dataset. verdict: one of `VERDICTS`. message: what was found and what to do, in words.
     """
     return xr.Dataset(
         dict(variables), coords=coords, attrs={"verdict": verdict, "ok": int(verdict == "good"), "message": message}
@@ -24,7 +24,7 @@ def finding(variables: Mapping[str, object], verdict: str, message: str, **coord
 
 
 def run_check(check: Callable[..., xr.Dataset], *arguments: object) -> xr.Dataset:
-    """What a check finds; where the results lack what it needs, a finding that says so, with the verdict "skipped"."""
+    """The finding of a check. Where the results lack something that it needs, the verdict is "skipped"."""
     try:
         return check(*arguments)
     except DataError as error:
@@ -32,6 +32,6 @@ def run_check(check: Callable[..., xr.Dataset], *arguments: object) -> xr.Datase
 
 
 def graded(value: float, limits: tuple[float, float], high_is_good: bool = False) -> str:
-    """The verdict on a number with two limits, doubtful beyond the first and bad beyond the second; bad when NaN."""
+    """The verdict on a number: doubtful beyond the first limit, bad beyond the second limit or where it is NaN."""
     value, limits = (-value, (-limits[0], -limits[1])) if high_is_good else (value, limits)
     return "good" if value <= limits[0] else "doubtful" if value <= limits[1] else "bad"

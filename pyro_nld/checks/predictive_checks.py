@@ -1,7 +1,17 @@
-"""Do data drawn from a fit look like the data? Statistics of observed series beside those of replicated ones.
+"""Predictive checks: statistics of the data are compared with those of data drawn from the fit.
 
-Replicates must be new: `replicates.from_fit` runs the fitted prior anew from where sequences start. Draws of the group
-`posterior_predictive` follow the very paths of the data, and can only tell of channels and noise.
+Replicated data must have new paths: `replicates.from_fit` simulates the fitted prior from where the sequences start.
+Draws of the group `posterior_predictive` follow the paths of the data, and can only check channels and noise.
+
+Examples
+--------
+The autocorrelation of an Ornstein–Uhlenbeck process is exp(−k τ), here with k = 1 and lags τ of 0.2 and 1:
+
+>>> data = nld.datasets.ornstein_uhlenbeck(sequences=200, steps=100, rate=1.0, interval=0.2, noise=0.01)
+>>> x, times = data["observations"].values, np.tile(data["time"].values, (200, 1))
+>>> found = nld.predictive_checks.statistics(x, times)
+>>> [round(found[f"autocorrelation {lag} of channel 0"], 2) for lag in (1, 5)], np.exp([-0.2, -1.0]).round(2).tolist()
+([0.82, 0.37], [0.82, 0.37])
 """
 
 from __future__ import annotations
@@ -30,12 +40,11 @@ PIT_DISTANCE = (0.05, 0.1)  # of a distribution function from the uniform one, a
 
 
 def statistics(x: Array, times: Array, classes: xr.Dataset | None = None) -> dict[str, float]:
-    """What matters of a set of series, by name.
+    """Statistics of a set of series, by name.
 
-    Channels: mean, standard deviation, 5 % and 95 % quantile, autocorrelation at lags of 1 and 5 observations. All
-    channels together: shares of the spectral density in three bands. States, where `classes` tell them by the
-    channels: share of time, mean dwell time and coefficient of variation of visits (1 for an exponential law),
-    transitions.
+    For every channel: mean, standard deviation, 5 % and 95 % quantile, autocorrelation at lags of 1 and 5 observations.
+    For all channels together: shares of the spectral density in three bands. For every state, where `classes` are
+    given: share of time, mean dwell time, coefficient of variation of visits (1 for an exponential law), transitions.
 
     Parameters
     ----------
@@ -48,17 +57,18 @@ def statistics(x: Array, times: Array, classes: xr.Dataset | None = None) -> dic
 def posterior(
     observed: xr.DataArray, replicated: xr.DataArray, times: xr.DataArray, classes: xr.Dataset | None = None
 ) -> xr.Dataset:
-    """Bayesian p of every statistic: the share of replicates at least as far out as the data, on the rarer side, twice.
+    """The posterior predictive p-value of every statistic: twice the share of replicates beyond the data, in one tail.
 
     Parameters
     ----------
-    observed: `(sequence, time, channel)`. replicated: `(chain, draw, sequence, time, channel)`, 20 draws or more; where
-        nothing was observed, nothing is looked at. times: `(sequence, time)`. classes: from `state_classes`.
+    observed: `(sequence, time, channel)`. replicated: `(chain, draw, sequence, time, channel)`, 20 draws or more;
+        values that were not observed are ignored. times: `(sequence, time)`. classes: from `state_classes`.
 
     Returns
     -------
-    By `statistic`: `observed`, `mean`, `low`, `high` (90 %) of the replicates, `p`, and `score`, the distance in their
-    standard deviations. The verdict is on the largest |score| among as many as there are statistics.
+    By `statistic`: `observed`; `mean`, `low` and `high` (90 %) of the replicates; `p`; and `score`, the distance of the
+    data from the mean in standard deviations. The verdict is on the largest |score|, corrected for the number of
+    statistics.
 
     References
     ----------
@@ -85,7 +95,7 @@ def posterior(
 
 
 def prior(results: Results) -> xr.Dataset:
-    """Whether the prior can draw data like these: every statistic against draws of `prior_predictive`.
+    """Whether the prior allows such data: every statistic is compared with draws of `prior_predictive`.
 
     Parameters
     ----------
@@ -93,7 +103,7 @@ def prior(results: Results) -> xr.Dataset:
 
     Returns
     -------
-    As `posterior`, without `score`; `inside`, the share of statistics within the range of the draws.
+    As `posterior`, without `score`; and `inside`, the share of statistics within the range of the draws.
     """
     drawn, observed = group(results, "prior_predictive", "x")["x"], group(results, "observed_data", "x")["x"]
     mine, theirs, names = _both(observed, drawn, group(results, "constant_data", "times")["times"], None)
@@ -110,9 +120,9 @@ def prior(results: Results) -> xr.Dataset:
 
 
 def pit(results: Results) -> xr.Dataset:
-    """Share of leave-one-out predictive draws below every observed value: uniform where noise and means are right.
+    """The share of leave-one-out predictive draws below each observed value: uniform where noise and means are right.
 
-    Draws of an observation are weighted by 1/p(x_t | z_t), which takes that observation out of its own prediction.
+    Draws are weighted by 1/p(x_t | z_t), which removes an observation from its own prediction.
 
     Parameters
     ----------
@@ -121,7 +131,8 @@ def pit(results: Results) -> xr.Dataset:
 
     Returns
     -------
-    `pit (sequence, time, channel)`; `distance (channel)`, the largest of its distribution function from uniform.
+    `pit (sequence, time, channel)`; `distance (channel)`, the largest distance of its distribution function from the
+    uniform one.
 
     References
     ----------
@@ -141,7 +152,7 @@ def pit(results: Results) -> xr.Dataset:
     worst = int(distance.argmax())
     shape = below[..., worst][np.isfinite(below[..., worst])]
     verdict = graded(distance[worst], PIT_DISTANCE)
-    # of a uniform law; draws too wide crowd the middle, too narrow ones the ends
+    # against the variance of a uniform law: draws that are too wide give too many values in the middle
     fault = "shifted" if abs(shape.mean() - 0.5) > 0.05 else "too wide" if shape.var() < 1 / 12 else "too narrow"
     message = (
         f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {worst}. "
@@ -157,7 +168,7 @@ def pit(results: Results) -> xr.Dataset:
 
 
 def state_classes(observed: xr.DataArray, states: xr.DataArray) -> xr.Dataset:
-    """Mean, covariance and weight of the channels in every state: what tells states by a single observation.
+    """The mean, covariance and weight of the channels in every state, which classify a single observation.
 
     Parameters
     ----------
@@ -165,8 +176,8 @@ def state_classes(observed: xr.DataArray, states: xr.DataArray) -> xr.Dataset:
 
     Returns
     -------
-    `loc (state, channel)`, `covariance (channel, other)` shared by all, `weight (state)`. The same rule then labels
-    observed and replicated series, so that what it gets wrong is wrong in both.
+    `loc (state, channel)`, `covariance (channel, other)` shared by all states, `weight (state)`. The same rule labels
+    observed and replicated series, so that it makes the same errors in both.
     """
     x = observed.transpose("sequence", "time", "channel").values
     labels = states.transpose(..., "sequence", "time").values.reshape(-1, *x.shape[:2])
@@ -188,7 +199,7 @@ def state_classes(observed: xr.DataArray, states: xr.DataArray) -> xr.Dataset:
 
 
 def labelled(x: Array, classes: xr.Dataset) -> NDArray[np.integer]:
-    """The state each observation `(…, channel)` shows, by its channels alone; −1 where unsure or missing."""
+    """The state of each observation `(…, channel)`, from its channels alone; −1 where it is unsure or missing."""
     root = np.linalg.cholesky(classes["covariance"].values)
     white, centres = (np.linalg.solve(root, values[..., None])[..., 0] for values in (x, classes["loc"].values))
     with np.errstate(divide="ignore"):
@@ -219,7 +230,7 @@ def _statistics(x: Array, times: Array, classes: xr.Dataset | None) -> Iterator[
 
 
 def _bands(x: Array) -> list[float]:
-    """Shares of the spectral density in `BANDS`, over all channels; what is missing is at its channel's mean."""
+    """Shares of the spectral density in `BANDS`, over all channels; missing values are set to the channel's mean."""
     filled = np.nan_to_num(x - np.nanmean(x, (0, 1)))
     density = np.square(np.abs(np.fft.rfft(filled, axis=1))).sum((0, 2))[1:]
     frequency = np.fft.rfftfreq(x.shape[1])[1:]
@@ -232,7 +243,7 @@ def _of_states(labels: NDArray[np.integer], times: Array, states: int) -> Iterat
     whole = counts["visit_ended"].values == 1
     for state in range(states):
         yield f"share of time in state {state}", float(time[state] / max(time.sum(), np.finfo(float).tiny))
-        # one more exit than seen keeps a state that is never left finite
+        # one exit is added, so that the dwell time of a state that is never left stays finite
         yield f"mean dwell in state {state}", float(time[state] / (exits[state].sum() + 1))
         visits = counts["visit_duration"].values[whole & (counts["visit_state"].values == state)]
         if len(visits) > 2:
@@ -245,7 +256,7 @@ def _of_states(labels: NDArray[np.integer], times: Array, states: int) -> Iterat
 def _both(
     observed: xr.DataArray, drawn: xr.DataArray, times: xr.DataArray, classes: xr.Dataset | None
 ) -> tuple[Array, Array, list[str]]:
-    """The statistics that data and all draws have: `(statistic)`, `(sample, statistic)`, and their names."""
+    """The statistics that exist in data and all draws: `(statistic)`, `(sample, statistic)`, and their names."""
     x = observed.transpose("sequence", "time", "channel").values
     samples = _flat_draws(drawn).transpose("sample", "sequence", "time", "channel").values
     if len(samples) < FEWEST_REPLICATES or samples.shape[1:] != x.shape:

@@ -1,4 +1,13 @@
-"""Figures: matplotlib pictures of the Datasets that the library returns; only `save` writes."""
+"""Figures: matplotlib pictures of the Datasets that the library returns. Only `save` writes a file.
+
+Examples
+--------
+>>> well = nld.DoubleWell(barrier=3.0)
+>>> points = torch.linspace(-1.5, 1.5, 200).unsqueeze(-1)
+>>> figure = nld.plots.energy(well, nld.landscape.minima(well, points), points)
+>>> figure.axes[0].get_title()
+'2 wells, with 50 %, 50 % of the data'
+"""
 
 from .style import save
 from .training import loss

@@ -1,4 +1,4 @@
-"""Pictures of findings: guide, evidence, what is identified, replicates, calibration, comparison."""
+"""Figures of findings: guide, evidence, identifiability, replicates, calibration, model comparison."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .._typing import Array
 from .style import ACCENT, colour
 
 SHADE = "0.85"
-RANK_COUNT = 100  # of 99 draws
+RANK_COUNT = 100  # possible ranks among 99 draws
 RANK_BINS = 10
 
 
 def checks(findings: Mapping[str, xr.Dataset], posterior: xr.Dataset, prior: xr.Dataset) -> dict[str, Figure]:
-    """A picture of every finding that has one, by its name.
+    """One figure for every finding that has one, by name.
 
     Parameters
     ----------
-    findings: by name, as inference/check.py names them; those that were skipped have none.
-    posterior, prior: the groups of those names.
+    findings: by the names in inference/check.py; a check that was skipped has no figure.
+    posterior, prior: the groups of these names.
     """
     drawn = {
         "guide": pareto_shapes, "evidence": evidence, "replicates": statistics, "prior": statistics,
@@ -39,7 +39,7 @@ def _has_picture(found: xr.Dataset | None) -> bool:
 
 
 def pareto_shapes(found: xr.Dataset) -> Figure:
-    """k̂ of every sequence, one colour per restart, and the line below which weights can be relied on.
+    """k̂ of every sequence, one colour per restart, and the limit below which the weights are reliable.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def pareto_shapes(found: xr.Dataset) -> Figure:
 
 
 def evidence(found: xr.Dataset) -> Figure:
-    """The bound against the draws it takes, with its standard error: where it flattens, the evidence is known.
+    """The bound against the number of draws, with its standard error: where it levels off, it is the evidence.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ def evidence(found: xr.Dataset) -> Figure:
 
 
 def marginals(posterior: xr.Dataset, prior: xr.Dataset) -> Figure:
-    """Prior and posterior of every scalar quantity, one colour per restart: where they coincide, data say nothing.
+    """Prior and posterior of every scalar, one colour per restart: where they coincide, the data do not determine it.
 
     Parameters
     ----------
-    posterior, prior: the groups of those names.
+    posterior, prior: the groups of these names.
     """
     names = [name for name, values in prior.data_vars.items() if values.ndim == 2 and name in posterior]
     figure = Figure(figsize=(4 * max(1, len(names)), 3), layout="constrained")
@@ -95,7 +95,7 @@ def marginals(posterior: xr.Dataset, prior: xr.Dataset) -> Figure:
 
 
 def statistics(found: xr.Dataset) -> Figure:
-    """Every statistic of the data (a point) on the 90 % interval of replicates (a line), in their standard deviations.
+    """Every statistic of the data (a point) and the 90 % interval of the replicates (a line), in its half widths.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def statistics(found: xr.Dataset) -> Figure:
 
 
 def pit(found: xr.Dataset) -> Figure:
-    """Histogram of predictive probabilities, one line per channel: flat where noise and means are right.
+    """The histogram of predictive probabilities, one line per channel: flat where noise and means are right.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def pit(found: xr.Dataset) -> Figure:
 
 
 def restarts(found: xr.Dataset) -> Figure:
-    """Share of labels on which every two restarts agree.
+    """The share of equal labels for every pair of restarts.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def restarts(found: xr.Dataset) -> Figure:
 
 
 def ranks(table: xr.Dataset) -> Figure:
-    """Ranks of the truth, with the band that 99 % of uniform ones keep to; below, truths and their intervals.
+    """Ranks of the truth, with the band that holds 99 % of uniform ranks; below, the intervals against the truth.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def ranks(table: xr.Dataset) -> Figure:
 
 
 def comparison(compared: xr.Dataset) -> Figure:
-    """How far every hypothesis is behind the best, in nats, with two standard errors.
+    """The difference of every hypothesis to the best one in nats, with two standard errors.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of the future: bands that widen with the time ahead."""
+"""Figures of forecasts: quantiles of future observations, and probabilities of future states."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MOST_PANELS = 4  # one per channel
 
 
 def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figure:
-    """One sequence: its last observations, the bands of what comes, and P(state) over the time ahead.
+    """One sequence: its last observations, quantiles of the future ones, and P(state) against time.
 
     Parameters
     ----------
-    predicted: from `forecast`. data: what was continued: the past is shown for as long as the future, at least.
-    sequence: which.
+    predicted: from `forecast`. data: the sequences that were continued; at least as much past as future is shown.
+    sequence: the number of the sequence.
 
     Raises
     ------
-    DataError: there is no such sequence.
+    DataError: there is no sequence of this number.
     """
     if not 0 <= sequence < predicted.sizes["sequence"]:
         raise DataError(f"sequence must be below {predicted.sizes['sequence']}: got {sequence}. Choose one there is.")

@@ -1,4 +1,4 @@
-"""Pictures of how long states last: dwell times, rates and timescales, every route beside the counts."""
+"""Figures of the kinetics: dwell times, rates and timescales by every route, beside the counted ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ROUTE_STYLES: dict[str, dict] = {
     "eyring_kramers": {"color": "black", "ls": ":", "lw": 0.8},
     "exact": {"color": "black", "ls": "-.", "lw": 0.8},
 }
-"""Routes to a dwell time, and their lines."""
+"""The style of the line of each route to a dwell time."""
 
 
 def dwell(landscape: xr.Dataset) -> Figure:
-    """Share of visits that last longer than a time, one picture per state, beside the exponential law of each route.
+    """The share of visits that last longer than a time, per state, beside the exponential law of each route.
 
-    Visits cut off by the end of a sequence count as long as they were seen (Kaplan and Meier, 1958).
+    Visits that are cut off by the end of a sequence are censored (Kaplan and Meier, 1958).
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def dwell(landscape: xr.Dataset) -> Figure:
 
 
 def rates(landscape: xr.Dataset) -> Figure:
-    """Rates by every route against the counted ones, one point per pair of states; on the line they agree.
+    """The rates of every route against the counted ones, one point per pair of states; on the line they are equal.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def rates(landscape: xr.Dataset) -> Figure:
 
 
 def timescales(landscape: xr.Dataset) -> Figure:
-    """Timescales implied by transition matrices against their lag, one picture per mode; a Markov chain's are level.
+    """Implied timescales of transition matrices against the lag, one panel per mode; constant for a Markov chain.
 
-    Where they still rise, states were not left for good at shorter lags; below the grey wedge a process is over before
-    it can be seen. Lines are the relaxation times of each route's rates.
+    Where they still rise, shorter lags count crossings that return at once. In the grey wedge a process is faster than
+    the lag. Horizontal lines are the relaxation times of the rates of each route.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def timescales(landscape: xr.Dataset) -> Figure:
 
 
 def _survival(durations: Array, ended: NDArray[np.integer]) -> tuple[Array, Array]:
-    """Kaplan and Meier's estimate of the share of visits that last longer, at the times at which some end."""
+    """Kaplan and Meier's estimate of the share of visits that last longer, at the times where visits end."""
     times = np.unique(durations[ended == 1])
     at_risk = len(durations) - np.searchsorted(np.sort(durations), times - 1e-9 * np.abs(times))
     ends = np.searchsorted(np.sort(durations[ended == 1]), times, "right")

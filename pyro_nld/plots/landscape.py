@@ -1,4 +1,4 @@
-"""A landscape drawn: U/T on the plane of its minima, and along the paths between them."""
+"""Figures of a landscape: U/T on the plane of its minima, and along the paths between them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def energy(
     temperature: float = 1.0,
     resolution: int = 150,
 ) -> Figure:
-    """U/T on the plane of the minima, with where the data are and one path through them.
+    """U/T on the plane of the minima, with the encoded data and the path of one sequence.
 
     Parameters
     ----------
     potential: U.
     wells: minima, from `landscape.minima` or `Fit.landscape`.
-    points: encoded data, `(point, latent)`: they choose the plane and are shown as a faint cloud.
+    points: encoded data, `(point, latent)`; they determine the plane and are drawn as points.
     path: positions of one sequence, `(time, latent)`, drawn as a line.
     temperature: T, in the unit of U.
     resolution: grid points per axis.
@@ -92,7 +92,7 @@ def passes(landscape: xr.Dataset) -> Figure:
 
 
 def _draw_tree(axes: Axes, heights: Array) -> None:
-    """Leaves at the minima; two branches join at the lowest pass between them."""
+    """A tree with its leaves at the minima; two branches join at the lowest saddle between them."""
     axes.set(title="disconnectivity graph", xticks=[])
     axes.spines["bottom"].set_visible(False)
     place: dict[frozenset[int], tuple[float, float]] = {}
@@ -116,7 +116,7 @@ def _draw_tree(axes: Axes, heights: Array) -> None:
 
 
 def _leaves(heights: Array) -> list[int]:
-    """States ordered so that those that join first stand side by side."""
+    """The states in an order in which those that join first are neighbours."""
     groups = [[state] for state in range(len(heights))]
     while len(groups) > 1:
         pairs = [
@@ -152,7 +152,7 @@ def _draw_line(
     axes.stairs(0.35 * top * weight / weight.max(), edges, fill=True, color="0.85", label="encoded data")
     axes.plot(grid[:, 0], height, color="black", lw=1.2)
     if line is not None:
-        # Time runs upwards, so that a path on one axis can be followed.
+        # Time increases upwards, so that a path on one axis can be followed.
         clock = np.linspace(0, top, len(line))
         axes.plot(line[:, 0], clock, color=ACCENT, lw=0.5, alpha=0.7, label="one sequence, in time")
     for state, (place, depth) in enumerate(zip(wells["position"].values[:, 0], depths, strict=True)):

@@ -1,4 +1,4 @@
-"""Observed sequences, drawn with their states."""
+"""Figures of observed sequences with their states."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ UNDECIDED = "#DDDDDD"
 def segmentation(
     segments: xr.Dataset, observations: xr.DataArray, truth: xr.Dataset | None = None, sequence: int = 0
 ) -> Figure:
-    """One sequence: its channels, P(state | data), the labels as a bar, and the truth below where it is known.
+    """One sequence: its channels, P(state | data), the labels, and the true states where they are known.
 
     Parameters
     ----------
     segments: from `segment`.
     observations: `(sequence, time, channel)`.
-    truth: from `tables.score`: true or expert labels `states (sequence, time)` in the segments' numbers, -1 unknown.
-    sequence: which.
+    truth: from `tables.score`: true or expert labels `states (sequence, time)` in the numbers of the segments, -1 where
+        unknown.
+    sequence: the number of the sequence.
     """
     one = segments.isel(sequence=sequence)
     length = int(one["times"].notnull().sum())
@@ -56,7 +57,7 @@ def segmentation(
 
 
 def _draw_channels(axes: Axes, times: Array, edges: Array, values: Array) -> None:
-    """Lines where they can be told apart, otherwise one row of colours per channel, in its standard deviations."""
+    """One line per channel where there are few; otherwise a row of colours per channel, in standard deviations."""
     if values.shape[-1] <= MOST_LINES:
         for shade, channel in zip(np.linspace(0, 0.6, values.shape[-1]), values.T, strict=True):
             axes.plot(times, channel, lw=0.7, color=str(shade))
@@ -86,5 +87,5 @@ def _name_states(figure: Figure, states: int, undecided: bool) -> None:
 
 
 def _edges(times: Array) -> Array:
-    """Borders of bars that begin at each time; the last is as wide as the one before."""
+    """The edges of bars that begin at each time; the last bar is as wide as the one before."""
     return np.append(times, 2 * times[-1] - times[-2])

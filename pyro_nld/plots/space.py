@@ -1,6 +1,6 @@
-"""Pictures of a landscape in space: its force as arrows and as lines of flow, its energy as surfaces.
+"""Figures of the force field and the energy: arrows, streamlines, surfaces and isosurfaces.
 
-On the plane of the minima, or with `axes=3` in the space of the three principal axes.
+They show the plane of the minima, or with `axes=3` the space of the three principal axes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..errors import ShapeError
 from .style import CEILING, colour, energies, mark, window
 
 Force = Callable[[Tensor], Tensor]
-"""Points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force`, or any drift."""
+"""Maps points `(point, latent)` to the force there, for example `Fit.dynamics.rest_force` or any drift."""
 
-FLOW_LINES = 200  # flow lines in space
-FLOW_STEPS = 80  # steps of a flow line
+FLOW_LINES = 200  # in space
+FLOW_STEPS = 80  # of each flow line
 SLICES = 15  # per axis of an isosurface
 CUBE = 48  # grid points per axis of an isosurface
 ISOSURFACE_MARGIN = 1.5  # kT above the shallowest minimum at which an isosurface lies
@@ -39,12 +39,12 @@ def gallery(
     wells: xr.Dataset,
     temperature: float = 1.0,
 ) -> dict[str, Figure]:
-    """All pictures of this module that the number of latent axes allows, by name.
+    """All figures of this module that the number of latent axes allows, by name.
 
     Parameters
     ----------
-    force: for example `Fit.dynamics.rest_force`. potential: U; None where there is none, then only the force is drawn.
-    The others as for `arrows` and `surface`.
+    force: for example `Fit.dynamics.rest_force`. potential: U; where it is None, only the force is drawn.
+    points, wells, temperature: as for `arrows` and `surface`.
     """
     found: dict[str, Figure] = {}
     if points.shape[-1] > 1:
@@ -59,17 +59,17 @@ def gallery(
 
 
 def arrows(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: int = 2) -> Figure:
-    """The force as arrows of one length; their colour says how strong it is.
+    """The force as arrows of equal length; their colour gives its strength.
 
     Parameters
     ----------
     force: points `(point, latent)` to vectors `(point, latent)`.
-    points: encoded data, `(point, latent)`: they choose the view. wells: minima or attractors, marked when given.
+    points: encoded data, `(point, latent)`; they determine the view. wells: minima or attractors to mark, or None.
     axes: 2 for the plane of the minima, 3 for space.
 
     Raises
     ------
-    ShapeError: fewer latent axes than asked for.
+    ShapeError: there are fewer latent axes than `axes`.
     """
     scene, grid = _scene(points, wells, axes), 25 if axes == 2 else 9
     where = scene.grid(grid)
@@ -91,11 +91,11 @@ def arrows(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: 
 
 
 def streamlines(force: Force, points: Tensor, wells: xr.Dataset | None = None, axes: int = 2) -> Figure:
-    """Where the force leads: lines of flow, on the plane everywhere, in space from encoded points to their wells.
+    """Streamlines of the force: everywhere on the plane, and in space from encoded points to their wells.
 
     Parameters
     ----------
-    as for `arrows`.
+    force, points, wells, axes: as for `arrows`.
     """
     scene = _scene(points, wells, axes)
     figure, canvas = scene.canvas("lines of flow")
@@ -103,7 +103,7 @@ def streamlines(force: Force, points: Tensor, wells: xr.Dataset | None = None, a
         where = scene.grid(60)
         vectors = scene.along(force, where)
         speed = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12)
-        # matplotlib goes as far as speed and time allow: of one speed, lines go everywhere
+        # lines of matplotlib are long where the speed is high; at equal speed they cover the plane
         canvas.streamplot(
             where[0, :, 0], where[:, 0, 1], *np.moveaxis(vectors / speed[..., None], -1, 0),
             color=np.log(speed), cmap="viridis", linewidth=0.8, density=1.6, arrowsize=0.8,
@@ -151,16 +151,16 @@ def isosurface(
     temperature: float = 1.0,
     level: float | None = None,
 ) -> Figure:
-    """Where U/T has one height in the space of three axes: its outline in slices across each of them.
+    """The surface where U/T has a given height, in the space of three axes, drawn by its outlines in slices.
 
     Parameters
     ----------
     potential, points, wells, temperature: as for `surface`.
-    level: height above the deepest well, kT; when None, 1.5 above the shallowest, so that all wells show.
+    level: height above the deepest well, kT; when None, 1.5 kT above the shallowest well, so that all wells are shown.
 
     Raises
     ------
-    ShapeError: fewer than three latent axes.
+    ShapeError: there are fewer than three latent axes.
     """
     scene = _scene(points, wells, 3)
     depth = (wells["energy"].values - float(wells["energy"].min())) / temperature
@@ -197,7 +197,7 @@ class _Scene(NamedTuple):
         return (energies(potential, landscape.lift(self.view, where)) - float(wells["energy"].min())) / t
 
     def canvas(self, title: str, space: bool = False) -> tuple[Figure, Any]:
-        """An empty picture of the window, with the wells marked where there is room for marks."""
+        """Empty axes for the window, with marks at the wells unless energy is the third axis."""
         figure = Figure(figsize=(7, 5.6), layout="constrained")
         deep = space or len(self.low) == 3
         canvas: Any = figure.subplots(subplot_kw={"projection": "3d"} if deep else {})
@@ -225,7 +225,7 @@ def _scene(points: Tensor, wells: xr.Dataset | None, axes: int) -> _Scene:
 
 
 def _flow(force: Force, starts: Tensor, length: float) -> Array:
-    """Lines `(line, step, latent)` along the force, in steps of `length` at most, that come to rest in a minimum."""
+    """Lines `(line, step, latent)` along the force, in steps of at most `length`, that end in a minimum."""
     here, lines = starts.detach(), [starts.detach()]
     with torch.no_grad():
         for _ in range(FLOW_STEPS):
@@ -239,7 +239,7 @@ def _flow(force: Force, starts: Tensor, length: float) -> Array:
 
 
 def _outlines(height: Array, ticks: list[Array], axis: int, level: float) -> list[Array]:
-    """The level's lines `(point, 3)` on slices across one axis of a cube indexed (x, y, z)."""
+    """The contour lines `(point, 3)` of a level, on slices across one axis of a cube indexed (x, y, z)."""
     one, other = [side for side in range(3) if side != axis]
     found: list[Array] = []
     for place in np.linspace(0, len(ticks[axis]) - 1, SLICES + 2).round().astype(int)[1:-1]:

@@ -1,4 +1,4 @@
-"""The course of a fit, drawn."""
+"""Figures of the course of a fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KL_LABELS = {"path_kl": "path", "initial_kl": "initial state", "global_kl": "oth
 
 
 def loss(history: xr.Dataset) -> Figure:
-    """The ELBO and its terms per observed value against the step, and what the optimiser did.
+    """The ELBO and its terms per observed value, the norm of the gradient and the learning rate, against the step.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def loss(history: xr.Dataset) -> Figure:
     elbo = history["log_likelihood"] - sum(history[name] for name in KL_LABELS)
     bound.plot(history["step"], history["log_likelihood"], color=STATE_COLOURS[4], lw=0.8, label="log likelihood")
     bound.plot(history["step"], elbo, color="black", lw=0.8, label="ELBO")
-    if late := elbo.values[len(elbo) // 20 :].tolist():  # the first steps would flatten all that follows
+    if late := elbo.values[len(elbo) // 20 :].tolist():  # the first steps would compress the rest
         lowest, highest = np.nanmin(late), np.nanmax(history["log_likelihood"])
         bound.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
     bound.set(title="bound, per observed value", xlabel="step")

@@ -1,7 +1,8 @@
-"""The landscape draw by draw: what every draw of the posterior says of the states, in one numbering of them.
+"""The landscape of every posterior draw, with the states of all draws in one numbering.
 
-Where the potential is fixed, its minima and saddles are those of the median, and a draw has only its own temperature,
-friction and mass. Where weights are random, a draw's minima are those that the median's flow down to.
+Where the potential is not random, all draws have the minima and saddles of the posterior median; only temperature,
+friction and mass differ from draw to draw. Where its weights are random, the minima of a draw are found by going
+downhill from the minima of the median.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ Numbers = NDArray[np.integer]
 
 
 def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr.Dataset:
-    """States and landscape of every draw.
+    """The states and the landscape of every draw.
 
     Parameters
     ----------
-    model: with its priors. draws: of its posterior.
+    model: with its priors. draws: from its posterior.
     median: minima and saddles at the posterior median, from `landscape.minima` and `saddles.saddles`.
 
     Returns
     -------
-    Dataset over `draw` and the states of `median`; NaN where a draw has lost a state:
-        `basin (draw, sequence, time)`, the state whose basin z is in; NaN where it is in none, or z is NaN;
-        `minimum (draw, state, latent)`, and `decoded (draw, state, channel)`, the channels' means there;
-        `depth (draw, state)`, U/T above the deepest; `occupancy (draw, state)`, harmonic;
-        `barrier (draw, state, to)`, kT, the least climb over all routes, 0 on the diagonal; NaN where there is none;
-        `rate (draw, state, to)`, Eyring–Kramers, 1/user's time, 0 where no saddle joins the two; `dwell (draw, state)`,
-        NaN where no saddle leads out.
+    Dataset over `draw` and the states of `median`, NaN where a draw lacks a state:
+        `basin (draw, sequence, time)`, the state in whose basin z is; NaN where it is in none, or z is NaN;
+        `minimum (draw, state, latent)`, and `decoded (draw, state, channel)`, the means of the channels there;
+        `depth (draw, state)`, U/T above the deepest minimum; `occupancy (draw, state)`, harmonic;
+        `barrier (draw, state, to)`, kT, the lowest over all routes, 0 on the diagonal; NaN where there is no route;
+        `rate (draw, state, to)`, Eyring–Kramers, 1/user's time, 0 where no saddle joins the two states;
+        `dwell (draw, state)`, user's time; NaN where no saddle leads out of the state.
     """
     moving = bool(random_attributes(model.dynamics.potential))
     found, basins = [], []
@@ -65,9 +66,9 @@ def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr
 
 
 def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
-    """The minima of another potential that those of `wells` flow down to, each under the state it came from.
+    """The minima of another potential that are reached downhill from the minima in `wells`, with their numbers.
 
-    Where two states flow into one minimum, the nearer keeps it and the other is lost.
+    Where two states lead to one minimum, the nearer state keeps it, and the other one is missing.
 
     Parameters
     ----------
@@ -75,11 +76,11 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    What is read of `landscape.minima`, with the coordinate `state`: the numbers of those kept.
+    The variables of `landscape.minima` that are read here, with the coordinate `state`: the numbers that are kept.
 
     Raises
     ------
-    FitError: nothing flows to a minimum.
+    FitError: no minimum is reached.
     """
     exact = in_double(potential)
     own, other = (torch.as_tensor(wells[name].values) for name in ("position", "minimum_position"))
@@ -90,7 +91,7 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
     if not len(minima):
         raise FitError("a draw of the posterior has no minimum: none of the median's flows to one. Is it confining?")
     below = torch.cdist(ends, minima).argmin(1)
-    home: dict[int, int] = {}  # minimum to the state whose own it is
+    home: dict[int, int] = {}  # from a minimum to the state that keeps it
     for state in (own - minima[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
         home.setdefault(int(below[state]), state)
     kept = sorted(home.values())
@@ -112,11 +113,11 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
 
 
 def gauge_free(model: LatentLangevin) -> set[str]:
-    """Variables of a posterior that do not depend on the unit and the direction of the latent axes, or have the data's.
+    """The posterior variables that do not depend on the choice of the latent axes, or whose axes the data fix.
 
     Parameters
     ----------
-    model: whose decoder says what fixes the axes.
+    model: its decoder says whether the unit and the directions of the latent axes are fixed.
     """
     free = {"basin", "decoded", "depth", "occupancy", "barrier", "rate", "dwell", *model.likelihood.quantities}
     if model.likelihood.decoder.fixes_gauge:
@@ -127,11 +128,11 @@ def gauge_free(model: LatentLangevin) -> set[str]:
 
 
 def together(readings: Sequence[xr.Dataset | None], own: xr.Dataset, scale: Array) -> xr.Dataset:
-    """What was read of every chain, in the numbering of `own`; NaN in chains with another number of states.
+    """The results of `read` for all chains, in the numbering of `own`; NaN in chains with another number of states.
 
     Parameters
     ----------
-    readings: from `read`, one per chain; None where there are no states. own: the one that gives the numbers.
+    readings: from `read`, one per chain; None where there are no states. own: the reading that gives the numbers.
     scale: standard deviation of each channel.
     """
     found = []
@@ -145,13 +146,15 @@ def together(readings: Sequence[xr.Dataset | None], own: xr.Dataset, scale: Arra
 
 
 def match(decoded: Array, reference: Array, scale: Array) -> Numbers:
-    """For every state of `reference`, the one of `decoded` that stands for it: nearest in what the channels show.
+    """For every state of `reference`, the matching state of `decoded`: the assignment with the least distance.
 
-    Latent axes would not do: those of a free decoder are every run's own.
+    Distances are between the means of the channels. Latent positions of two runs cannot be compared, because a free
+    decoder has other latent axes in every run.
 
     Parameters
     ----------
-    decoded, reference: channels' means at the minima, `(state, channel)`. scale: standard deviation of each channel.
+    decoded, reference: means of the channels at the minima, `(state, channel)`. scale: standard deviation of each
+        channel.
     """
     apart = np.square((reference[:, None] - decoded) / scale).sum(-1)
     order: Numbers = linear_sum_assignment(apart)[1]
@@ -159,7 +162,7 @@ def match(decoded: Array, reference: Array, scale: Array) -> Numbers:
 
 
 def renumber(reading: xr.Dataset, order: Numbers) -> xr.Dataset:
-    """What `read` returned, with state `order[k]` called k."""
+    """A result of `read`, with state `order[k]` renumbered to k."""
     basin = reading["basin"].values
     known = np.isfinite(basin)
     name = np.argsort(order)[np.where(known, basin, 0).astype(int)]
@@ -172,7 +175,7 @@ def _basins(potential: Energy, wells: xr.Dataset, z: Tensor) -> Array:
 
 
 def _numbers(dynamics: Dynamics, decoder: Decoder, wells: xr.Dataset, passes: xr.Dataset, unit: float) -> xr.Dataset:
-    """The landscape of one draw; `unit`: the user's time per unit of the model's."""
+    """The landscape of one draw. `unit` is the unit of time of the model in that of the user."""
     temperature, energy = float(dynamics.temperature), wells["energy"].values
     route = kinetics.in_unit(kinetics.eyring_kramers(dynamics, wells, passes), unit)
     decoded = decoder(torch.as_tensor(wells["position"].values).to(decoder.loc))

@@ -1,4 +1,4 @@
-"""What comes next, and how sure: posterior paths to the end of the data, then the fitted prior run on."""
+"""Forecasts: posterior paths up to the last observation, then simulations of the fitted prior from there."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def forecast(
 ) -> xr.Dataset:
     """p(x_{T+τ} | x₁…x_T) = ∫ p(x | z_{T+τ}) p(z_{T+τ} | z_T, globals) q(z_T, globals | x₁…x_T), by simulation.
 
-    The prior goes on with the integrator and the substeps of the fit, out of posterior draws of the state and of all
-    that is random.
+    The prior is simulated with the integrator and the substeps of the fit. It starts from posterior draws of the last
+    state and of all random quantities.
 
     Parameters
     ----------
     fit: a fitted model and guide.
-    horizon: how far beyond the last observation of every sequence, user's unit of time, > 0.
-    data: what to continue (Dataset or `(times, x)`); the data of the fit when None.
-    draws: futures per sequence.
+    horizon: the time to forecast beyond the last observation of every sequence, user's unit, > 0.
+    data: the sequences to continue (Dataset or `(times, x)`); the data of the fit when None.
+    draws: simulated futures per sequence.
     wells: the states, from `fit.wells()`, `fit.attractors()` or `fit.landscape()`; found when None.
     seed: of the draws.
 
@@ -57,8 +57,24 @@ def forecast(
     TimeGridError: the horizon is not positive, or not finite. FitError: the fitted prior explodes. Errors of the data
     as in `fit.series`.
 
-    Not checked: that the fitted prior holds its states as long as the data do, on which all but the nearest future
-    depends. The verdict of `fit.landscape()` says that.
+    Not checked: that states of the fitted prior last as long as in the data. All but the nearest future depends on it,
+    and the verdict of `fit.landscape()` says it.
+
+    Examples
+    --------
+    Far ahead, a harmonic well is in equilibrium. An observation then has the standard deviation √(T/k + noise²) = 1.1:
+
+    >>> _ = torch.manual_seed(0)
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=10, steps=10, interval=0.5, noise=0.5)
+    >>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]), temperature=1.0)
+    >>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.5), 4, time_unit=1.0)
+    >>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
+    >>> fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
+    >>> ahead = nld.forecast(fit, horizon=4.0, draws=500)
+    >>> ahead["lead"].values.tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+    >>> round(float(ahead["sd"].isel(lead=-1).mean()), 1)
+    1.1
     """
     if not (math.isfinite(horizon) and horizon > 0):
         raise TimeGridError(
@@ -79,7 +95,7 @@ def forecast(
 
 
 class _Futures(NamedTuple):
-    """Draws of what comes: positions `(draw, sequence, lead, latent)`, and the globals each draw has, by site."""
+    """Simulated futures: positions `(draw, sequence, lead, latent)`, and the globals of each draw, by site."""
 
     positions: Tensor
     globals: dict[str, Tensor]
@@ -109,7 +125,7 @@ def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     with condition_on(fit.model, futures.globals):
         law = fit.model.likelihood(futures.positions)
     mean, new, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
-    sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the noise is known and need not be drawn
+    sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the variance of the noise is known, not drawn
     labels = fit.basins(wells, futures.positions)
     states = torch.arange(wells.sizes["state"])
     return xr.Dataset(

@@ -1,4 +1,4 @@
-"""Draws as the groups that ArviZ knows: prior, posterior, predictive, log likelihood, statistics."""
+"""Draws in the groups of ArviZ: prior, posterior, predictive, log likelihood, sample statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..model.latent_langevin import LatentLangevin
 def of_prior(
     model: LatentLangevin, globals_: Mapping[str, Tensor], draws: int, times: Tensor, x: Tensor | None
 ) -> dict[str, xr.Dataset]:
-    """The groups prior and prior_predictive, as one chain; the latter, which costs a simulation, unless x is None.
+    """The groups prior and prior_predictive, as one chain. The latter needs a simulation and is made unless x is None.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ def of_prior(
 
 
 def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Tensor) -> dict[str, xr.Dataset]:
-    """The groups that draws `(chain, draw)` fill: posterior, posterior_predictive, log_likelihood, sample_stats.
+    """The groups posterior, posterior_predictive, log_likelihood and sample_stats, from draws `(chain, draw)`.
 
     Parameters
     ----------
-    model: says what the axes of its sites are. chains: from `posterior`. x: what was drawn for.
+    model: gives the axes of its sites. chains: draws from `posterior`. x: the data.
     """
 
     def every(value: Callable[[Draw], Tensor], *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -60,14 +60,14 @@ def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Ten
     return {
         "posterior": xr.Dataset(hidden | {"z": every(lambda draw: draw.z, "sequence", "time", "latent")}),
         "posterior_predictive": xr.Dataset({"x": every(lambda draw: draw.x, *AXES)}),
-        # one variable, so that ArviZ need not be told which
+        # one variable, so that ArviZ needs no name
         "log_likelihood": xr.Dataset({"x": every(lambda draw: draw.evidence, "sequence")}),
         "sample_stats": xr.Dataset(statistics, {name: ("observation", index) for name, index in where}),
     }
 
 
 def axes(model: LatentLangevin, globals_: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """What the axes of every global site run over: `latent` or `channel` for a physical quantity, else numbered."""
+    """The names of the axes of every global site: `latent` or `channel` for a physical quantity, otherwise numbered."""
     known = dict.fromkeys(model.dynamics.quantities, "latent") | dict.fromkeys(model.likelihood.quantities, "channel")
     return {
         name: (known[name],)

@@ -1,4 +1,21 @@
-"""New data from a fit: the fitted prior, run anew from where the sequences start."""
+"""Replicated data: new paths of the fitted prior, which start where the sequences start.
+
+Examples
+--------
+In equilibrium, an observation of a harmonic well has the standard deviation √(T/k + noise²) = 1.1:
+
+>>> _ = torch.manual_seed(0)
+>>> data = nld.datasets.ornstein_uhlenbeck(sequences=10, steps=10, interval=0.5, noise=0.5)
+>>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]), temperature=1.0)
+>>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.5), 4, time_unit=1.0)
+>>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
+>>> fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
+>>> new = nld.replicates.from_fit(fit, draws=10)
+>>> new.shape
+(1, 10, 10, 10, 1)
+>>> round(float(new.isel(time=slice(5, None)).std()), 1)
+1.1
+"""
 
 from __future__ import annotations
 
@@ -12,14 +29,14 @@ from .fit import Fit
 
 
 def from_fit(fit: Fit, data: object = None, *, draws: int = 50, seed: int = 0) -> xr.DataArray:
-    """x ~ p(x | z), z ~ p(z | z₀, globals), with z₀ and globals from the guide: what the fit expects of such sequences.
+    """x ~ p(x | z), z ~ p(z | z₀, globals), with z₀ and the globals drawn from the guide.
 
-    Paths are new, so that dwell times and transitions are the fitted prior's and not the data's.
+    The paths are new, so that dwell times and transitions are those of the fitted prior and not those of the data.
 
     Parameters
     ----------
-    fit: a fit. data: sequences to replicate (Dataset or `(times, x)`), with their times and what is missing in them;
-        the fit's own when None. draws: how many sets. seed: of them.
+    fit: a fit. data: the sequences to replicate (Dataset or `(times, x)`), with their times and missing values; the
+        data of the fit when None. draws: number of replicated data sets. seed: of the draws.
 
     Returns
     -------
