@@ -10,7 +10,7 @@ import typer
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyro_nld import Fit, plots, runs, segment, tables
+from pyro_nld import Fit, datasets, plots, runs, segment, tables
 
 
 def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
@@ -23,9 +23,9 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         fit = loaded.fit
         story = fit.landscape() if fit.has_landscape else fit.attractors()
         story = story.assign_coords(channel=loaded.data["channel"])  # its name
-        segments = segment(fit, wells=story)
-        truth = tables.score(segments, loaded.data)
-        pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
+        segments, data = datasets.joined(segment(fit, wells=story), loaded.data), datasets.joined(loaded.data)
+        truth = tables.score(segments, data)
+        pictures = {"segmentation": plots.segmentation(segments, data, truth)}
         pictures |= _of_landscape(fit, story) if fit.has_landscape else _of_force(fit, story)
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")

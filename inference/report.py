@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import report, runs, segment
+from pyro_nld import datasets, report, runs, segment
 from pyro_nld.runs import command_line, summary
 
 
@@ -23,11 +23,11 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         loaded = runs.load(run)
         report.require_landscape(loaded.fit)
         story = runs.story(loaded)
-        segments = segment(loaded.fit, wells=story)
+        segments = datasets.joined(segment(loaded.fit, wells=story), loaded.data)
         known = summary.update(run, warned)
         if known["states"] is None:
             known = runs.record_landscape(run, loaded.fit, story, warned)
-        page = report.page(loaded.fit, loaded.data, story, segments, known, runs.origin(loaded))
+        page = report.page(loaded.fit, datasets.joined(loaded.data), story, segments, known, runs.origin(loaded))
         runs.write_text(run / "report.html", page)
     print(f"Wrote {run / 'report.html'}: {len(page) / 1e6:.1f} MB, one file. Open it in a browser.")
 
