@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
@@ -299,3 +301,71 @@ def _pieces(times: Array, longest: float, length: int) -> list[NDArray[np.int64]
     return [
         piece for run in runs for piece in np.array_split(run, -(-len(run) // length)) if len(run) and len(piece) > 1
     ]
+
+
+def joined(data: xr.Dataset, pieces: xr.Dataset | None = None) -> xr.Dataset:
+    """Whole recordings out of their pieces: the inverse of `cut`, also for what was found piece by piece.
+
+    Parameters
+    ----------
+    data: variables over (sequence, time, …): pieces from `cut`, or what `segment` found in them.
+    pieces: from `cut`, when `data` has no coordinate `recording` itself.
+
+    Returns
+    -------
+    Dataset with one sequence per recording, padded with NaN (-1 for integers); `sequence` names the recordings. The
+    times jump where a pause was cut out. A coordinate of sequences is that of the first piece; a variable with one
+    value per piece is left out. Data without `recording`, and pieces that overlap in time, come back as they are.
+
+    Raises
+    ------
+    ShapeError: `data` and `pieces` have other sequences or times.
+
+    Examples
+    --------
+    >>> import pyro_nld as nld
+    >>> recording = nld.datasets.three_state(sequences=1, steps=1000, seed=0)
+    >>> pieces = nld.datasets.cut(recording, length=200)
+    >>> whole = nld.datasets.joined(pieces)
+    >>> pieces.sizes["sequence"], whole.sizes["sequence"], whole.sizes["time"]
+    (5, 1, 1000)
+    """
+    pieces = data if pieces is None else pieces
+    if "recording" not in pieces.coords:
+        return data
+    shape, found = ([one.sizes[axis] for axis in AXES[:2]] for one in (pieces, data))
+    if shape != found:
+        raise ShapeError(f"data must have the sequences and times of their pieces, {shape}: got {found}. Pass both.")
+    times = np.broadcast_to(np.asarray(dataset_times(pieces), float), shape)
+    number, names = pd.factorize(pieces["recording"].values)
+    row, column = np.nonzero(np.isfinite(times))
+    order = np.argsort(number[row], kind="stable")
+    row, column = row[order], column[order]
+    if (np.diff(times[row, column])[np.diff(number[row]) == 0] <= 0).any():
+        return data
+    place = np.arange(len(row)) - np.searchsorted(number[row], number[row])  # within the recording
+
+    def whole(values: xr.Variable) -> xr.Variable:
+        moved = values.transpose(*AXES[:2], ...)
+        found = np.zeros((len(names), int(place.max()) + 1, *moved.shape[2:]), moved.dtype)
+        if moved.dtype.kind in "fi":
+            found[...] = np.nan if moved.dtype.kind == "f" else -1
+        found[number[row], place] = moved.values[row, column]
+        return xr.Variable(moved.dims, found, values.attrs)
+
+    first = np.unique(number, return_index=True)[1]
+    return _with_rows(data, whole, first, times).assign_coords(sequence=np.asarray(names, pieces["recording"].dtype))
+
+
+def _with_rows(
+    data: xr.Dataset, whole: Callable[[xr.Variable], xr.Variable], first: NDArray[np.integer], times: Array
+) -> xr.Dataset:
+    """The Dataset with its variables over sequence and time made whole, and the coordinates of the first pieces."""
+    over = {str(name): {*AXES[:2]} & {*values.dims} for name, values in data.variables.items()}
+    long = {name: whole(data.variables[name]) for name, axes in over.items() if len(axes) == 2}
+    if "time" in data.coords:  # one clock for all pieces: each recording has one of its own
+        long["times"] = whole(xr.Variable(AXES[:2], times, data["time"].attrs))
+    short = {name: data.variables[name] for name, axes in over.items() if not axes and name in data.data_vars}
+    coords = data.isel(sequence=first).drop_vars(["recording", "time"], errors="ignore").coords
+    rows = {name: values for name, values in coords.items() if "time" not in values.dims}
+    return xr.Dataset(long | short, rows, data.attrs)

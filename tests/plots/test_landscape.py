@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.colors import to_hex
 
 import pyro_nld as nld
 from pyro_nld import plots
@@ -31,15 +30,6 @@ def history(steps=40):
     step = np.arange(steps)
     columns = dict.fromkeys(COLUMNS, ("step", 1.0 / (1 + step)))
     return xr.Dataset(columns | {"log_likelihood": ("step", -1.0 / (1 + step)), "global_kl": ("step", 0.0 * step)})
-
-
-def segments(states=3, times=12):
-    label = np.arange(times)[None] // 4 % states
-    probability = np.where(label[..., None] == np.arange(states), 0.8, 0.2 / (states - 1))
-    clock = np.arange(times, dtype=float)[None]
-    clock[:, -2:], probability[:, -2:], label[:, -2:] = np.nan, np.nan, -1
-    dims = ("sequence", "time")
-    return xr.Dataset({"probability": ((*dims, "state"), probability), "label": (dims, label), "times": (dims, clock)})
 
 
 def labels_of(axes):
@@ -87,26 +77,6 @@ def test_the_loss_shows_bound_and_terms():
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_short_history_can_be_drawn(steps):
     plots.loss(history(steps)).canvas.draw()
-
-
-@pytest.mark.parametrize("channels", [2, 9])
-def test_a_segmentation_ends_where_the_sequence_ends(channels):
-    observations = xr.DataArray(
-        np.random.default_rng(0).normal(size=(1, 12, channels)), dims=("sequence", "time", "channel")
-    )
-    truth = xr.Dataset({"states": (("sequence", "time"), segments()["label"].values)})
-    figure = plots.segmentation(segments(), observations, truth)
-    figure.canvas.draw()
-    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "label")
-    assert bar.get_xlim() == (0.0, 10.0)
-    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel() == "truth"] == ["truth"]
-
-
-def test_states_keep_their_colour_across_pictures():
-    observations = xr.DataArray(np.zeros((1, 12, 1)), dims=("sequence", "time", "channel"))
-    figure = plots.segmentation(segments(), observations)
-    colours = [to_hex(patch.get_facecolor()).upper() for patch in figure.legends[0].get_patches()]
-    assert colours == plots.STATE_COLOURS[:3]
 
 
 @pytest.fixture(scope="module")
