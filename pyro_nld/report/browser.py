@@ -1,4 +1,4 @@
-"""Sequences packed for a page: a byte per value, per probability and per label, as many as a page should carry."""
+"""Sequences packed for the sequence browser of a page: one byte per value, probability and label."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from ..plots.style import STATE_COLOURS
 from .html import INKS
 
-LONGEST = 2000  # observations of a sequence shown; of longer ones every second, third … is
+LONGEST = 2000  # observations of a sequence; of longer ones every second, third … is shown
 PAGE_BYTES = 300_000  # of sequences in a page
 BYTE_LEVELS, UNKNOWN = 254, 255  # a value within the range of its channel is one byte; 255 means that it is missing
-CERTAIN = 250  # the byte of probability one
+CERTAIN = 250  # the byte of the probability 1
 OVERHEAD = 10  # bytes of an observation beside its values and probabilities: time and labels
 CHANNEL_QUANTILES = (0.005, 0.995)  # the range of a channel; values outside are drawn at its ends
 
 
-def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
-    """How many sequences a page carries, from the first on, and every how many-th of their observations.
+def shown_part(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
+    """The number of sequences in a page, counted from the first, and the step between their observations.
 
     Parameters
     ----------
-    segments: from `segment`. data: what was segmented.
+    segments: from `segment`. data: the data that were segmented.
     """
     step = -(-segments.sizes["time"] // LONGEST)
     each = -(-segments.sizes["time"] // step) * (data.sizes["channel"] + segments.sizes["state"] + OVERHEAD)
@@ -35,19 +35,20 @@ def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
 def packed(
     segments: xr.Dataset, data: xr.Dataset, names: Sequence[str], truth: xr.Dataset | None = None
 ) -> dict[str, object]:
-    """What the browser of sequences in `page.js` reads.
+    """The data of the sequence browser in `page.js`.
 
     Parameters
     ----------
-    segments: from `segment`. data: what was segmented, `observations (sequence, time, channel)`.
-    names: of the channels. truth: from `tables.score`, where the data carry one.
+    segments: from `segment`. data: the data that were segmented, `observations (sequence, time, channel)`.
+    names: of the channels. truth: from `tables.score`, where the data have true states.
 
     Returns
     -------
-    `channels`, `states`, `colours` and `inks` (by state), `sequences`: for each its `name` and, in base64, `times`
-    (float64), `x` (time, channel), `p` (time, state), `label` and perhaps `truth` (time), one byte each, see above.
+    `channels`, `states`, `colours` and `inks` (by state), and `sequences`. Each sequence has its `name` and, in base64,
+    `times` (float64) and one byte for every entry of `x` (time, channel), `p` (time, state), `label` (time) and perhaps
+    `truth` (time).
     """
-    shown, step = kept(segments, data)
+    shown, step = shown_part(segments, data)
     x = data["observations"].transpose("sequence", "time", "channel").values
     low, high = np.nanquantile(x.reshape(-1, x.shape[-1]), CHANNEL_QUANTILES, axis=0)
     level = np.clip(np.round(BYTE_LEVELS * (x[:shown] - low) / np.maximum(high - low, 1e-300)), 0, BYTE_LEVELS)

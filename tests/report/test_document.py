@@ -270,7 +270,8 @@ def test_sequences_are_unpacked_as_they_were(page):
 def test_long_series_are_thinned_and_many_are_cut():
     def sizes(sequences, times, channels):
         empty = xr.Dataset({"probability": (("sequence", "time", "state"), np.zeros((sequences, times, 3)))})
-        return browser.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
+        data = xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))})
+        return browser.shown_part(empty, data)
 
     assert sizes(5, 200, 15) == (5, 1)
     assert sizes(1000, 200, 15) == (browser.PAGE_BYTES // (200 * 28), 1)
