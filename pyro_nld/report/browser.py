@@ -1,4 +1,4 @@
-"""Sequences packed for a page: a byte per value, per probability and per label, as many as a page should carry."""
+"""Sequences packed for the sequence browser of a page: one byte per value, probability and label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .html import INKS
 
 PAGE_BYTES = 1_500_000  # of sequences in a page
 BYTE_LEVELS, UNKNOWN = 254, 255  # a value within the range of its channel is one byte; 255 means that it is missing
-CERTAIN = 250  # the byte of probability one
+CERTAIN = 250  # the byte of the probability 1
 OVERHEAD = 10  # bytes of an observation beside its values and probabilities: time and labels
 CHANNEL_QUANTILES = (0.005, 0.995)  # the range of a channel in one state; values outside are drawn at its ends
 
@@ -35,14 +35,14 @@ CONTROLS = (
 """What `page.js` fills and listens to."""
 
 
-def kept(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
-    """How many sequences a page carries, from the first on, and every how many-th of their observations.
+def shown_part(segments: xr.Dataset, data: xr.Dataset) -> tuple[int, int]:
+    """The number of sequences in a page, counted from the first, and the step between their observations.
 
     Every observation is kept, unless the first sequence alone is too long. Then the first of each visit is kept beside.
 
     Parameters
     ----------
-    segments: from `segment`. data: what was segmented.
+    segments: from `segment`. data: the data that were segmented.
     """
     each = data.sizes["channel"] + segments.sizes["state"] + OVERHEAD
     total = each * np.cumsum(segments["times"].notnull().sum("time").values)
@@ -72,7 +72,7 @@ def _quantiles(x: NDArray) -> NDArray:
 def packed(
     segments: xr.Dataset, data: xr.Dataset, names: Sequence[str], truth: xr.Dataset | None = None
 ) -> dict[str, object]:
-    """What the browser of sequences in `page.js` reads.
+    """The data of the sequence browser in `page.js`.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def packed(
     channel), `p` (time, state), `label` and perhaps `truth` (time), one byte each, see above, and `visits` (visit, 4),
     uint32: state, place of the first observation here, place behind the last, observations.
     """
-    shown, step = kept(segments, data)
+    shown, step = shown_part(segments, data)
     x = data["observations"].transpose("sequence", "time", "channel").values
     low, high = ranges(x, segments["label"].values)
     level = np.clip(np.round(BYTE_LEVELS * (x[:shown] - low) / np.maximum(high - low, 1e-300)), 0, BYTE_LEVELS)

@@ -16,10 +16,10 @@ from .tables import LARGEST_RHAT, OCCUPANCIES
 
 Status = Literal["good", "look", "bad"]
 
-OCCUPANCY_GAP = (0.05, 0.10)  # share of time by which two routes to an occupancy may differ
-UNDECIDED_SHARE = (0.05, 0.20)  # share of observations that may stay undecided
-STATUS_OF: dict[str, Status] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other word: look
-ALWAYS_SHOWN = ("optimisation", "step")  # checks of inference/check.py that every page has
+OCCUPANCY_GAP = (0.05, 0.10)  # between two routes to an occupancy, above which to look closer, and not to rely on it
+UNDECIDED_SHARE = (0.05, 0.20)  # of the observations, above which to look closer, and not to rely on labels
+STATUS_OF: dict[str, Status] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other verdict: look
+ALWAYS_SHOWN = ("optimisation", "step")  # checks of inference/check.py that are in every checklist
 
 
 class Item(NamedTuple):
@@ -65,7 +65,7 @@ def _occupancies(landscape: xr.Dataset) -> Item:
 
 def _sampling(landscape: xr.Dataset) -> list[Item]:
     rhat = float(landscape["occupancy_rhat"].max())
-    if np.isnan(rhat):  # one well: every draw is in it
+    if np.isnan(rhat):  # one well, which holds every draw
         return []
     title, found = "Have the samples of the landscape mixed?", f"r̂ is {rhat:.3f}"
     if rhat <= LARGEST_RHAT:
@@ -99,7 +99,7 @@ def _kinetics(landscape: xr.Dataset) -> Item:
 
 
 def _checked(checks: dict) -> list[Item]:
-    """What inference/check.py found, where it has been run."""
+    """The items of what inference/check.py found, where it was run."""
     verdicts, messages = checks["verdicts"] or {}, checks["messages"] or {}
     return [
         _found(f"Check: {name.replace('_', ' ')}", {"verdict": verdict, "message": messages[name]})

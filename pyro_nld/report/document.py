@@ -1,4 +1,4 @@
-"""One page of HTML that tells a run to somebody who was not there: it needs no network, no server, no other file."""
+"""The report of a run as one HTML page, which needs no network, no server and no other file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
 
 
 class Origin(NamedTuple):
-    """Where a run comes from.
+    """The origin of a run.
 
-    `title`: of the page. `claim`: what the model file says of the system. `source`: the model file itself.
-    `data`: the data in words. `commands`: what makes this run again, one command line each.
+    `title`: of the page. `claim`: the claim of the model file. `source`: the text of the model file.
+    `data`: a description of the data. `commands`: the command lines that repeat the run.
     """
 
     title: str
@@ -41,21 +41,21 @@ class Origin(NamedTuple):
 
 
 def require_plotly() -> None:
-    """Say now, before the work, if plotly is absent.
+    """Check that plotly is installed, before the work is done.
 
     Raises
     ------
-    MissingExtra: it is.
+    MissingExtra: plotly is not installed.
     """
     optional("plotly", interactive.PLOTLY_EXTRA)
 
 
 def require_landscape(fit: Fit) -> None:
-    """Refuse a fit that has none.
+    """Check that a fit has a landscape.
 
     Raises
     ------
-    FitError: its force is no gradient.
+    FitError: the force of the fit is not the gradient of a potential.
     """
     if not fit.has_landscape:
         raise FitError(
@@ -69,10 +69,10 @@ def page(fit: Fit, data: xr.Dataset, landscape: xr.Dataset, segments: xr.Dataset
 
     Parameters
     ----------
-    fit: the fitted pair. data: what it was fitted on, perhaps with `states`, the truth.
+    fit: the fit. data: its data, perhaps with the true `states`.
     landscape: `fit.landscape()`. segments: from `segment(fit, wells=landscape)`.
     summary: the content of `summary.json`.
-    origin: where it comes from.
+    origin: of the run.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     states = range(segments.sizes["state"])
     key = "".join(f"<li>{badge(state)} state {state}</li>" for state in states)
     grey = '<li><span class="badge" style="background:#ddd">&nbsp;</span> undecided or unknown</li>'
-    shown, step = browser.kept(segments, data)
+    shown, step = browser.shown_part(segments, data)
     notes = []
     if shown < segments.sizes["sequence"]:
         notes.append(f"The first {shown} of {segments.sizes['sequence']} sequences are in this page.")
@@ -320,7 +320,7 @@ def _again(origin: Origin) -> str:
 
 
 def _embedded(text: str) -> str:
-    """JSON that cannot end the script that holds it."""
+    """JSON in which `<` is escaped, so that it cannot end the script that contains it."""
     return text.replace("<", "\\u003c")
 
 
@@ -341,6 +341,11 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def claim(documentation: str) -> str:
-    """What a model file claims: the first paragraph of its docstring, without the word."""
+    """The claim of a model file: the first paragraph of its docstring, without the word "Claim".
+
+    Parameters
+    ----------
+    documentation: the docstring.
+    """
     first = re.split(r"\n\s*\n", documentation.strip())[0]
     return " ".join(first.split()).removeprefix("Claim: ")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..plots.style import STATE_COLOURS, colour
 
 BLACK, WHITE = "#000000", "#ffffff"
-MIDDLE = 0.179  # luminance with one contrast to black and to white, 4.6 : 1
+MIDDLE = 0.179  # luminance with equal contrast to black and to white, 4.6 : 1
 DASH = '<span title="no number">–</span>'
 
 SHAPES = {
@@ -25,7 +25,7 @@ SHAPES = {
 
 
 def ink(background: str) -> str:
-    """Black or white, whichever is read better on a colour (relative luminance, WCAG 2)."""
+    """Black or white, whichever has more contrast to a colour (relative luminance, WCAG 2)."""
     parts = [int(background[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -36,13 +36,13 @@ INKS = [ink(shade) for shade in STATE_COLOURS]
 
 
 def badge(state: int) -> str:
-    """The number of a state in its colour."""
+    """The number of a state on its colour."""
     shade = colour(state)
     return f'<span class="badge" style="background:{shade};color:{ink(shade)}">{state}</span>'
 
 
 def number(value: float | None, shape: str = "#.3g", factor: float = 1.0, name: str = "") -> str:
-    """A number as a person reads it, with its full value and its name for machines; a dash where there is none."""
+    """A rounded number, with its full value and name in attributes for programs; a dash where there is no number."""
     if value is None or not math.isfinite(value):
         return DASH
     mark = f' data-name="{escape(name)}"' if name else ""
@@ -51,9 +51,9 @@ def number(value: float | None, shape: str = "#.3g", factor: float = 1.0, name: 
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column names its rows, in a box that scrolls sideways where the screen is narrow.
+    """A table whose first column names its rows, in a box that scrolls sideways on a narrow screen.
 
-    The caption stands above the box, or it would scroll away with the table.
+    The caption stands above the box, so that it does not scroll with the table.
     """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(
@@ -73,16 +73,16 @@ def facts(entries: dict[str, str]) -> str:
 
 
 def picture(figure: Figure, alternative: str, caption: str, kind: str = "broad") -> str:
-    """A matplotlib figure inside the page, with a sentence for those who cannot see it.
+    """A matplotlib figure inside the page, with a sentence for readers who cannot see it.
 
-    `kind`: `broad` ones scroll sideways where the screen is narrow, `middle` ones shrink.
+    `kind`: a `broad` figure scrolls sideways on a narrow screen, a `middle` one shrinks.
     """
     shown = f'<div class="pan">{image(figure, alternative)}</div>'
     return f'<figure class="{kind}">{shown}<figcaption>{caption}</figcaption></figure>'
 
 
 def image(figure: Figure, alternative: str) -> str:
-    """The picture alone."""
+    """The figure without a caption."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
     code = base64.b64encode(buffer.getvalue()).decode()
@@ -100,5 +100,5 @@ def status(name: str) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """Something that opens when asked for."""
+    """Content that is hidden until the reader opens it."""
     return f"<details><summary>{escape(title)}</summary>{content}</details>"

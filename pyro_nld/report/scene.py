@@ -1,4 +1,4 @@
-"""A landscape to turn with a finger: the energy of a fit as a plotly picture, and plotly itself in a form to embed."""
+"""A landscape that can be turned: the energy of a fit as a plotly figure, and plotly in a form to embed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..errors import optional
 from ..plots.style import ACCENT, CEILING, colour, energies, window
 
 PLOTLY_EXTRA = "report"
-GRID = 70  # grid points per axis of a surface: finer than a screen of a phone shows
-DOTS = 600  # encoded points shown
-DRAWN_ABOVE = 0.12  # kT by which lines and dots lie above the surface, so that it does not hide them
+GRID = 70  # grid points per axis of a surface: finer than a phone can show
+DOTS = 600  # encoded points that are drawn
+DRAWN_ABOVE = 0.12  # kT between the surface and the lines and dots, so that it does not hide them
 DARK = "#1b2733"
 
 
@@ -36,7 +36,7 @@ def picture(
     Parameters
     ----------
     potential: U.
-    points: encoded data, `(point, latent)`: they choose the plane.
+    points: encoded data, `(point, latent)`; they determine the plane.
     wells: minima, from `landscape.minima` or `Fit.landscape`.
     path: positions of one sequence, `(time, latent)`, drawn as a line on the surface.
     temperature: T, in the unit of U.
@@ -65,7 +65,7 @@ def picture(
 
 
 def library() -> str:
-    """Plotly's JavaScript, gzipped, in base64: a third of its size, which a browser unpacks where it is shown.
+    """Plotly's JavaScript, gzipped and in base64: a third of its size. The browser unpacks it.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _line(draw: Any, low: Array, high: Array, height: Callable, line: Array | No
 
 
 def _marks(draw: Any, centres: Array, heights: Array) -> list:
-    """A pin with a number in every minimum, high enough to be seen from everywhere."""
+    """A pin with a number in every minimum, high enough to be visible from all sides."""
     kind = draw.Scatter if centres.shape[-1] == 1 else draw.Scatter3d
     axes = ("x", "y")[: centres.shape[-1]]
     up = "y" if len(axes) == 1 else "z"
@@ -159,5 +159,5 @@ def _layout(axes: int) -> dict:
 
 
 def _short(values: Array | Tensor) -> Array:
-    """Half the digits: a page carries them."""
+    """Values in single precision, which halves their size in the page."""
     return np.asarray(values.detach() if isinstance(values, torch.Tensor) else values, np.float32)

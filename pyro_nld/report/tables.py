@@ -1,4 +1,16 @@
-"""What a person reads in a terminal: the states, and how they compare with a truth that is known."""
+"""Tables for the terminal: states, transitions, checks, and their agreement with a known truth.
+
+Examples
+--------
+What two channels show in each of two states:
+
+>>> import xarray as xr
+>>> means = xr.DataArray([[0.2, 51.0], [0.8, 48.0]], dims=("state", "channel"), coords={"channel": ["FRET", "sum"]})
+>>> print(nld.tables.levels(xr.Dataset({"decoded": means})))
+state  level of FRET  level of sum
+    0          0.200          51.0
+    1          0.800          48.0
+"""
 
 from __future__ import annotations
 
@@ -13,10 +25,10 @@ from ..errors import NO_LANDSCAPE
 LEVEL_CHANNELS = 6  # in a table of levels
 LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
 OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
-"""Routes to an occupancy, and what a table calls them."""
+"""The routes to an occupancy, and their names in a table."""
 
 ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyring_kramers": "Eyring–Kramers"}
-"""Routes to a dwell time, and what a table calls them."""
+"""The routes to a dwell time, and their names in a table."""
 
 WHY = {
     "persistence": "forgotten as fast as the place in it",
@@ -41,7 +53,7 @@ def landscape(found: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """One row per state: depth, occupancies by every route (and the truth), the interval of the counts, curvatures.
+    """One row per state: depth, occupancy by every route (and the true one), the interval of the counts, curvatures.
 
     Parameters
     ----------
@@ -64,11 +76,11 @@ def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def levels(states: xr.Dataset) -> str:
-    """One row per state: what the channels show there, by `decoded`; at most six, those that differ most.
+    """One row per state: the means of the channels there, at most six of them, those that differ most.
 
     Parameters
     ----------
-    states: `Fit.landscape()` or `Fit.attractors()`; channels are named by its coordinate, where it has one.
+    states: `Fit.landscape()` or `Fit.attractors()`; its coordinate `channel` names the channels, where it exists.
     """
     means = states["decoded"]
     apart = np.ptp(means.values, axis=0)
@@ -143,7 +155,7 @@ def visits(landscape: xr.Dataset) -> str:
 
 
 def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """One row per attractor: share of the data (and the truth), how fast it draws in, how fast it turns.
+    """One row per attractor: share of the data (and the true one), slowest decay rate, angular frequency.
 
     Parameters
     ----------
@@ -164,7 +176,7 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def transitions(landscape: xr.Dataset) -> str:
-    """One row per state: its dwell time by every route (with the interval of the counts), and barriers to the others.
+    """One row per state: its dwell time by every route (with the interval of the counts), and its barriers.
 
     Parameters
     ----------
@@ -181,7 +193,7 @@ def transitions(landscape: xr.Dataset) -> str:
 
 
 def relaxations(landscape: xr.Dataset) -> str:
-    """One row per process by which what was known of the state is forgotten, slowest first: its time by every route.
+    """One row per relaxation process, slowest first: its relaxation time by every route.
 
     Parameters
     ----------
@@ -196,7 +208,7 @@ def relaxations(landscape: xr.Dataset) -> str:
 
 
 def verdict(landscape: xr.Dataset) -> str:
-    """Whether to believe the kinetics, and why.
+    """The verdict on the kinetics, and its reasons.
 
     Parameters
     ----------
@@ -207,7 +219,7 @@ def verdict(landscape: xr.Dataset) -> str:
 
 
 def findings(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """What to say under the table of states: agreement with the truth, and whether the step was fine enough."""
+    """The lines below the table of states: agreement with the truth, mixing of the samples, and the time step."""
     lines = {}
     if truth is not None:
         lines["labels"] = agreement(truth)
@@ -224,7 +236,7 @@ def findings(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
-    """Time spent in each state, what stayed undecided, and agreement with the truth.
+    """The time in each state, the share of undecided observations, and the agreement with the truth.
 
     Parameters
     ----------
@@ -242,7 +254,7 @@ def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def futures(predicted: xr.Dataset) -> str:
-    """Five rows from now to the horizon, averaged over sequences: P(state), and how uncertain an observation is.
+    """Five rows from the present to the horizon, averaged over sequences: P(state), and the width of an observation.
 
     Parameters
     ----------
@@ -263,7 +275,7 @@ def _step(states: xr.Dataset) -> str:
 
 
 def checks(findings: Mapping[str, xr.Dataset]) -> str:
-    """One line per finding: its name, good, doubtful or bad, and its sentence.
+    """One line per finding: its name, its verdict (good, doubtful or bad), and its message.
 
     Parameters
     ----------
@@ -276,7 +288,7 @@ def checks(findings: Mapping[str, xr.Dataset]) -> str:
 
 
 def comparison(compared: xr.Dataset) -> str:
-    """One row per hypothesis, best first, then the sentence.
+    """One row per hypothesis, best first, then the message.
 
     Parameters
     ----------
@@ -292,7 +304,7 @@ def comparison(compared: xr.Dataset) -> str:
 
 
 def calibration(judged: xr.Dataset) -> str:
-    """One row per route and quantity: coverage of the 90 % intervals, its own interval, p of uniform ranks.
+    """One row per route and quantity: coverage of the 90 % intervals with its interval, p-value of uniform ranks.
 
     Parameters
     ----------
@@ -314,7 +326,7 @@ def calibration(judged: xr.Dataset) -> str:
 
 
 def agreement(truth: xr.Dataset) -> str:
-    """How often labels are right, beside the best that any method could do where that is known.
+    """The share of correct labels, beside the largest share that any method could reach, where that is known.
 
     Parameters
     ----------

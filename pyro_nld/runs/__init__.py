@@ -1,4 +1,10 @@
-"""Disk: the run directory, what it records, where it came from, model files, and the command line."""
+"""Runs: the run directory, its records and their origin, model files, and the command line.
+
+Examples
+--------
+>>> {name: schedule.steps for name, schedule in nld.runs.BUDGETS.items()}  # gradient steps of each --budget
+{'smoke': 20, 'default': 800, 'full': 3000}
+"""
 
 from . import command_line, model_files, published, summary
 from .directory import BUDGETS, Run, claimed, fit, load, more_data, opened, recorded_landscape, settings

@@ -1,4 +1,4 @@
-"""Recipes as a person meets them: errors and warnings in one line, Ctrl-C with a way back."""
+"""The command line of recipes: errors and warnings in one line each, and how to go on after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ BARRIER = "Join minima with a lower barrier than that, in kT, to a neighbour."
 
 
 def run(main: Callable[..., None]) -> None:
-    """Make a program of `main`: its arguments from the command line, its refusals as one plain line each.
+    """Run `main` as a program: arguments from the command line, every error of this library as one plain line.
 
-    Exit codes: 0 done; 1 something this library refuses; 2 a command line that cannot be understood; 130 Ctrl-C.
+    Exit codes: 0 done; 1 an error of this library; 2 a command line that cannot be understood; 130 Ctrl-C.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_plain(main))
     try:
         code = typer.main.get_command(app)(standalone_mode=False)
     except Exception as error:
-        # Typer's own complaints have one base class, which depends on Typer's version where it lives.
+        # The errors of Typer have one base class, but its module depends on the version of Typer.
         if not hasattr(error, "format_message"):
             raise
         _end(f"error: {' '.join(error.format_message().split())} --help shows what there is.", 2)
@@ -62,7 +62,7 @@ def tell(data: xr.Dataset) -> None:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """Say every warning once, in one line that leaves a progress bar whole, and hand the list over."""
+    """Print every warning once, in one line that does not break a progress bar, and yield the list of all."""
     messages: list[str] = []
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
@@ -82,7 +82,7 @@ def _plain(main: Callable[..., None]) -> Callable[..., None]:
     def plain(**arguments: object) -> None:
         try:
             main(**arguments)
-        except (NLDError, OSError) as error:  # an OSError says for itself: no space left, permission denied
+        except (NLDError, OSError) as error:  # an OSError explains itself: no space left, permission denied
             _end(f"error: {' '.join(str(error).split())}", 1)
         except KeyboardInterrupt:
             _end(f"\nstopped. {_way_back(main)}", INTERRUPTED)

@@ -1,7 +1,7 @@
-"""The run directory: what a fit leaves behind, written atomically, loaded by every recipe.
+"""The run directory: the files of a fit, which all recipes load.
 
-`model.py` (a copy), `config.json`, `checkpoint.pt`, `history.csv`, `posterior.nc`, `landscape.nc`,
-`summary.json`, `figures/`. It appears whole, with its first two files, or not at all.
+It holds `model.py` (a copy), `config.json`, `checkpoint.pt`, `history.csv`, `posterior.nc`, `landscape.nc`,
+`summary.json` and `figures/`. All files are written atomically. The directory appears together with the first two.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ BUDGETS = {
     "default": Schedule(steps=800, balance=True),
     "full": Schedule(steps=3000, batch_size=64, polish=2, balance=True),
 }
-"""How long a recipe fits: to prove that it runs, for a result worth reading, for papers."""
+"""How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
-CHECKPOINTS = 20  # per fit: a kill costs a twentieth of the work
+CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the work
 
 
 LATER: dict[str, object] = {"reading": {}}
@@ -65,7 +65,7 @@ def settings(
     pieces: int | None = None,
     reading: Mapping[str, str] | None = None,
 ) -> dict:
-    """What a run directory remembers of the command that made it.
+    """The settings of the command that makes a run, as `config.json` keeps them.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def settings(
 
     Raises
     ------
-    DataError: there is no such data file.
+    DataError: the data file does not exist.
     """
     if data is not None and not data.is_file():
         raise DataError(f"{data} must be a data file: there is none. Check the path.")
@@ -91,12 +91,12 @@ def settings(
 
 @contextmanager
 def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator[None]:
-    """Make a run directory, or go on in one, and hold it.
+    """Make a run directory, or go on in an existing one, and lock it.
 
     Raises
     ------
-    RunDirectoryError: there is a run and `resume` is not set; it was made with another model file or other settings;
-        something else is there; another process works in it.
+    RunDirectoryError: there is a run and `resume` is not set; the run was made with another model file or other
+        settings; the path is not a run directory; or another process works in it.
     """
     if not (path / "config.json").is_file():
         _create(path, model_file, config)
@@ -113,11 +113,11 @@ def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Hold a run directory against a second process; the claim ends with this process, however it ends.
+    """Lock a run directory against a second process. The lock ends with this process, however it ends.
 
     Raises
     ------
-    RunDirectoryError: it is none, or another process works in it.
+    RunDirectoryError: the path is not a run directory, or another process works in it.
     """
     _require_run(path)
     with (path / ".lock").open("w") as lock:
@@ -125,18 +125,18 @@ def claimed(path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunDirectoryError(f"{path} is in use by another process. Wait for it, or choose another.") from None
-        for leftover in path.rglob(".*.[0-9]*"):  # of a process that was killed while it wrote
+        for leftover in path.rglob(".*.[0-9]*"):  # left by a process that was killed while it wrote
             leftover.unlink()
         yield
 
 
 def load(path: Path) -> Run:
-    """A finished run, ready to read.
+    """Load a finished run.
 
     Raises
     ------
-    RunDirectoryError: there is no run, it is not finished, or its data file is gone or changed. CheckpointError: its
-        checkpoint is damaged or does not fit its model.
+    RunDirectoryError: there is no run, it is not finished, or its data file is missing or has changed.
+    CheckpointError: the checkpoint is damaged or does not fit the model.
     """
     _require_run(path)
     config = _kept(path)
@@ -146,7 +146,7 @@ def load(path: Path) -> Run:
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
     pair = build(source, data, config["seed"])
-    return Run(path, config, source, data, fit(path, pair, data, config))  # with all its runs done, it only reads
+    return Run(path, config, source, data, fit(path, pair, data, config))  # all runs are done: it only reads
 
 
 def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[str, str] | None = None) -> xr.Dataset:
@@ -211,7 +211,7 @@ def _kept(path: Path) -> dict:
 
 
 def _changed(path: Path, model_file: Path, config: dict) -> list[str]:
-    """What differs between a run and a command that wants to go on with it."""
+    """The settings in which a run differs from a command that is to go on with it."""
     kept = _kept(path)
     names = sorted(name for name in kept.keys() | config.keys() if kept.get(name) != config.get(name))
     same_model = (path / "model.py").read_bytes() == model_file.read_bytes()

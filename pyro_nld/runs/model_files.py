@@ -24,17 +24,17 @@ from ..io.validation import check_rows
 
 
 def load_model_file(path: Path) -> ModuleType:
-    """Execute a model file by path and return its names: `PRIORS`, `build(data)`, `simulate(seed)`.
+    """Execute a model file and return it as a module with `PRIORS`, `build(data)` and `simulate(seed)`.
 
     Raises
     ------
-    DataError: there is no such file, it fails, or a name is missing.
+    DataError: the file does not exist, it fails, or a name is missing.
     """
     if not path.is_file() or path.suffix != ".py":
         raise DataError(f"{path} is no model file: expected an existing .py file. Look into models/ for examples.")
     source = ModuleType(f"model_file_{path.stem}")
     source.__file__ = str(path)
-    sys.modules[source.__name__] = source  # dataclasses of a file look their module up
+    sys.modules[source.__name__] = source  # dataclasses in the file look up their module
     with _blaming(path):
         exec(compile(path.read_bytes(), str(path), "exec"), source.__dict__)
     missing = [name for name in ("PRIORS", "build", "simulate") if not hasattr(source, name)]
@@ -44,11 +44,11 @@ def load_model_file(path: Path) -> ModuleType:
 
 
 def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
-    """The model and guide of a model file for `data`, once another pair was seen to work on two sequences of them.
+    """The model and guide of a model file for `data`, after a test of another such pair on two sequences.
 
     Raises
     ------
-    DataError: the file's `build` fails, returns something else, or what it returns does not work on the data.
+    DataError: `build` fails, does not return (model, guide), or the pair does not work on the data.
     """
     times, x = check_rows(*as_tensors(data))
     with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
@@ -88,7 +88,7 @@ def load_data(
 
 @contextmanager
 def _blaming(file: str | Path | None) -> Iterator[None]:
-    """Say which file of the user's fails, and where; errors of this library speak for themselves."""
+    """Name the file of the user that fails, and the line. Errors of this library are raised as they are."""
     try:
         yield
     except NLDError:

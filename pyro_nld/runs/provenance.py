@@ -1,4 +1,4 @@
-"""Where a run comes from: model file, data, and the commands that make it again."""
+"""The origin of a run: model file, data, and the commands that repeat it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READERS = ("landscape", "report")
 
 
 def origin(run: Run) -> report.Origin:
-    """Where a run comes from, as its report says it: names and checksums, but no folder of this machine."""
+    """The origin of a run for its report: names and checksums, but no folder of this machine."""
     config, documentation = run.config, run.source.__doc__ or ""
     if config["data"] is None:
         title = run.path.resolve().name
@@ -32,7 +32,7 @@ def origin(run: Run) -> report.Origin:
 
 
 def commands(run: Run) -> list[str]:
-    """The command lines that make a run again from its model file and data, beside each other in one folder."""
+    """The command lines that repeat a run from its model file and data in one folder."""
     config, out = run.config, run.path.resolve().name
     options = ["--data", Path(config["data"]).name] if config["data"] else []
     options += ["--pieces", str(config["pieces"])] if config["pieces"] else []

@@ -15,6 +15,27 @@ Their conventions differ from ours and are translated here:
 | observation noise: a setting, not in the file | `noise_scale` |
 | plain Euler steps for momenta, start law of momenta stored | `Leapfrog` under the same drift, momenta start thermal |
 
+Examples
+--------
+A file whose networks are zero is a harmonic well, U = c ‖z‖², at T = 1/β. Here β = 2 and c = 1:
+
+>>> import tempfile
+>>> sizes = {
+...     "energy_landscape.in_block.0": (8, 2), "energy_landscape.in_block.2": (4, 8),
+...     "energy_landscape.out_block.0": (8, 4), "energy_landscape.out_block.2": (1, 8), "projector": (5, 2),
+...     "encoder.lin": (6, 3), "qz0_net": (4, 11), "f_net.0": (7, 13), "f_net.2": (7, 7), "f_net.4": (2, 7),
+... }
+>>> state = {f"encoder.gru.{name}": value for name, value in torch.nn.GRU(5, 3).state_dict().items()}
+>>> state |= {f"{name}.weight": torch.zeros(size) for name, size in sizes.items()}
+>>> state |= {f"{name}.bias": torch.zeros(size[0]) for name, size in sizes.items()}
+>>> state |= {"pz0_mean": torch.zeros(2), "pz0_logstd": torch.zeros(2), "gamma": torch.ones(2)}
+>>> state |= {"_beta": torch.tensor(2.0), "energy_landscape._quadratic_term": torch.tensor(1.0).expm1().log()}
+>>> with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+...     torch.save(state, file.name)
+...     model, guide = nld.published.load(file.name, learned=())
+>>> model.dynamics.temperature.item(), round(model.dynamics.potential(torch.tensor([1.0, 2.0])).item(), 4)
+(0.5, 5.0)
+
 References
 ----------
 Koop, Peletier, Portegies, Menkovski, Neural Langevin Dynamics, NLDL 2024, PMLR 233:130–137, and the code beside it.
@@ -45,7 +66,7 @@ from ..model.likelihoods import Gaussian
 
 LEARNED = ("_beta", "_gamma", "_i_mass")
 NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")
-"""What the files repeat of what they say elsewhere."""
+"""Entries that repeat what other entries of the file contain."""
 
 ENERGY = "energy_landscape"
 
@@ -58,15 +79,16 @@ def load(
     substeps: int = 1,
     learned: Collection[str] = LEARNED,
 ) -> tuple[LatentLangevin, AmortizedGuide]:
-    """A published state dict as model and guide, whose posterior drift is exactly the authors'.
+    """Load a published state dict as model and guide. Their posterior drift is exactly that of the authors.
 
-    Read it with `Fit(model, guide, times, x)`: landscape, kinetics, segmentation. Its curvature × step is worth a look.
+    `Fit(model, guide, times, x)` gives its landscape, kinetics and segmentation. Check its curvature × step.
 
     Parameters
     ----------
     path: file written by `torch.save(model.state_dict(), path)`; overdamped (`f_net`) or underdamped
         (`control_network`), of any sizes.
-    online: whether the encoder ran forward in time, as in the paper's segmentation, or backward; the file does not say.
+    online: whether the encoder runs forward in time, as in the segmentation of the paper, or backward. The file
+        does not say it.
     noise_scale: of the observations, in the data's unit; the paper's setting.
     substeps: steps per observation interval; the paper takes one.
     learned: which of `_beta`, `_gamma`, `_i_mass` were learned; the others are stored as they are and stay fixed. The
@@ -74,8 +96,8 @@ def load(
 
     Raises
     ------
-    CheckpointError: the file holds anything beside tensors, lacks one, has one of another shape, one that is not
-        finite, or one that this model does not have; names the key, what was expected and what was got.
+    CheckpointError: the file holds something other than tensors; or a tensor is missing, is not finite, has another
+        shape, or is not part of such a model. The message names the key.
     """
     file = _File(Path(path), learned)
     dynamics = _dynamics(file)
@@ -103,11 +125,11 @@ def load(
 
 
 class PublishedEncoder(Encoder):
-    """c_i = (W h_i + b, x_i): a linear map of a GRU's state, and the observation itself; it sees no mask and no gaps.
+    """c_i = (W h_i + b, x_i): a linear map of the state of a GRU, and the observation. It ignores masks and gaps.
 
     Parameters
     ----------
-    channels: number of observed channels. context: features of the linear map. hidden: of the GRU's state.
+    channels: number of observed channels. context: features of the linear map. hidden: size of the state of the GRU.
     online: run the GRU forward in time; otherwise backward, from the last observation to the first.
     """
 
@@ -124,7 +146,7 @@ class PublishedEncoder(Encoder):
         x = features[..., : self.channels]
         if self.causal:
             return torch.cat([self.output(self.recurrent(x)[0]), x], -1)
-        # Each sequence is turned round within its own length, and its contexts are turned back.
+        # Each sequence is reversed within its own length, and its contexts are reversed back.
         last = valid.sum(-1, keepdim=True) - 1
         turned = (last - torch.arange(x.shape[1], device=x.device)).abs().unsqueeze(-1)
         contexts = self.output(self.recurrent(x.gather(1, turned.expand_as(x)))[0])
@@ -132,7 +154,7 @@ class PublishedEncoder(Encoder):
 
 
 class _Start(nn.Module):
-    """Mean and scale of q(z₀) as the guide wants them: it takes a softplus where the authors take an exponential."""
+    """Mean and scale of q(z₀) for the guide, which takes a softplus where the authors take an exponential."""
 
     def __init__(self, size: int, outputs: int) -> None:
         super().__init__()
@@ -194,11 +216,11 @@ class _File:
         return value
 
     def quantity(self, key: str, value: Tensor) -> Quantity:
-        """What a dynamics takes: a parameter if it was learned, otherwise a number."""
+        """The quantity for a dynamics: a parameter where it was learned, otherwise a number."""
         return nn.Parameter(value) if key in self.learned else value
 
     def refuse_the_rest(self) -> None:
-        """Nothing may stay that this model does not have: its file would mean another one."""
+        """Check that every entry was used; an unknown entry would mean another kind of model."""
         for key in self.left:
             if not str(key).startswith(NOT_NEEDED):
                 raise CheckpointError(f"{self.name}: {key} is no part of a published model. {REMEDY}")
@@ -263,7 +285,7 @@ def _network(dynamics: Dynamics) -> str:
 
 
 def _fill_control(file: _File, guide: AmortizedGuide) -> None:
-    """Linear–Softplus–Linear–Softplus–Linear on (z, context, x), said in the parts of `NeuralControl`."""
+    """Linear–Softplus–Linear–Softplus–Linear on (z, context, x), copied into `NeuralControl`."""
     control, dynamics, size = guide.control, guide.model.dynamics, guide.encoder.size
     network, hidden = _network(dynamics), control.hidden
     first = file.take(f"{network}.0.weight", hidden, dynamics.state + size)

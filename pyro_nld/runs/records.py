@@ -1,4 +1,4 @@
-"""What a run directory records: files written atomically."""
+"""The records in a run directory, written atomically."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..results.fit import Fit
 from ..results.segmentation import tabulated
 from . import summary
 
-RECORDED_DRAWS = 50  # of the posterior, in `posterior.nc`
+RECORDED_DRAWS = 50  # posterior draws in `posterior.nc`
 RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
-    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; returns the summary."""
+    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; return the summary."""
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
     posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")
@@ -28,7 +28,7 @@ def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
 
 
 def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Iterable[str] = ()) -> dict:
-    """Write `landscape.nc`, its states into `posterior.nc`, and what it adds to `summary.json`; returns the summary.
+    """Write `landscape.nc`, the states in `posterior.nc` and their part of `summary.json`; return the summary.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Ite
 
 
 def record_checks(path: Path, findings: Mapping[str, xr.Dataset], warned: Iterable[str] = ()) -> dict:
-    """Write `checks.nc`, one group per finding, and the verdicts into `summary.json`; returns the summary."""
+    """Write `checks.nc`, one group per finding, and the verdicts into `summary.json`; return the summary."""
     tree = xr.DataTree.from_dict({f"/{name}": found for name, found in findings.items()})
     write_atomically(path / "checks.nc", lambda file: tree.to_netcdf(file, engine="h5netcdf"))
     return summary.update(path, warned, **summary.of_checks(findings))
@@ -54,11 +54,11 @@ def write_dataset(path: Path, data: xr.Dataset) -> None:
 
 
 def require_output(path: Path, *suffixes: str) -> None:
-    """Refuse a file that cannot be written, before the work is done.
+    """Check that a file can be written, before the work is done.
 
     Raises
     ------
-    DataError: another suffix, or a folder that does not exist.
+    DataError: the suffix is another one, or the folder does not exist.
     """
     if path.suffix not in suffixes:
         raise DataError(f"the output must end in {' or '.join(suffixes)}: got {path}. Rename it.")
@@ -72,7 +72,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_segments(path: Path, segments: xr.Dataset, data: xr.Dataset) -> None:
-    """Write what `segment` found: `.npz` as arrays (probability, label, times), `.csv` as one row per observation."""
+    """Write a segmentation: arrays (probability, label, times) to `.npz`, or a row per observation to `.csv`."""
     if path.suffix == ".csv":
         rows = tabulated(segments, data)
         write_atomically(path, lambda file: rows.to_csv(file, index=False, float_format="%.10g"))

@@ -1,4 +1,4 @@
-"""`summary.json`: what a run says of itself in numbers, every one of them finite or null."""
+"""`summary.json`: the numbers of a run, each of them finite or null."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "verdict": ("kinetics_agree", "messages"),
     "checks": ("verdicts", "messages"),
 }
-"""Every field of the schema and the fields below it; a field without any is a number, a list or null."""
+"""Every field of the schema and its subfields; a field without subfields is a number, a list or null."""
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write JSON atomically; numbers that are not finite become null."""
+    """Write JSON atomically. Numbers that are not finite become null."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
 
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict:
 
     Raises
     ------
-    RunDirectoryError: it is not JSON.
+    RunDirectoryError: the file is not JSON.
     """
     try:
         content: dict = json.loads(path.read_text())
@@ -59,7 +59,7 @@ def read_json(path: Path) -> dict:
 
 
 def update(path: Path, warned: Iterable[str] = (), **fields: object) -> dict:
-    """Merge fields and new warnings into the summary in the run directory `path`, and return it whole."""
+    """Merge fields and new warnings into the summary in the run directory `path`, and return the summary."""
     file = path / "summary.json"
     summary = upgraded(read_json(file)) if file.is_file() else empty()
     warnings = [*summary["warnings"], *(line for line in warned if line not in summary["warnings"])]
@@ -69,7 +69,7 @@ def update(path: Path, warned: Iterable[str] = (), **fields: object) -> dict:
 
 
 def upgraded(summary: dict) -> dict:
-    """A summary of any schema in the present one: what an older one lacks is null."""
+    """A summary of any schema in the present schema; fields that an older one lacks are null."""
     whole = empty()
     for name, below in FIELDS.items():
         kept = summary.get(name)
@@ -80,13 +80,13 @@ def upgraded(summary: dict) -> dict:
 
 
 def empty() -> dict:
-    """The summary before anything is known: every field of the schema, null."""
+    """The empty summary, in which every field of the schema is null."""
     fields = {name: dict.fromkeys(below) if below else None for name, below in FIELDS.items()}
     return {"schema": SCHEMA} | fields | {"warnings": []}
 
 
 def of_fit(fit: Fit, posterior: Results) -> dict:
-    """The fields known after a fit.
+    """The fields that are known after a fit.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def of_fit(fit: Fit, posterior: Results) -> dict:
 
 
 def of_landscape(landscape: xr.Dataset) -> dict:
-    """The fields known after reading the landscape.
+    """The fields that are known once the landscape is read.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _merged(landscape: xr.Dataset) -> list[dict]:
 
 
 def of_attractors(attractors: xr.Dataset) -> dict:
-    """The fields known where there is no landscape; what needs one is null, and a message says so.
+    """The fields that are known without a landscape. Those that need one are null, and a message says so.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _step(states: xr.Dataset) -> dict:
 
 
 def of_checks(findings: Mapping[str, xr.Dataset]) -> dict:
-    """The field known after the checks: the word and the sentence of every one, by name.
+    """The field that is known after the checks: the verdict and the message of each, by name.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def of_checks(findings: Mapping[str, xr.Dataset]) -> dict:
 
 
 def _temperature(fit: Fit, posterior: Results) -> dict:
-    """T, and what `diagnostics.identifiability` says of it, so that every page and table says the same."""
+    """T, with its grade by `diagnostics.identifiability`, so that all pages and tables say the same."""
     draws = posterior["posterior"].get("temperature")
     if draws is None:
         return dict.fromkeys(FIELDS["temperature"]) | {"mean": fit.temperature}

@@ -292,7 +292,7 @@ def test_a_long_recording_comes_whole():
     label = np.zeros((1, 40_000), int)
     label[0, 10_000:30_000], label[0, 12_345] = 1, 2
     segments, data = recordings(label)
-    assert browser.kept(segments, data) == (1, 1)
+    assert browser.shown_part(segments, data) == (1, 1)
     packed = browser.packed(segments, data, ["level"])
     times, x, visits = unpacked(packed["sequences"][0])
     np.testing.assert_array_equal(times, 0.5 * np.arange(40_000))
@@ -308,7 +308,7 @@ def test_of_what_is_too_long_no_visit_is_lost():
     label = np.zeros((1, 200_000), int)
     label[0, 777::1000] = 2
     segments, data = recordings(label, channels=9)
-    shown, step = browser.kept(segments, data)
+    shown, step = browser.shown_part(segments, data)
     assert (shown, step) == (1, 3)
     one = browser.packed(segments, data, list("abcdefghi"))["sequences"][0]
     times, x, visits = unpacked(one)
@@ -327,7 +327,9 @@ def test_many_sequences_are_cut():
     def sizes(sequences, times, channels):
         empty = xr.Dataset({"probability": (("sequence", "time", "state"), np.zeros((sequences, times, 3)))})
         empty["times"] = ("sequence", "time"), np.zeros((sequences, times))
-        return browser.kept(empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))}))
+        return browser.shown_part(
+            empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))})
+        )
 
     assert sizes(5, 200, 15) == (5, 1)
     assert sizes(1000, 200, 15) == (browser.PAGE_BYTES // (200 * 28), 1)
