@@ -142,15 +142,8 @@ class Fit(Described, Posterior):
         )  # fmt: skip
         label = kinetics.most_probable(self.probability(wells, seed=seed))
         visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
-        parts = [
-            wells,
-            passes,
-            routes,
-            visits,
-            counts.drop_vars("exits").drop_dims("lag"),
-            self.processes(label, seed),
-        ]
-        found = xr.merge(parts, combine_attrs="drop_conflicts")
+        parts = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
+        found = xr.merge([*parts, self.processes(label, seed)], combine_attrs="drop_conflicts")
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)

@@ -60,10 +60,23 @@ def test_every_minimum_is_marked_where_it_is(scene):
         assert marks[str(state)][0] == pytest.approx(place[0], abs=1e-6)
 
 
-def test_one_well_is_called_one_well():
+def test_one_state_is_called_one_state():
     potential, points = nld.Quadratic([1.0, 1.0]), torch.randn(100, 2)
     figure = plots.energy(potential, nld.landscape.minima(potential, points), points, resolution=20)
-    assert figure.axes[0].get_title() == "one well"
+    assert figure.axes[0].get_title() == "one state"
+
+
+def test_a_minimum_that_is_no_state_is_a_ring():
+    """No picture shows two wells under the title of one."""
+    potential, points = nld.DoubleWell(0.5), 1.5 * torch.randn(400, 1)
+    wells = nld.landscape.minima(potential, points, min_barrier=1.0)
+    assert (wells.sizes["state"], wells.sizes["minimum"]) == (1, 2)
+    figure = plots.energy(potential, wells, points, resolution=20)
+    assert figure.axes[0].get_title() == "one state; 1 more minimum (rings)"
+    rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    (spoken_for,) = wells["position"].values[:, 0]
+    assert [line.get_xdata()[0] for line in rings] == pytest.approx([-spoken_for], abs=1e-3)
+    assert rings[0].get_ydata()[0] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_loss_shows_bound_and_terms():
@@ -107,7 +120,7 @@ def test_the_tree_joins_at_the_passes(landscape):
 def test_one_well_has_no_path():
     wells = nld.landscape.minima(nld.Quadratic([1.0, 2.0]), torch.randn(50, 2))
     landscape = wells.merge(nld.saddles.saddles(nld.Quadratic([1.0, 2.0]), wells)).assign_attrs(temperature=1.0)
-    assert plots.passes(landscape).axes[0].get_title() == "no path: there is one well"
+    assert plots.passes(landscape).axes[0].get_title() == "no path: there is one state"
 
 
 def test_a_picture_is_written_whole(tmp_path):

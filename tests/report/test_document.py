@@ -182,11 +182,11 @@ def test_one_axis_is_a_line(line):
     assert Reader(line.text).open == []
 
 
-def test_one_well_has_no_kinetics(tmp_path):
+def test_one_state_has_no_kinetics(tmp_path):
     """A single state: no barriers, no rates, no dwell times, and it is said."""
     one = made([[0.0, 0.0]], tmp_path)
     reader = Reader(one.text)
-    assert "one well: no sign of more than one state" in reader.text
+    assert "It has one state." in reader.text
     assert not [name for name in reader.numbers if name.startswith(("barrier", "rate", "dwell"))]
     assert reader.open == []
 
