@@ -38,6 +38,7 @@ SURE = 1.645  # standard errors of log ρ from its middle to the ends of its 90 
 LAGS = np.unique((2 ** np.arange(0, 12.5, 0.5)).round().astype(int))  # observations: 1, 2, 3, 4, 6, 8, 11 … 4096
 CERTAIN = 1.5  # the lower end of the interval of ρ may be that much below what ρ must be
 CLIP = 3.0  # standard deviations; positions further out count as if they were there
+NOISE = 0.1  # of the variance of a membership, that the correlation must be above after the memory
 PAIRS = 20  # fewest pairs that tell a correlation
 POINTS = 20_000  # of the data, whose density tells cores
 NUMBERS = 2_000_000_000  # committors of a tree, above which fewer draws are read
@@ -283,14 +284,15 @@ def _exchanged(gap: float, out: float, inside: float, entered: float, outside: f
 
 
 def _correlated(record: _Record, held: Array, memory: float) -> float:
-    """t by the correlation C of the membership: ℓ/log(C(ℓ)/C(2ℓ)), ℓ as long as the memory; 0 where C is not positive.
+    """t by the correlation C of the membership: ℓ/log(C(ℓ)/C(2ℓ)), ℓ as long as the memory; 0 where C is gone by then.
 
     Counting overrates diffusion that is looked at seldom: it takes many looks to meet the other core. And what turns
     in circles is anticorrelated after half a turn.
     """
     lag = max(1, round(memory / record.gap))
-    near, far = (_covariance(record, held - held.mean(), some) for some in (lag, 2 * lag))
-    if not (near > 0 and far > 0):
+    offset = held - held.mean()
+    near, far = (_covariance(record, offset, some) for some in (lag, 2 * lag))
+    if not (near > NOISE * float(offset.var()) and far > 0):
         return 0.0
     return lag * record.gap / math.log(near / far) if near > far else math.inf
 

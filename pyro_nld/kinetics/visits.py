@@ -142,15 +142,15 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
 
 def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float]:
     """One state's visits."""
-    time, ends = duration.sum(), ended.sum()
+    time, ends = float(duration.sum()), int(ended.sum())
     low, high = (2 * time / chi2.ppf(level, 2 * ends + 1) for level in (1 - TAIL, TAIL))
     return {
-        "visits": len(duration),
+        "visits": float(len(duration)),
         "visit_mean": time / ends if ends else np.nan,
         "visit_mean_low": low,
         "visit_mean_high": high if ends else np.nan,
         "visit_median": _median(duration, ended),
-        "visit_longest": duration.max(initial=0.0),
+        "visit_longest": float(duration.max(initial=0.0)),
         "time": time,
     }
 
