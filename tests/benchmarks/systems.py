@@ -1,13 +1,13 @@
 """Known systems, fitted by the recipe of a new user with no knob turned, and what is read from them beside the truth.
 
-    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --recordings FOLDER
-    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --system ring --system trend --seeds 5
-    PYTHONPATH=tests python -m benchmarks.systems --out runs/systems --read --again --rows docs/evidence/systems
+    python tests/benchmarks/systems.py --out runs/systems --data-folder FOLDER
+    python tests/benchmarks/systems.py --out runs/systems --system ring --system trend --seeds 5
+    python tests/benchmarks/systems.py --out runs/systems --read --again --rows docs/evidence/systems
 
 The first command makes all data, fits every system on three seeds (those without states on five), reads every fit and
 writes the table: about three minutes a fit on one core. It can be stopped and given again: fits and rows that are there
 are kept. With --again every fit is read anew by the code as it is now; with --read nothing is fitted. Real recordings
-are not part of this repository: without --recordings they are left out.
+are not part of this repository: without --data-folder they are left out.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import time
 import warnings
 from pathlib import Path
 
-from benchmarks import known_systems
-from benchmarks.system_criteria import Reading, judge
+from known import recordings
+from known.criteria import Reading, judge
 from tqdm import tqdm
 
 import pyro_nld as nld
@@ -46,18 +46,18 @@ COLUMNS = {
 # Fit
 
 
-def data_file(name: str, seed: int, folder: Path, recordings: Path | None) -> Path:
+def data_file(name: str, seed: int, folder: Path, data_folder: Path | None) -> Path:
     """The data of a system, written once."""
-    file = folder / "data" / (f"{name}_{seed}.nc" if name in known_systems.SYSTEMS else f"{name}.nc")
+    file = folder / "data" / (f"{name}_{seed}.nc" if name in recordings.SYSTEMS else f"{name}.nc")
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        nld.datasets.save(known_systems.made(name, seed, recordings), file)
+        nld.datasets.save(recordings.made(name, seed, data_folder), file)
     return file
 
 
-def fit(name: str, seed: int, folder: Path, recordings: Path | None, budget: str, limit: float) -> str:
+def fit(name: str, seed: int, folder: Path, data_folder: Path | None, budget: str, limit: float) -> str:
     """Run the recipe; the reason if it fails, else nothing. A run directory that is finished is left alone."""
-    run, data = folder / "runs" / f"{name}_{seed}", data_file(name, seed, folder, recordings)
+    run, data = folder / "runs" / f"{name}_{seed}", data_file(name, seed, folder, data_folder)
     if (run / "summary.json").is_file():
         return ""
     command = [
@@ -83,7 +83,7 @@ def fit(name: str, seed: int, folder: Path, recordings: Path | None, budget: str
 # Read
 
 
-def read(name: str, seed: int, folder: Path, recordings: Path | None) -> dict:
+def read(name: str, seed: int, folder: Path, data_folder: Path | None) -> dict:
     """One row: what the present code says of a fit, and which criteria that meets."""
     run = runs.load(folder / "runs" / f"{name}_{seed}")
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def read(name: str, seed: int, folder: Path, recordings: Path | None) -> dict:
         segments = nld.segment(run.fit, wells=landscape)
     said = [text for text in landscape.attrs.values() if isinstance(text, str)]
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
-    reading = Reading(landscape, segments, known_systems.made(name, seed, recordings), tuple(dict.fromkeys(said)))
+    reading = Reading(landscape, segments, recordings.made(name, seed, data_folder), tuple(dict.fromkeys(said)))
     fitted = runs.summary.read_json(run.path / "summary.json")
     return told(reading) | {
         "criteria": [criterion._asdict() for criterion in judge(name, reading)],
@@ -129,18 +129,17 @@ def told(reading: Reading) -> dict:
 
 
 def row(name: str, seed: int, args: argparse.Namespace) -> dict | None:
-    """The row of a system and seed, from disk where it is there; None where there is no fit and none is to be made."""
+    """The row of a system and seed, from disk where it is there; None where there is none and none can be made."""
     file = args.rows / "rows" / name / f"{seed}.json"
-    if file.is_file() and not args.again:
-        return runs.summary.read_json(file)
     finished = (args.out / "runs" / f"{name}_{seed}" / "summary.json").is_file()
-    if args.read and not finished:
+    possible = (name in recordings.SYSTEMS or args.data_folder is not None) and (finished or not args.read)
+    if not possible or (file.is_file() and not args.again):
         return runs.summary.read_json(file) if file.is_file() else None
-    failed = fit(name, seed, args.out, args.recordings, args.budget, args.minutes)
+    failed = fit(name, seed, args.out, args.data_folder, args.budget, args.minutes)
     made = {"system": name, "seed": seed, "failed": failed}
     if not failed:
         try:
-            made |= read(name, seed, args.out, args.recordings)
+            made |= read(name, seed, args.out, args.data_folder)
         except nld.FitError as error:  # nothing could be read: that is a result
             made["failed"] = str(error)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of data and run directories")
     parser.add_argument("--rows", type=Path, help="folder of rows and table.md; --out when left out")
-    parser.add_argument("--recordings", type=Path, help="folder of the real recordings, .npz")
+    parser.add_argument("--data-folder", type=Path, help="folder of the real recordings, .npz")
     parser.add_argument("--system", action="append", help="which; repeat for several; all when left out")
     parser.add_argument("--seeds", type=int, default=3, help="of systems with states")
     parser.add_argument("--null-seeds", type=int, default=5, help="of systems without")
@@ -223,13 +222,13 @@ def main() -> None:
     args = parser.parse_args()
     args.rows = args.rows or args.out
     args.rows.mkdir(parents=True, exist_ok=True)
-    names = known_systems.names(args.recordings)
+    names = [*recordings.SYSTEMS, *recordings.RECORDINGS]
     if unknown := sorted(set(args.system or []) - set(names)):
         parser.error(f"no system is called {', '.join(unknown)}; there are {', '.join(names)}")
     chosen = [name for name in names if not args.system or name in args.system]
     jobs = [
         (name, seed) for seed in range(max(args.seeds, args.null_seeds)) for name in chosen
-        if seed < (args.null_seeds if name in known_systems.NULLS else args.seeds)
+        if seed < (args.null_seeds if name in recordings.NULLS else args.seeds)
     ]  # fmt: skip
     rows = {}
     for name, seed in tqdm(jobs, desc="fits", unit="fit"):

@@ -47,7 +47,7 @@ WELLS = {
 }
 
 
-def exact(wells: Wells) -> xr.Dataset:
+def exact(system: Wells) -> xr.Dataset:
     """Stationary law, basins and relaxation times of a system, from its generator on a grid.
 
     Neighbouring cells exchange by the exponentially fitted rates D/h² · B(∓f h/D), B(x) = x/(eˣ − 1), which are exact
@@ -58,10 +58,10 @@ def exact(wells: Wells) -> xr.Dataset:
     `weight (state)` from left to right along the first axis, `centre (state, axis)`, `relaxation (process)` in time,
     one more than states can carry: the last is the slowest process inside a well; `basin (*grid)`.
     """
-    axes = [np.linspace(*edges) for edges in wells.box]
+    axes = [np.linspace(*edges) for edges in system.box]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    law, times = _spectrum(_generator(wells, axes, grid), wells.number)
-    basin = _basins(law.reshape(grid.shape[:-1]), wells.number)
+    law, times = _spectrum(_generator(system, axes, grid), system.number)
+    basin = _basins(law.reshape(grid.shape[:-1]), system.number)
     centres = np.array(
         [grid.reshape(-1, len(axes))[np.where(basin.ravel() == s, law, 0).argmax()] for s in range(basin.max() + 1)]
     )
@@ -77,20 +77,20 @@ def exact(wells: Wells) -> xr.Dataset:
     )
 
 
-def _generator(wells: Wells, axes: list[Array], grid: Array) -> scipy.sparse.csr_matrix:
-    force = wells.make().f
+def _generator(system: Wells, axes: list[Array], grid: Array) -> scipy.sparse.csr_matrix:
+    force = system.make().f
     place = np.arange(grid[..., 0].size).reshape(grid.shape[:-1])
     rows, columns, rates = [], [], []
     for axis, points in enumerate(axes):
         h = points[1] - points[0]
         low, high = (np.take(place, range(start, len(points) - 1 + start), axis).ravel() for start in (0, 1))
         middle = (grid.reshape(-1, len(axes))[low] + grid.reshape(-1, len(axes))[high]) / 2
-        push = np.array([np.atleast_1d(force(0.0, point))[axis] for point in middle]) * h / wells.diffusion
+        push = np.array([np.atleast_1d(force(0.0, point))[axis] for point in middle]) * h / system.diffusion
         push = np.where(np.abs(push) < 1e-6, 1e-6, np.clip(push, -300, 300))
         for start, end, x in ((low, high, -push), (high, low, push)):
             rows.append(start)
             columns.append(end)
-            rates.append(wells.diffusion / h**2 * x / np.expm1(x))
+            rates.append(system.diffusion / h**2 * x / np.expm1(x))
     size = (place.size, place.size)
     off = scipy.sparse.csr_matrix((np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))), size)
     return off - scipy.sparse.diags(np.asarray(off.sum(1)).ravel())
@@ -134,7 +134,7 @@ def sampling(relaxation: Array) -> tuple[float, int]:
     return float(f"{interval:.2g}"), int(np.clip(RELAXATIONS * slowest / interval, *FRAMES))
 
 
-def wells(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
+def simulated(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
     """A system of `WELLS` from its stationary law on, seen through a random curved map with 10 % noise."""
     system, answer = WELLS[name], exact(WELLS[name])
     random = np.random.default_rng((1, seed))
@@ -169,6 +169,6 @@ def curved(path: Array, random: np.random.Generator, channels: int = CHANNELS) -
 
 
 def answered(data: xr.Dataset, kind: str, number: int, interval: float, **known: object) -> xr.Dataset:
-    """A recording with its known answer in its attributes; see `known_systems`."""
+    """A recording with its known answer in its attributes; see `recordings`."""
     lists = {name: np.asarray(value, float) for name, value in known.items()}
     return data.assign_attrs(kind=kind, number=number, interval=interval, **lists)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from benchmarks.known_wells import NOISE, WELLS, answered, wells
 from numpy.typing import NDArray
 
 from pyro_nld import datasets
+
+from .wells import NOISE, WELLS, answered, simulated
 
 Array = NDArray[np.float64]
 
@@ -227,7 +228,7 @@ def alanine(folder: Path) -> xr.Dataset:
 
 
 SYSTEMS: dict[str, Callable[[int], xr.Dataset]] = {
-    **{name: partial(wells, name) for name in WELLS},
+    **{name: partial(simulated, name) for name in WELLS},
     "reaction_times": reaction_times,
     "ion_channel": ion_channel,
     "telegraph": telegraph,
@@ -253,11 +254,6 @@ RECORDINGS: dict[str, Callable[[Path], xr.Dataset]] = {
 
 NULLS = ("white_noise", "ar1_1", "ar1_2", "ar1_5", "flat_quartic", "skewed", "ring", "random_walk", "trend", "sine")
 """Those without states."""
-
-
-def names(folder: Path | None) -> list[str]:
-    """All that can be made; without a folder only those that are simulated."""
-    return [*SYSTEMS, *(RECORDINGS if folder is not None else {})]
 
 
 def made(name: str, seed: int, folder: Path | None) -> xr.Dataset:

@@ -49,7 +49,7 @@ class Reading:
     Parameters
     ----------
     landscape: from `Fit.landscape()`. segments: from `segment`, of the pieces that were fitted.
-    truth: the whole recording with its known answer, from `known_systems`. said: every sentence of the reading.
+    truth: the whole recording with its known answer, from `recordings`. said: every sentence of the reading.
     """
 
     landscape: xr.Dataset
