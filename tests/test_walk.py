@@ -23,9 +23,9 @@ def walked(tmp_path_factory):
     return made(CENTRES, tmp_path_factory.mktemp("walk"))
 
 
-def numbered(story, states):
+def numbered(landscape, states):
     """The true states, in the numbering of the wells that were found."""
-    places = np.linalg.norm(story["position"].values - np.asarray(CENTRES)[:, None], axis=-1).argmin(-1)
+    places = np.linalg.norm(landscape["position"].values - np.asarray(CENTRES)[:, None], axis=-1).argmin(-1)
     return np.where(states >= 0, places[states], -1)
 
 
@@ -58,30 +58,30 @@ def test_a_fit_runs_and_remembers(walked):
 
 
 def test_the_wells_are_found(walked):
-    assert walked.story.sizes["state"] == 3
-    assert set(numbered(walked.story, np.arange(3))) == {0, 1, 2}
-    assert walked.story.sizes["saddle"] >= 2
+    assert walked.landscape.sizes["state"] == 3
+    assert set(numbered(walked.landscape, np.arange(3))) == {0, 1, 2}
+    assert walked.landscape.sizes["saddle"] >= 2
 
 
 def test_the_states_are_told(walked):
-    truth = numbered(walked.story, walked.data["states"].values)
+    truth = numbered(walked.landscape, walked.data["states"].values)
     assert (walked.segments["label"].values == truth)[truth >= 0].mean() > 0.95
 
 
 def test_a_landscape_comes_back_from_a_file(walked, tmp_path):
-    walked.story.to_netcdf(tmp_path / "landscape.nc", engine="h5netcdf")
+    walked.landscape.to_netcdf(tmp_path / "landscape.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "landscape.nc", engine="h5netcdf") as back:
-        xr.testing.assert_identical(back.load(), walked.story)
+        xr.testing.assert_identical(back.load(), walked.landscape)
 
 
 def test_tomorrow_is_told(walked):
-    ahead = nld.forecast(walked.fit, horizon=3 * INTERVAL, draws=5, wells=walked.story)
+    ahead = nld.forecast(walked.fit, horizon=3 * INTERVAL, draws=5, wells=walked.landscape)
     assert ahead.sizes["lead"] == 4
     assert np.isfinite(ahead["mean"].values).all()
 
 
 def test_figures_are_drawn(walked):
-    nld.plots.energy(walked.fit.potential, walked.story, walked.fit.encoded(), resolution=10).canvas.draw()
+    nld.plots.energy(walked.fit.potential, walked.landscape, walked.fit.encoded(), resolution=10).canvas.draw()
     nld.plots.loss(walked.fit.history).canvas.draw()
 
 

@@ -140,7 +140,7 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
     return xr.Dataset({name: ("state", values) for name, values in found.items()})
 
 
-def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float]:
+def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float | int]:
     """One state's visits."""
     time, ends = float(duration.sum()), int(ended.sum())
     low, high = (2 * time / chi2.ppf(level, 2 * ends + 1) for level in (1 - TAIL, TAIL))

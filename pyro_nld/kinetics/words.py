@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -16,7 +16,7 @@ def listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def named(what: str, which: Sequence[object], start: bool = False) -> str:
+def named(what: str, which: Collection[object], start: bool = False) -> str:
     """One thing or several of a kind, at the start of a sentence or inside it.
 
     Parameters
