@@ -310,11 +310,16 @@ READ: dict[str, tuple[str, str, str]] = {
         "time,a,b\n" + rows("{t},{a},{b}") + "time,a,b\n" + rows("{t},{a},{b}"),
         "comma separated, time, 2 sequences: time begins anew in row 15, channels a, b",
     ),
-    # ice cores: the top of the core first
+    # ice cores: the top of the core first, which is the youngest
+    "ages": (
+        "a.csv",
+        "age (kyr),a,b\n" + "".join(f"{i + 1},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in kyr by minus age, one sequence, the last row first, channels a, b",
+    ),
     "from late to early": (
         "a.csv",
-        "age (kyr),a,b\n" + "".join(f"{12 - i},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
-        "comma separated, time in kyr by age, one sequence, the last row first, channels a, b",
+        "time (s),a,b\n" + "".join(f"{12 - i},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in s, one sequence, the last row first, channels a, b",
     ),
     # spreadsheets: one column for each recording
     "wide": (
@@ -445,7 +450,8 @@ def test_times_and_values_are_those_of_the_file(put):
         ("milliseconds since 1970", 100 * np.arange(10.0), "ms", "2020-09-13T12:26:40"),
         ("clock", 3600 * (18.25 + np.arange(12.0)), "s", None),
         ("days since the year 0", np.arange(12) / 24, None, "738000"),
-        ("from late to early", np.arange(1.0, 13), "kyr", None),
+        ("from late to early", np.arange(1.0, 13), "s", None),
+        ("ages", np.arange(-12.0, 0), "kyr", None),
     ],
 )
 def test_times_count_in_a_unit_that_is_said(put, name, times, unit, origin):
