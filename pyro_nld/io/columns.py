@@ -57,9 +57,12 @@ def clock_of(sheet: Sheet, titles: Sequence[str]) -> Clock:
     named = SYMBOLS.get(titles[-1].casefold(), "") if len(titles[-1]) > 1 else ""  # seconds, ms, days
     clock = read_clock(column, sheet.units[titles[-1]] or named)
     sheet.times = column
+    backwards = "age" in (key(titles[0]), key(titles[0]).removesuffix("bp")) and not clock.origin
+    if backwards:
+        clock = clock._replace(values=-clock.values)  # what is older was earlier
     for name in [name for name in sheet.free if time_rank(name) < 2 and sheet.kind(name) in ("date", "clock")]:
         sheet.leave(name, "another clock")
-    title = "" if key(titles[0]) == "time" else f" by {' and '.join(titles)}"
+    title = "" if key(titles[0]) == "time" else f" by {'minus ' * backwards}{' and '.join(titles)}"
     unit = f" in {clock.unit}" if clock.unit else ""
     since = f" since {clock.origin.replace('T', ' ')}" if "T" in clock.origin else ""
     sheet.said += [f"time{unit}{since}{title}", *clock.said]

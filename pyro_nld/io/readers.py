@@ -142,7 +142,10 @@ def _separator(lines: Sequence[str]) -> tuple[str, int]:
     best = (0.0, " ", 1)
     for separator in SEPARATORS:
         rows = [cells_of(line, separator) for line in lines]
-        width = Counter(map(len, rows[len(rows) // 2 :] if len(rows) > FEW else rows)).most_common(1)[0][0]
+        widths = Counter(map(len, rows[len(rows) // 2 :] if len(rows) > FEW else rows)).most_common()
+        width = widths[0][0]
+        if width > 1 and len(widths) == 1 and separator in "\t;|":
+            return separator, width  # nobody writes these into every row for anything else
         if width > 1:
             whole = [row for row in rows if len(row) == width]
             cells = [kind_of(cell) for row in whole for cell in row]

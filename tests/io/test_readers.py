@@ -53,6 +53,11 @@ READ: dict[str, tuple[str, str, str]] = {
         "; separated, decimal comma, time, one sequence, channels a, b",
     ),
     "tab": ("a.tsv", "time\ta\tb\n" + rows("{t}\t{a}\t{b}"), "tab separated, time, one sequence, channels a, b"),
+    "tabs and dates with a blank": (
+        "a.tsv",
+        "trial\ttime\ta\tb\n\t\tpA\tmV\n" + hours("x\t2021-03-01 {hour:02d}:00:00\t{a}\t{b}"),
+        "tab separated, units in row 2, time in h since 2021-03-01 00:00:00, one sequence by trial, channels a, b",
+    ),
     "tab, called csv": (
         "a.csv",
         "time\ta\tb\n" + rows("{t}\t{a}\t{b}"),
@@ -305,11 +310,16 @@ READ: dict[str, tuple[str, str, str]] = {
         "time,a,b\n" + rows("{t},{a},{b}") + "time,a,b\n" + rows("{t},{a},{b}"),
         "comma separated, time, 2 sequences: time begins anew in row 15, channels a, b",
     ),
-    # ice cores: the top of the core first
+    # ice cores: the top of the core first, which is the youngest
+    "ages": (
+        "a.csv",
+        "age (kyr),a,b\n" + "".join(f"{i + 1},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in kyr by minus age, one sequence, the last row first, channels a, b",
+    ),
     "from late to early": (
         "a.csv",
-        "age (kyr),a,b\n" + "".join(f"{12 - i},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
-        "comma separated, time in kyr by age, one sequence, the last row first, channels a, b",
+        "time (s),a,b\n" + "".join(f"{12 - i},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in s, one sequence, the last row first, channels a, b",
     ),
     # spreadsheets: one column for each recording
     "wide": (
@@ -390,6 +400,34 @@ def test_there_are_twenty_files_that_nobody_prepared():
     assert len(READ) >= 40
 
 
+DIALECTS = [
+    (separator, decimal, units, trials, dates)
+    for separator, decimal in [(",", "."), (";", "."), (";", ","), ("\t", "."), ("\t", ","), ("  ", "."), ("|", ",")]
+    for units in (False, True)
+    for trials in (False, True)
+    for dates in (False, True)
+    if not (dates and separator == "  ")
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: " ".join(map(repr, one)))
+def test_the_same_numbers_come_back_from_every_dialect(put, dialect):
+    separator, decimal, units, trials, dates = dialect
+    lines = [["trial"] * trials + ["time", "größe", "b"], ["-"] * trials + ["-" if dates else "s", "µm", "mV"]]
+    for i, pair in enumerate(VALUES):
+        time = i % 6 if trials else i
+        clock = f"2021-03-01 00:{time:02d}:00" if dates else str(time / 2).replace(".", decimal)
+        cells = [str(value).replace(".", decimal) for value in pair]
+        lines.append([f"r{i // 6}"] * trials + [clock, *cells])
+    data = load(put("a.csv", "\n".join(map(separator.join, lines if units else [lines[0], *lines[2:]]))))
+    np.testing.assert_array_equal(data["observations"].values.reshape(-1, 2), VALUES)
+    np.testing.assert_allclose(data["time"].diff("time"), 1.0 if dates else 0.5)
+    assert data["sequence"].values.tolist() == (["r0", "r1"] if trials else [0])
+    assert data["channel"].values.tolist() == ["größe", "b"]
+    if units:
+        assert data["unit"].values.tolist() == ["µm", "mV"]
+
+
 def test_times_and_values_are_those_of_the_file(put):
     """Known numbers, to the last digit, through the hardest of the texts."""
     file, text, _ = READ["Excel"]
@@ -412,7 +450,8 @@ def test_times_and_values_are_those_of_the_file(put):
         ("milliseconds since 1970", 100 * np.arange(10.0), "ms", "2020-09-13T12:26:40"),
         ("clock", 3600 * (18.25 + np.arange(12.0)), "s", None),
         ("days since the year 0", np.arange(12) / 24, None, "738000"),
-        ("from late to early", np.arange(1.0, 13), "kyr", None),
+        ("from late to early", np.arange(1.0, 13), "s", None),
+        ("ages", np.arange(-12.0, 0), "kyr", None),
     ],
 )
 def test_times_count_in_a_unit_that_is_said(put, name, times, unit, origin):
