@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -242,6 +243,15 @@ def test_examples_become_blocks_of_code(rewritten):
         "1",
         "```",
     ]
+
+
+def test_no_example_is_left_outside_a_block_of_code(rewritten):
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "pyro_nld").rglob("*.py")]
+    texts = [ast.get_docstring(node) for tree in trees for node in ast.walk(tree) if isinstance(node, nodes)]
+    pages_of_examples = [rewritten(text, []) for text in texts if text and ">>> " in text]
+    assert len(pages_of_examples) > 20
+    assert [page for page in pages_of_examples if ">>> " in FENCE.sub("", page)] == []
 
 
 # The whole of the library, and of the manual
