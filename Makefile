@@ -1,15 +1,27 @@
-# Everything runs in .venv, which is made once and made again only when pyproject.toml or constraints.txt changes.
+# Everything runs in an environment that is made once, and made again only when pyproject.toml or constraints.txt changes.
+# It is .venv; a Python named by its version has one of its own (`make test PYTHON=python3.12`: .venv-3.12).
 PYTHON ?= python3
 RUN ?= runs/demo
 WORKERS ?= 2
 
-BIN := .venv/bin
-VENV := .venv/.installed
-MANUAL := .venv/.manual
+ENVIRONMENT := .venv$(patsubst python%,-%,$(filter-out python python3,$(notdir $(PYTHON))))
+BIN := $(ENVIRONMENT)/bin
+VENV := $(ENVIRONMENT)/.installed
+MANUAL := $(ENVIRONMENT)/.manual
 SUMMARY := $(RUN)/summary.json
 TABLE := $(RUN)/landscape.txt
 
-.PHONY: help venv test demo science browser notebooks docs lint types clean
+# What may break under another Python or with other versions of the parts.
+QUICK := tests/test_import.py tests/test_walk.py
+
+# pyenv answers for its default Python alone, unless it is told of the others.
+ifneq ($(and $(filter-out .venv,$(ENVIRONMENT)),$(shell command -v pyenv)),)
+ifndef PYENV_VERSION
+export PYENV_VERSION := $(shell pyenv version-name):$(shell pyenv versions --bare | paste -sd: -)
+endif
+endif
+
+.PHONY: help venv test quick demo science browser notebooks docs dist lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -20,12 +32,15 @@ venv: $(VENV)  ## the environment alone, every part at the version in constraint
 
 $(VENV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "pyro_nld needs Python 3.10 or newer: got %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(ENVIRONMENT)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,notebooks,report,tables]'
 	touch $@
 
 test: lint types  ## style, types, tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+quick: $(VENV)  ## half a minute of tests, for the other Pythons: make quick PYTHON=python3.12
+	$(BIN)/python -m pytest $(QUICK)
 
 demo: $(TABLE)  ## fit the paper's three-state data and read the landscape (another place: make demo RUN=runs/mine)
 	@cat $(TABLE)
@@ -51,16 +66,22 @@ docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
 	@echo "Wrote build/manual. Open build/manual/index.html in a browser."
 
+dist: $(VENV)  ## a release into dist/: built, checked, its wheel installed alone and imported
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m pytest -m release tests/test_release.py
+
 $(MANUAL): $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[manual]'
 	touch $@
 
-lint: $(VENV)  ## ruff
+lint: $(VENV)  ## ruff: faults, and the format
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: $(VENV)  ## mypy
 	$(BIN)/mypy
 
 clean:  ## remove all that was built or installed; runs/ stays
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

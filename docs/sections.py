@@ -14,6 +14,7 @@ import griffe
 UNDERLINED = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 ONE_LINE = re.compile(r"^(Raises|Warns|Not checked|Source): ", re.MULTILINE)
 NAMED = ("Parameters", "Raises", "Warns")
+SESSION = re.compile(r"^>>> .*?(?=\n\n(?!>>> )|\Z)", re.MULTILINE | re.DOTALL)
 ERROR = r"(?:\w+(?:Error|Warning)|MissingExtra)"
 
 
@@ -39,10 +40,15 @@ def markdown(docstring: str, arguments: list[str]) -> str:
     parts = [_listed(part, arguments) for part in opening.strip().split("\n\n")]
     for title, body in zip(rest[::2], rest[1::2], strict=True):
         known = arguments if title == "Parameters" else [ERROR]
-        first, *others = body.strip().split("\n\n")
+        first, *others = (_sessions(body) if title == "Examples" else body).strip().split("\n\n")
         entries = _entries(first, known) if title in NAMED else []
         parts += [f"**{title}**", "\n".join(entries) or first, *others]
     return ONE_LINE.sub(r"\n**\1**: ", "\n\n".join(parts))
+
+
+def _sessions(body: str) -> str:
+    """Sessions with Python, from a prompt to what stands before the next sentence, as blocks of code."""
+    return SESSION.sub(lambda found: f"```pycon\n{found[0].strip()}\n```", body)
 
 
 def _listed(paragraph: str, arguments: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How far to trust a run: optimisation, guide, evidence, what is identified, restarts, step, data drawn from the fit.
+"""How far to trust a run: its data, optimisation, guide, what is identified, restarts, step, data drawn from the fit.
 
 python inference/check.py runs/first
 
@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, diagnostics, plots, predictive_checks, replicates, runs, tables
+from pyro_nld import Fit, diagnostics, plots, predictive_checks, replicates, runs, segment, tables
+from pyro_nld.checks import stationarity
 from pyro_nld.checks.findings import run_check
 from pyro_nld.io.inference_data import group
 
@@ -33,13 +34,15 @@ def main(
         classes = predictive_checks.state_classes(observed, posterior["basin"]) if "basin" in posterior else None
         made = replicates.from_fit(fit, draws=draws, seed=seed)
         times = group(results, "constant_data")["times"]
+        states = runs.recorded_landscape(loaded)
         found = {
+            "data": stationarity.of_data(loaded.data, segment(whole, wells=states)["label"].values),
             "optimisation": diagnostics.optimisation(fit.history),
             "guide": run_check(diagnostics.guide, results),
             "evidence": run_check(diagnostics.evidence, results),
             "identifiability": run_check(diagnostics.identifiability, results),
             "restarts": run_check(diagnostics.agreement, results),
-            "step": diagnostics.discretisation(runs.recorded_landscape(loaded)),
+            "step": diagnostics.discretisation(states),
             "replicates": predictive_checks.posterior(observed, made, times, classes),
             "prior": run_check(predictive_checks.prior, results),
             "observations": run_check(predictive_checks.pit, results),

@@ -33,7 +33,8 @@ def main(
     with command_line.noted():
         loaded = [runs.load(path) for path in run]
         first = loaded[0]
-        series = model_files.load_data(first.source, data, first.config["seed"] + FRESH).isel(sequence=slice(sequences))
+        fresh = model_files.load_data(first.source, None, first.config["seed"] + FRESH) if data is None else None
+        series = (runs.more_data(first, data) if fresh is None else fresh).isel(sequence=slice(sequences))
         columns = [scores.by_sequence(one.fit, series, score, particles=particles, seed=seed) for one in loaded]
         table = xr.concat(columns, xr.Variable("model", [str(path) for path in run]))
         compared = comparisons.comparison(table)

@@ -19,7 +19,11 @@ from pyro_nld.runs import command_line, model_files
 def main(
     model: Annotated[Path, typer.Argument(help="Model file, for example models/three_state_switching.py.")],
     out: Annotated[Path, typer.Option(help="Run directory to make (or to go on in, with --resume).")],
-    data: Annotated[Path | None, typer.Option(help="Data file: .npz, .nc, .csv or .parquet.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data file: a table (.csv, .txt, .parquet …), .npz or .nc.")] = None,
+    time: command_line.Time = None,
+    sequence: command_line.Sequences = None,
+    channels: command_line.Channels = None,
+    missing: command_line.Missing = None,
     pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
@@ -29,11 +33,13 @@ def main(
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
-        config = runs.settings(data, seed, restarts, minutes, budget, pieces)
+        reading = command_line.reading(time, sequence, channels, missing)
+        config = runs.settings(data, seed, restarts, minutes, budget, pieces, reading)
         source = model_files.load_model_file(model)
-        series = model_files.load_data(source, data, seed, pieces)
+        series = model_files.load_data(source, data, seed, pieces, reading)
         pair = model_files.build(source, series, seed)
         with runs.opened(out, model, config, resume):
+            command_line.tell(series)
             fit = runs.fit(out, pair, series, config)
             plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
             summary = runs.record_fit(out, fit, warned)

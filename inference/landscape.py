@@ -13,7 +13,11 @@ from matplotlib.figure import Figure
 from pyro_nld import Fit, plots, runs, segment, tables
 
 
-def main(run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")]) -> None:
+def main(
+    run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
+    min_persistence: Annotated[float, typer.Option(min=0, help=runs.command_line.PERSISTENCE)] = 3.0,
+    min_barrier: Annotated[float, typer.Option(min=0, help=runs.command_line.BARRIER)] = 0.0,
+) -> None:
     """Find the states of RUN, print what they are, and write landscape.nc, summary.json and figures.
 
     A model without a landscape (a generic neural SDE) has attractors and lines of flow; the rest is said to be missing.
@@ -21,7 +25,8 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
     with runs.command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         fit = loaded.fit
-        found = fit.landscape() if fit.has_landscape else fit.attractors()
+        rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
+        found = fit.landscape(**rule) if fit.has_landscape else fit.attractors()
         found = found.assign_coords(channel=loaded.data["channel"])  # its name
         segments = segment(fit, wells=found)
         truth = tables.score(segments, loaded.data)
@@ -30,15 +35,8 @@ def main(run: Annotated[Path, typer.Argument(help="Run directory made by inferen
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")
         runs.record_landscape(run, fit, found, warned)
-    print(_text(found, truth) if fit.has_landscape else tables.attractors(found, truth) + "\n" + tables.levels(found))
+    print(tables.landscape(found, truth) if fit.has_landscape else tables.attractors(found, truth))
     print("figures: " + ", ".join(str(file) for file in sorted((run / "figures").glob("*.png"))))
-
-
-def _text(landscape: xr.Dataset, truth: xr.Dataset | None) -> str:
-    found = [tables.states(landscape, truth), tables.findings(landscape, truth), "", tables.levels(landscape), ""]
-    if landscape.sizes["state"] > 1:
-        found += [tables.transitions(landscape), "", tables.relaxations(landscape), ""]
-    return "\n".join([*found, tables.verdict(landscape)])
 
 
 def _of_landscape(fit: Fit, landscape: xr.Dataset) -> dict[str, Figure]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pyro_nld import forecast, plots, runs, tables
-from pyro_nld.runs import command_line, model_files
+from pyro_nld.runs import command_line
 
 
 def main(
@@ -17,14 +17,21 @@ def main(
     horizon: Annotated[float, typer.Option(help="How far ahead, in the data's unit of time.")],
     data: Annotated[Path | None, typer.Option(help="Data to continue; the run's own when left out.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Futures per sequence.")] = 100,
-    sequence: Annotated[int, typer.Option(min=0, help="The sequence to draw a figure of.")] = 0,
+    show: Annotated[int, typer.Option(min=0, help="The sequence to draw a figure of.")] = 0,
+    time: command_line.Time = None,
+    sequence: command_line.Sequences = None,
+    channels: command_line.Channels = None,
+    missing: command_line.Missing = None,
 ) -> None:
     """Continue every sequence from its end; write forecast.nc and figures/forecast.png into RUN."""
     with command_line.noted(), runs.claimed(run):
         loaded = runs.load(run)
-        series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0)
+        series = loaded.data
+        if data is not None:
+            series = runs.more_data(loaded, data, reading=command_line.reading(time, sequence, channels, missing))
+            command_line.tell(series)
         predicted = forecast(loaded.fit, horizon, series, draws=draws, wells=runs.recorded_landscape(loaded))
-        picture = plots.forecast(predicted, series, sequence)
+        picture = plots.forecast(predicted, series, show)
         runs.write_dataset(run / "forecast.nc", predicted)
         plots.save(picture, run / "figures" / "forecast.png")
     print(tables.futures(predicted))

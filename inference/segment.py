@@ -10,15 +10,21 @@ from typing import Annotated
 import typer
 
 from pyro_nld import runs, segment, tables
-from pyro_nld.runs import command_line, model_files
+from pyro_nld.runs import command_line
 
 
 def main(
     run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
     out: Annotated[Path, typer.Option(help="File to write: .csv, one row per observation, or .npz.")],
     data: Annotated[Path | None, typer.Option(help="Data to segment; the run's own when left out.")] = None,
+    time: command_line.Time = None,
+    sequence: command_line.Sequences = None,
+    channels: command_line.Channels = None,
+    missing: command_line.Missing = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
+    min_persistence: Annotated[float | None, typer.Option(min=0, help=command_line.PERSISTENCE)] = None,
+    min_barrier: Annotated[float | None, typer.Option(min=0, help=command_line.BARRIER)] = None,
 ) -> None:
     """Write the state of every observation of RUN's data, or of other data, to --out.
 
@@ -28,9 +34,13 @@ def main(
     with command_line.noted():
         runs.require_output(out, ".npz", ".csv")
         loaded = runs.load(run)
-        pieces = loaded.config["pieces"]
-        series = loaded.data if data is None else model_files.load_data(loaded.source, data, 0, pieces)
-        segments = segment(loaded.fit, series, draws=draws, online=online, wells=runs.recorded_landscape(loaded))
+        series = loaded.data
+        if data is not None:
+            reading = command_line.reading(time, sequence, channels, missing)
+            series = runs.more_data(loaded, data, loaded.config["pieces"], reading)
+            command_line.tell(series)
+        found = runs.recorded_landscape(loaded, min_persistence, min_barrier)
+        segments = segment(loaded.fit, series, draws=draws, online=online, wells=found)
         runs.write_segments(out, segments, series)
     print(tables.segments(segments, tables.score(segments, series)))
     print(f"Wrote {out}.")

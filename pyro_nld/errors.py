@@ -1,7 +1,17 @@
 """Every error and warning of the library, and how an optional package is asked for.
 
 A message is one sentence that says what was expected and what was got, with its index and value, and one that says what
-to do. Every class is an `NLDError`, and also the built-in error a caller would expect.
+to do. Every class of errors is an `NLDError`, and also the built-in error that a caller would expect.
+
+Examples
+--------
+>>> try:
+...     nld.OverdampedLangevin(nld.DoubleWell(), temperature=-1.0)
+... except nld.NLDError as error:
+...     print(f"{type(error).__name__}: {error}")
+PriorError: temperature must be positive and finite: got -1.0. Give a value above zero.
+>>> issubclass(nld.PriorError, ValueError)
+True
 """
 
 from __future__ import annotations

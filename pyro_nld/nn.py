@@ -1,38 +1,66 @@
-"""How the parts of a model meet Pyro: parts, layers, physical quantities, and drawing every latent value once."""
+"""How the parts of a model meet Pyro: parts, layers, and drawing every latent value once.
+
+Parts print what they are, also in a notebook.
+"""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from html import escape
+from textwrap import shorten
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.nn import PyroModule, PyroParam, PyroSample
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
 
-from .errors import PriorError
+PRINTED_VALUES = 6  # largest number of values that are printed one by one
 
-Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
-"""A physical quantity as a user writes it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
+
+class Described:
+    """An object that prints the arguments of its constructor with their present values, also in a notebook.
+
+    Nothing is computed or drawn for it. A prior is shown as a law. An argument that is not stored under its own name is
+    left out. An object with other facts defines `_facts`: for every name a text that begins with its relation ("= 3",
+    "~ LogNormal(0, 1)"), or another described object.
+    """
+
+    fits_a_line = True
+    """Whether plain facts stand behind the name, in parentheses; otherwise each has a line of its own."""
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _facts(self) -> dict[str, object]:
+        kept = ((name, _kept(self, name)) for name in inspect.signature(type(self)).parameters)
+        return {name: fact for name, fact in kept if fact is not None}
+
+    def __repr__(self) -> str:
+        return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        return _html(self)
 
 
 class _PartType(ABCMeta, type(PyroModule)):  # type: ignore[misc]
-    """Lets a Pyro module be an abstract class."""
+    """The metaclass of a Pyro module that can be an abstract class."""
 
 
-class Part(PyroModule, metaclass=_PartType):
-    """A module that may be called on its own before it becomes part of a model.
+class Part(Described, PyroModule, metaclass=_PartType):
+    """A module that can be called on its own before it becomes part of a model.
 
-    Pyro names the sites of a module by the root it is called from, and refuses modules that were called before they
-    had one. A potential is looked at before it is fitted, so a part opens no naming context of its own: inside a model
-    it uses the model's, outside it simply computes.
+    Pyro names the sites of a module after the root module that is called, and refuses modules that were called before
+    they had a root. But a potential is often evaluated before it is fitted. A part therefore opens no naming context of
+    its own: inside a model it uses that of the model, and outside it only computes.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -41,26 +69,26 @@ class Part(PyroModule, metaclass=_PartType):
 
 
 class Dense(Part):
-    """y = W z + b, whose weight and bias may be random.
+    """y = W z + b, where weight W and bias b may be random.
 
-    A weight drawn under a vectorised plate has shape `(particle, 1, out, in)`: its batch axes align with those of
-    `z (particle, sequence, time, in)` left of time.
+    A weight that is drawn under a vectorised plate has the shape `(particle, 1, out, in)`. Its batch axes are those of
+    `z (particle, sequence, time, in)` to the left of time.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.inputs = inputs
+        self.inputs, self.outputs = inputs, outputs
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform in ±1/√inputs, unless the weights are random."""
+        """Draw W and b uniformly from ±1/√inputs, unless they are random variables."""
         for parameter in self._parameters.values():
             nn.init.uniform_(parameter, -1 / math.sqrt(self.inputs), 1 / math.sqrt(self.inputs))
 
     def forward(self, z: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*out outputs"]:
-        """W z + b for z of shape `(*batch, in)`."""
+        """y = W z + b, for z of shape `(*batch, in)`."""
         weight, bias = self.weight, self.bias
         if weight.dim() == 2 and bias.dim() == 1:
             return linear(z, weight, bias)
@@ -68,115 +96,14 @@ class Dense(Part):
 
 
 PartList = PyroModule[nn.ModuleList]
-"""Parts in a row. In a plain `nn.ModuleList` they would be out of Pyro's sight, and their random weights no sites."""
-
-
-class Physical(Part):
-    """A part with positive physical quantities, each of which may be fixed, learned or random.
-
-    Assigning a number, a distribution, a `PyroSample`, or a parameter to one of the names in `quantities` is all it
-    takes to swap a prior. Their site names are bare (`temperature`, not `dynamics.temperature`), whatever holds the
-    part.
-    """
-
-    quantities: tuple[str, ...] = ()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in self.quantities:
-            value = _declare(name, value)
-            if isinstance(value, Tensor):
-                with suppress(AttributeError):
-                    delattr(self, name)
-                self.register_buffer(name, value)
-                return
-        super().__setattr__(name, value)
-
-    def _pyro_get_fullname(self, name: str) -> str:
-        return name if name in self.quantities else super()._pyro_get_fullname(name)
-
-    def aligned(self, name: str) -> Tensor:
-        """The quantity, shaped to broadcast against `(*batch, time, axis)`.
-
-        A scalar site under a vectorised plate has shape `(particle, 1)`: its batch axes stand left of time, so that two
-        axes are opened behind it; a quantity with one value per axis opens one.
-        """
-        value = getattr(self, name)
-        event = self._event_dim(name, value)
-        if value.dim() == event:
-            return value
-        return value.unsqueeze(-2) if event else value[..., None, None]
-
-    def _event_dim(self, name: str, value: Tensor) -> int:
-        if name not in self._pyro_samples:
-            return min(value.dim(), 1)
-        prior = self._pyro_samples[name]
-        if not hasattr(prior, "sample"):  # a prior that depends on other quantities
-            prior = prior(self)
-        return getattr(prior, "event_dim", 0)
-
-
-def _declare(name: str, value: object) -> object:
-    """A user's quantity as Pyro stores it: a positive tensor, a `PyroSample`, or a positive `PyroParam`.
-
-    NOT checked: a prior that is a function of other quantities.
-    """
-    if isinstance(value, TorchDistributionMixin):
-        return PyroSample(_require_positive_support(name, value).to_event())
-    if isinstance(value, PyroSample):
-        if isinstance(value.prior, TorchDistributionMixin):
-            _require_positive_support(name, value.prior)
-        return value
-    if isinstance(value, PyroParam):
-        return _require_positive_parameter(name, value)
-    if isinstance(value, nn.Parameter):
-        return PyroParam(_require_positive(name, value.detach().clone()), constraints.positive)
-    try:
-        number = torch.as_tensor(value, dtype=torch.get_default_dtype())
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PriorError(
-            f"{name} must be a positive number, a distribution, or a parameter: got {type(value).__name__}."
-        ) from error
-    return _require_positive(name, number)
-
-
-def _require_positive_support(name: str, prior: TorchDistributionMixin) -> TorchDistributionMixin:
-    if not _positive(prior.support):
-        raise PriorError(
-            f"{name} is positive, so its prior needs positive support: got {type(prior).__name__} on "
-            f"{prior.support}. Use for example LogNormal or Gamma."
-        )
-    return prior
-
-
-def _require_positive_parameter(name: str, parameter: PyroParam) -> PyroParam:
-    if not _positive(parameter.constraint):
-        raise PriorError(
-            f"{name} is positive, so its parameter needs the constraint positive: got {parameter.constraint}. "
-            "Use PyroParam(value, constraints.positive) or nn.Parameter(value)."
-        )
-    if isinstance(parameter.init_value, Tensor):
-        _require_positive(name, parameter.init_value)
-    return parameter
-
-
-def _positive(support: constraints.Constraint) -> bool:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    lower = getattr(support, "lower_bound", None)
-    return support is constraints.positive or (lower is not None and bool((torch.as_tensor(lower) >= 0).all()))
-
-
-def _require_positive(name: str, value: Tensor) -> Tensor:
-    if not bool(torch.isfinite(value).all() and (value > 0).all()):
-        raise PriorError(f"{name} must be positive and finite: got {value.tolist()}. Give a value above zero.")
-    return value
+"""A list of parts. In a plain `nn.ModuleList`, Pyro would not find them, and random weights would not become sites."""
 
 
 def draw_latents(module: PyroModule) -> dict[str, Tensor]:
     """Draw every `PyroSample` below `module` once, outside all plates, and return the values by site name.
 
-    Must run inside the module's call. A lazily drawn site would be born inside the plate over sequences and be drawn
-    anew for each of them.
+    It must run inside the call of the module. Pyro draws a site when it is first read; inside the plate over sequences
+    it would be drawn once for each of them.
     """
     return {
         part._pyro_get_fullname(name): getattr(part, name)
@@ -187,7 +114,7 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
 
 
 def random_attributes(module: PyroModule) -> dict[str, str]:
-    """What an autoguide must know of every `PyroSample` below `module`: its place, its support and its shape."""
+    """Support and shape of every `PyroSample` below `module`, by its path: all that an autoguide depends on."""
     return {
         f"{path}.{name}": f"{getattr(prior, 'support', None)} {tuple(getattr(prior, 'event_shape', ()))}"
         for path, part in module.named_modules()
@@ -195,8 +122,8 @@ def random_attributes(module: PyroModule) -> dict[str, str]:
     }
 
 
-def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
-    """A copy of `module` in which every random attribute is the number that `values` has for its site."""
+def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
+    """A copy of `module` in which every random attribute has the value that `values` gives for its site."""
     named = [
         (path, attribute, values[part._pyro_get_fullname(attribute)])
         for path, part in module.named_modules()
@@ -212,8 +139,11 @@ def fixed(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
 
 
 @contextmanager
-def holding(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let `module` and its parts read their random attributes as `values` (by site name) and declare no sites."""
+def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside this context, random attributes of `module` and its parts have these `values`, by site name.
+
+    They are then no sites.
+    """
     if not values:
         yield
         return
@@ -222,3 +152,90 @@ def holding(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
         for name, value in values.items():
             context.set(name, value)
         yield
+
+
+def _kept(thing: object, name: str) -> object:
+    """The value that `thing` stores under `name`, as a fact; None where there is none."""
+    stored = vars(thing)
+    if name in stored.get("_pyro_samples", {}):
+        return f"~ {_law(stored['_pyro_samples'][name])}"
+    if name in stored.get("_pyro_params", {}):
+        to_constrained = transform_to(stored["_pyro_params"][name][0])
+        with torch.no_grad():
+            return f"learned, now {numbers(to_constrained(stored['_parameters'][f'{name}_unconstrained']))}"
+    for group in (stored, stored.get("_buffers", {}), stored.get("_modules", {})):
+        if name in group:
+            value = group[name]
+            return value if isinstance(value, Described) else f"= {_word(value)}"
+    return None
+
+
+def _word(value: object) -> str:
+    if isinstance(value, Tensor | float):
+        return numbers(torch.as_tensor(value))
+    if isinstance(value, nn.ModuleList):
+        return str(len(value))
+    return value.__name__ if inspect.isclass(value) or inspect.isfunction(value) else shorten(repr(value), 80)
+
+
+def numbers(values: Tensor) -> str:
+    """Text of numbers: a few one by one, many by their shape and range.
+
+    Parameters
+    ----------
+    values: of any shape.
+    """
+    if values.dim() == 0:
+        return f"{float(values):.4g}"
+    if values.numel() <= PRINTED_VALUES:
+        return f"({', '.join(map(numbers, values))})"
+    low, high, shape = float(values.min()), float(values.max()), " × ".join(map(str, values.shape))
+    return f"{shape} times {low:.4g}" if low == high else f"{shape} numbers from {low:.4g} to {high:.4g}"
+
+
+def _law(prior: object) -> str:
+    """Name and parameters of a prior, and the number of its values where there is more than one."""
+    if not isinstance(prior, Distribution):
+        return "a law that depends on other quantities"
+    many, base = prior.batch_shape.numel() * prior.event_shape.numel(), prior
+    while isinstance(base, Independent | ExpandedDistribution):
+        base = base.base_dist
+    names = [name for name in base.arg_constraints if name in vars(base)] or [*base.arg_constraints]
+    parameters = [numbers(_common(torch.as_tensor(getattr(base, name)))) for name in names]
+    text = f"{type(base).__name__}({', '.join(parameters)})"
+    return text if many == 1 else f"{text} for each of {many}"
+
+
+def _common(values: Tensor) -> Tensor:
+    """One number where all values are equal, otherwise all values."""
+    return values.flatten()[0] if bool((values == values.flatten()[0]).all()) else values
+
+
+def _lines(thing: Described) -> list[str]:
+    """One line where all facts are plain values, otherwise one line per fact."""
+    facts = thing._facts()
+    plain = {name: fact[2:] for name, fact in facts.items() if isinstance(fact, str) and fact.startswith("= ")}
+    if len(plain) == len(facts) and thing.fits_a_line:
+        learned = sum(weight.numel() for weight in thing.parameters()) if isinstance(thing, nn.Module) else 0
+        called = f"{thing._title()}({', '.join(f'{name}={value}' for name, value in plain.items())})"
+        return [f"{called}, {learned} parameters" if learned else called]
+    rows = [line for name, fact in facts.items() for line in _row(name, fact)]
+    return [thing._title(), *(f"  {row}" for row in rows)]
+
+
+def _row(name: str, fact: object) -> list[str]:
+    first, *rest = _lines(fact) if isinstance(fact, Described) else [str(fact)]
+    return [f"{name} = {first}" if isinstance(fact, Described) else f"{name} {first}", *rest]
+
+
+def _html(thing: Described) -> str:
+    """The same facts as a table that can be folded."""
+    first, *rest = _lines(thing)
+    if not rest:
+        return f"<code>{escape(first)}</code>"
+    rows = (f"<tr><th>{escape(name)}</th><td>{_cell(fact)}</td></tr>" for name, fact in thing._facts().items())
+    return f"<details open><summary>{escape(first)}</summary><table>{''.join(rows)}</table></details>"
+
+
+def _cell(fact: object) -> str:
+    return _html(fact) if isinstance(fact, Described) else escape(str(fact).removeprefix("= "))

@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
 
 FLOORS = 9  # of rooms and loose modules; the package itself and the recipes stand on two more
 
-TEXT = {"", ".py", ".md", ".toml", ".txt", ".cff", ".ipynb", ".yml", ".css"}
+TEXT = {"", ".py", ".md", ".toml", ".txt", ".cff", ".ipynb", ".yml", ".yaml", ".css"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|farm|opt|mnt)/")
 
 
@@ -345,7 +345,9 @@ def test_models_and_recipes_are_opened_by_path(folder):
 
 def written_files() -> list[Path]:
     """Every text file somebody wrote: the top of the repository and its folders, without what tools leave behind."""
-    folders = [ROOT / name for name in (".ci", "pyro_nld", "models", "inference", "notebooks", "docs", "tests")]
+    folders = [
+        ROOT / name for name in (".ci", ".github", "pyro_nld", "models", "inference", "notebooks", "docs", "tests")
+    ]
     paths = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*"))]
     ours = [path for path in paths if path.suffix in TEXT and not {".git", "__pycache__"} & set(path.parts)]
     return [path for path in ours if path.is_file()]

@@ -200,6 +200,50 @@ def test_fields_without_a_title_become_a_list(rewritten):
     )
 
 
+def test_examples_become_blocks_of_code(rewritten):
+    docstring = inspect.cleandoc("""U(z).
+
+    Examples
+    --------
+    A well.
+
+    >>> u = U(
+    ...     2
+    ... )
+
+    >>> u
+    4
+
+    That is its depth.
+
+    >>> 1
+    1
+    """)
+    assert rewritten(docstring, []).split("\n") == [
+        "U(z).",
+        "",
+        "**Examples**",
+        "",
+        "A well.",
+        "",
+        "```pycon",
+        ">>> u = U(",
+        "...     2",
+        "... )",
+        "",
+        ">>> u",
+        "4",
+        "```",
+        "",
+        "That is its depth.",
+        "",
+        "```pycon",
+        ">>> 1",
+        "1",
+        "```",
+    ]
+
+
 # The whole of the library, and of the manual
 
 

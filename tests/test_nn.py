@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributions import constraints
 
 import pyro_nld as nld
-from pyro_nld.nn import Dense, draw_latents, fixed, holding
+from pyro_nld.nn import Dense, at_values, condition_on, draw_latents
 
 TIMES, X = torch.arange(5.0), torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
 
@@ -143,7 +143,7 @@ def test_a_part_may_be_looked_at_before_it_becomes_part_of_a_model():
     nld.LatentLangevin(nld.OverdampedLangevin(potential), nld.Gaussian(nld.IdentityDecoder(2)))(TIMES, X)
 
 
-# ---------------------------------------------------------------- drawing, holding, fixing
+# ---------------------------------------------------------------- drawing, conditioning, fixing
 
 
 def test_latents_are_drawn_once_and_outside_the_plate():
@@ -166,7 +166,7 @@ def test_a_path_is_scored_under_the_values_that_drew_it_also_later():
 
 def test_holding_declares_no_site_and_forgets():
     built = model(temperature=dist.LogNormal(0.0, 1.0))
-    with poutine.trace() as handler, holding(built, {"temperature": torch.tensor(5.0)}):
+    with poutine.trace() as handler, condition_on(built, {"temperature": torch.tensor(5.0)}):
         assert float(built.dynamics.temperature) == 5.0
     assert "temperature" not in handler.trace.nodes
     assert float(built.dynamics.temperature) != 5.0
@@ -186,7 +186,7 @@ def test_fixing_gives_a_copy_of_plain_numbers():
     )
     built(TIMES, X)
     values = {"temperature": torch.tensor(0.4), "dynamics.potential.output.weight": torch.tensor([[1.0, 2.0, 3.0]])}
-    twin = fixed(built.dynamics, values)
+    twin = at_values(built.dynamics, values)
     assert float(twin.temperature) == pytest.approx(0.4)
     assert twin.potential.output.weight.tolist() == [[1.0, 2.0, 3.0]]
     assert not any(parameter.requires_grad for parameter in twin.parameters())

@@ -147,6 +147,67 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
     assert str(programs.folder) not in page
 
 
+def foreign(folder: Path, name: str, swapped: bool = False) -> None:
+    """Two nights of a logger in Europe: dates, decimal commas, a label of every row, -999 where a value is missing."""
+    draw = np.random.default_rng(3)
+    level = np.where(np.arange(80) // 10 % 2, 5.0, 1.0)
+    force = np.where(np.arange(80) % 40 == 7, -999.0, level + 0.3 * draw.standard_normal(80))
+    frequency = 9192631770.0 + 3.0 * (level > 2) + 0.3 * draw.standard_normal(80)
+    lines = ["Nacht;Uhr;Phase;Kraft (pN);Frequenz (Hz)"]
+    for row in range(80):
+        clock = f"2021-03-0{1 + row // 40} 0{row % 40 // 6}:{10 * (row % 40 % 6):02d}"
+        pair = [f"{force[row]:.3f}", f"{frequency[row]:.3f}"]
+        lines.append(";".join([f"n{row // 40}", clock, "REM" if row % 3 else "wach", *pair]).replace(".", ","))
+    cells = [line.split(";") for line in lines]
+    order = [0, 1, 2, 4, 3] if swapped else range(5)
+    (folder / name).write_text("\n".join(";".join(row[place] for place in order) for row in cells))
+
+
+def test_a_table_from_elsewhere_keeps_names_units_and_dates(programs, out):
+    """Options say what cannot be guessed; new data are matched by name; dates come back."""
+    foreign(programs.folder, "nacht.csv")
+    foreign(programs.folder, "tausch.csv", swapped=True)
+    options = ("--data", "nacht.csv", "--time", "Uhr", "--sequence", "Nacht", "--missing", "-999")
+    fitted = programs.run("fit", ROOT / "models" / "my_data.py", *options, "--out", out, *SMOKE)
+    assert fitted.code == 0, fitted.err
+    assert "-999" not in fitted.err
+    assert fitted.out.splitlines()[0] == (
+        "read as: ; separated, decimal comma, time in min since 2021-03-01 00:00:00 by Uhr, 2 sequences by Nacht, "
+        "channels Kraft, Frequenz, left out: Phase (words), 9192631770 subtracted from Frequenz"
+    )
+    tables = []
+    for more in ((), ("--data", "tausch.csv")):
+        ended = programs.run("segment", out, *more, "--out", "nights.csv")
+        assert ended.code == 0, ended.err
+        assert "outside what was fitted" not in ended.err
+        tables.append((programs.folder / "nights.csv").read_text())
+    assert tables[0] == tables[1]
+    first, *_, last = tables[0].splitlines()[1:]
+    assert tables[0].startswith("sequence,time,date,state,probability_0")
+    assert first.startswith("n0,0,2021-03-01 00:00:00,")
+    assert last.startswith("n1,1830,2021-03-02 06:30:00,")
+    told = programs.run("report", out)
+    assert told.code == 0, told.err
+    page = (out / "report.html").read_text("utf-8")
+    assert "Read as: ; separated, decimal comma" in page
+    assert "--time Uhr --sequence Nacht --missing -999" in page
+    assert "Frequenz - 9192631770" in page
+
+
+def test_other_channels_are_refused_by_name_and_other_values_doubted(programs, finished):
+    (programs.folder / "far.csv").write_text("time,x\n" + "".join(f"{row},{1e4 + row % 3}\n" for row in range(20)))
+    ended = programs.run("segment", finished, "--data", "far.csv", "--out", "far_states.csv")
+    assert ended.code == 0, ended.err
+    assert "100 % of the values of channel 0 lie more than 5 standard deviations outside what was fitted" in ended.err
+    (programs.folder / "named.csv").write_text("time,x\n" + "".join(f"{row},{row % 3}\n" for row in range(20)))
+    (programs.folder / "renamed.csv").write_text((programs.folder / "named.csv").read_text().replace("x", "y"))
+    assert programs.run("fit", "tiny.py", "--data", "named.csv", "--out", "named", *SMOKE).code == 0
+    ended = programs.run("segment", "named", "--data", "renamed.csv", "--out", "s.csv")
+    assert ended.code == 1
+    assert "the data need the channels of the fit, x: they have y. Name x alike." in ended.err.splitlines()[-1]
+    assert not (programs.folder / "s.csv").exists()
+
+
 def test_a_pause_is_told_with_its_cure(programs, out):
     recording(programs.folder)
     ended = programs.run("fit", ROOT / "models" / "my_data.py", "--data", "trace.csv", "--out", out, *SMOKE)
@@ -246,7 +307,7 @@ def test_sequences_are_continued_beyond_their_end(programs, finished):
     ("arguments", "message"),
     [
         (("--horizon", "0"), "the horizon must be positive and finite: got 0.0. Give it in the data's unit of time."),
-        (("--horizon", "0.5", "--draws", "2", "--sequence", "8"), "sequence must be below 8: got 8."),
+        (("--horizon", "0.5", "--draws", "2", "--show", "8"), "sequence must be below 8: got 8."),
     ],
 )
 def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments, message):
@@ -321,7 +382,8 @@ def bad_data(folder: Path) -> dict[str, str]:
     (folder / "text.npz").write_text("no archive")
     (folder / "blank.csv").write_text("")
     (folder / "words.csv").write_text("sequence,time,a\n0,0,one\n0,1,2\n")
-    (folder / "data.txt").write_text("1 2 3")
+    (folder / "data.txt").write_text("time a b")
+    (folder / "data.doc").write_text("1 2 3")
     return {
         "unsorted.npz": "times must increase within a sequence: every sequence has 0.5 after 1.0 (index 2).",
         "infinite.npz": "observations must be finite, or NaN where missing: got inf at sequence 1, time 2",
@@ -331,8 +393,9 @@ def bad_data(folder: Path) -> dict[str, str]:
         "pickled.npz": "pickled.npz cannot be read as .npz",
         "text.npz": "text.npz cannot be read as .npz",
         "blank.csv": "blank.csv cannot be read as .csv",
-        "words.csv": "words.csv: the column a must hold numbers: got 'one' in row 0.",
-        "data.txt": "a data file must end in .npz, .nc, .csv, .parquet: got data.txt.",
+        "words.csv": "words.csv: the column a must hold numbers: got 'one' in row 2.",
+        "data.txt": "data.txt: a table needs rows, and channels beside sequence and time",
+        "data.doc": "a data file must end in .npz, .nc, .parquet, .csv,",
         "gone.npz": "gone.npz must be a data file: there is none.",
     }
 

@@ -11,8 +11,8 @@ A number is graded by two limits. The labels of two restarts agree on 80 % of th
 'doubtful'
 """
 
-from . import calibration, comparisons, diagnostics, predictive_checks, scores
+from . import calibration, comparisons, diagnostics, predictive_checks, scores, stationarity
 
 __all__ = [
-    "calibration", "comparisons", "diagnostics", "predictive_checks", "scores",
+    "calibration", "comparisons", "diagnostics", "predictive_checks", "scores", "stationarity",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""An Ornstein–Uhlenbeck process, observed with noise: every answer is known in closed form."""
+"""The Ornstein–Uhlenbeck process, observed with noise: everything about it is known in closed form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._typing import Numbers
 from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 from .oracles import ornstein_uhlenbeck_chain
-from .switching import DRAWS, require_counts
+from .switching import DRAW_STREAM, require_counts
 
 
 def ornstein_uhlenbeck(
@@ -22,24 +22,32 @@ def ornstein_uhlenbeck(
     noise: float = 0.1,
     interval: Numbers = 0.1,
 ) -> xr.Dataset:
-    """dz = −k z dt + √(2T) dW seen as x = z + noise·ξ, drawn exactly from its stationary law N(0, T/k) on.
+    """dz = −k z dt + √(2T) dW, observed as x = z + noise·ξ. The draws are exact, from the stationary law N(0, T/k) on.
 
     This is overdamped Langevin dynamics in U = k z²/2 with friction 1 and an identity decoder.
 
     Parameters
     ----------
-    sequences, steps, seed: how many, how many observations each, and which.
+    sequences: number of sequences.
+    steps: number of observations in each.
+    seed: of path and noise.
     rate: k > 0, 1/time; one number per axis. temperature: T > 0, length²/time. noise: standard deviation > 0, length.
     interval: time between observations > 0; one number, or one for each of the `steps - 1` intervals.
 
     Returns
     -------
-    Dataset with the truths path(sequence, time, channel), rate(channel), temperature, noise; the exact evidence and
-    smoother are `oracles.ornstein_uhlenbeck_posterior` of it.
+    Dataset with the truths path(sequence, time, channel), rate(channel), temperature, noise. The exact evidence and
+    smoother of it are given by `oracles.ornstein_uhlenbeck_posterior`.
 
     Raises
     ------
-    PriorError: a quantity that is not positive. ShapeError: a wrong number of intervals.
+    PriorError: a quantity is not positive. ShapeError: the number of intervals is wrong.
+
+    Examples
+    --------
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=1000, steps=2, rate=4.0, temperature=1.0)
+    >>> round(float(data["path"].var()), 2)  # T/k
+    0.25
     """
     require_counts(sequences, steps)
     _require_positive(rate=rate, temperature=temperature, noise=noise, interval=interval)
@@ -48,7 +56,7 @@ def ornstein_uhlenbeck(
     times = np.concatenate([[0.0], np.broadcast_to(interval, (steps - 1,)).cumsum()])
     chain = ornstein_uhlenbeck_chain(times, rate, temperature, noise)
     decay, kick = (np.diagonal(part, axis1=-2, axis2=-1) for part in (chain.transition, np.sqrt(chain.noise)))
-    random = np.random.default_rng((DRAWS, seed))
+    random = np.random.default_rng((DRAW_STREAM, seed))
     path = random.standard_normal((sequences, steps, decay.shape[-1]))
     path[:, 0] *= np.sqrt(np.diagonal(chain.covariance))
     for k in range(steps - 1):

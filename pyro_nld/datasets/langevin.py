@@ -1,4 +1,4 @@
-"""Observed series of a known landscape: any potential, over- or underdamped, with its true states and occupancies."""
+"""Observed series from a known landscape: any potential, over- or underdamped, with true states and occupancies."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 from ..io.validation import check_times
 from ..landscape.minima import STARTS
+from .switching import PARAMETER_STREAM
 
-NODES = 2**17  # points of the quadrature
-ENOUGH = 500  # effective number of them that must lie in the wells
-RESOLVED = 0.04  # curvature × step below which a simulated well is as wide as exp(−U/T) says, within 1 %
+QUADRATURE_NODES = 2**17
+LEAST_EFFECTIVE_NODES = 500  # that must lie in the wells
+LARGEST_CURVATURE_STEP = 0.04  # below it a simulated well is as wide as exp(−U/T), within 1 %
 
 
 def langevin_wells(
@@ -45,12 +46,14 @@ def langevin_wells(
     box: tuple[Numbers, Numbers] = (-4.0, 4.0),
     fine: int | None = None,
 ) -> xr.Dataset:
-    """dq = −γ⁻¹∇U dt + √(2T/γ) dW (with a mass: dq = p/M dt, dp = …), seen as x = decoder(q) + noise·ξ.
+    """dq = −γ⁻¹∇U dt + √(2T/γ) dW (with a mass: dq = p/M dt, dp = …), observed as x = decoder(q) + noise·ξ.
 
     Parameters
     ----------
     potential: U, any potential of a few axes.
-    sequences, steps, seed: how many, how many observations each, and which.
+    sequences: number of sequences.
+    steps: number of observations in each.
+    seed: of starts, paths and noise.
     interval: time between observations, one number or one for each of the `steps - 1` intervals.
     temperature: T. friction: γ. mass: M; overdamped when None.
     initial: positions to start from, `(latent,)` or `(sequence, latent)`; drawn from equilibrium when None.
@@ -58,20 +61,26 @@ def langevin_wells(
     decoder: observe this function of q instead, `(*batch, latent)` to `(*batch, channel)`.
     noise: standard deviation in each channel, ≥ 0, in its unit.
     box: lowest and highest position, a number or one per axis; quadrature and the search for wells run in it.
-    fine: steps of the integrator per interval; as many as resolve the stiffest well when None.
+    fine: steps of the integrator per interval; when None, as many as the stiffest well requires.
 
     Returns
     -------
-    Dataset with `states`, the basin each position lies in, by decreasing occupancy, and the truths path(sequence, time,
-    latent), minima(state, latent), occupancy(state) (by quadrature of exp(−U/T)), temperature, friction, noise; mass
-    and map(channel, latent) where there are any.
+    Dataset with `states`, the basin of each position, numbered by decreasing occupancy, and the truths path(sequence,
+    time, latent), minima(state, latent), occupancy(state) (by quadrature of exp(−U/T)), temperature, friction, noise;
+    mass and map(channel, latent) where there are any.
 
     Raises
     ------
-    PriorError: an impossible quantity, or a box that cuts wells off or is far too wide for them. ShapeError,
-    TimeGridError: counts, start or intervals that do not fit.
+    PriorError: a quantity is impossible, or the box cuts wells off or is far too wide for them. ShapeError,
+    TimeGridError: counts, start or intervals do not fit together.
 
     Not checked: that `fine`, when given, is fine enough.
+
+    Examples
+    --------
+    >>> data = nld.datasets.langevin_wells(nld.Quadratic([4.0]), sequences=1000, steps=2, temperature=1.0)
+    >>> data.sizes["state"], round(float(data["path"].var()), 2)  # one well, with the variance T/k
+    (1, 0.25)
     """
     times = _times(interval, sequences, steps)
     if not noise >= 0:
@@ -81,7 +90,7 @@ def langevin_wells(
         dynamics = UnderdampedLangevin(potential, temperature, friction, mass)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        law = _equilibrium(potential, temperature, box)
+        law = _quadrature(potential, temperature, box)
         wells = landscape.minima(potential, law.draw(STARTS), temperature=temperature)
         start = law.draw(sequences) if initial is None else _start(initial, sequences, potential.latent)
         path = _walk(dynamics, start, times, fine or _resolving(dynamics, wells, times))
@@ -100,14 +109,14 @@ def langevin_wells(
     return from_arrays(times, x, states).assign(truths).assign_attrs(description=description, seed=seed)
 
 
-class _Equilibrium(NamedTuple):
+class _Quadrature(NamedTuple):
     """exp(−U/T) on the nodes of a quadrature: `points (node, latent)` and their normalised `weight`."""
 
     points: Points
     weight: Tensor
 
     def draw(self, count: int) -> Points:
-        """Nodes by weight: equilibrium up to the spacing of the nodes, far below any well's width."""
+        """Nodes by weight: draws from exp(−U/T), for the nodes are much closer to each other than a well is wide."""
         return self.points[torch.multinomial(self.weight, count, replacement=True)]
 
     def shares(self, potential: Potential, wells: xr.Dataset) -> Tensor:
@@ -118,20 +127,21 @@ class _Equilibrium(NamedTuple):
         return shares / shares.sum()
 
 
-def _equilibrium(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Equilibrium:
+def _quadrature(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Quadrature:
     low, high = (torch.as_tensor(np.broadcast_to(edge, potential.latent).astype(float)).float() for edge in box)
     if not bool((low < high).all()):
         raise PriorError(f"box must be a lowest and a highest position: got {box}. Swap them.")
-    unit = SobolEngine(potential.latent, scramble=True, seed=0).draw(NODES)
+    unit = SobolEngine(potential.latent, scramble=True, seed=0).draw(QUADRATURE_NODES)
     points = (low + (high - low) * unit).to(torch.get_default_dtype())
     weight = torch.softmax(-potential(points).double() / temperature, 0)
     edge = float(weight[((unit - 0.5).abs() > 0.49).any(-1)].sum())
     if edge > 1e-3:
         raise PriorError(f"box must hold the wells: got {box}, with {edge:.1%} of exp(−U/T) at its edge. Widen it.")
     effective = float(1 / weight.square().sum())
-    if effective < ENOUGH:
-        raise PriorError(f"box must fit the wells: got {box}, of which they fill {effective / NODES:.2%}. Narrow it.")
-    return _Equilibrium(points, weight)
+    if effective < LEAST_EFFECTIVE_NODES:
+        filled = effective / QUADRATURE_NODES
+        raise PriorError(f"box must fit the wells: got {box}, of which they fill {filled:.2%}. Narrow it.")
+    return _Quadrature(points, weight)
 
 
 def _times(interval: Numbers, sequences: int, steps: int) -> Tensor:
@@ -157,16 +167,16 @@ def _start(initial: Numbers | Tensor, sequences: int, latent: int) -> Points:
 
 
 def _resolving(dynamics: Dynamics, wells: xr.Dataset, times: Tensor) -> int:
-    """The power of 2 of steps per interval at which no well is stiffer than a small share of the integrator's unit."""
+    """Steps per interval, a power of 2, at which curvature × step is small in every well."""
     stiffest, gap = float(wells["curvature"].max()), times.diff().max().to(torch.get_default_dtype())
-    fine = 1
-    while bool((stiffest > RESOLVED * default_integrator(dynamics).unit_stiffness(dynamics, gap / fine)).any()):
+    fine, scheme = 1, default_integrator(dynamics)
+    while bool((stiffest > LARGEST_CURVATURE_STEP * scheme.unit_stiffness(dynamics, gap / fine)).any()):
         fine *= 2
     return fine
 
 
 def _walk(dynamics: Dynamics, start: Points, times: Tensor, fine: int) -> Tensor:
-    """Positions at the observation times; the fine path is forgotten interval by interval."""
+    """Positions at the observation times; the fine path is dropped after every interval."""
     thermal = dynamics.thermal_scale()
     momentum = thermal * torch.randn(len(start), thermal.shape[-1], dtype=start.dtype)
     states = [torch.cat([start, momentum], -1)]
@@ -179,10 +189,10 @@ def _walk(dynamics: Dynamics, start: Points, times: Tensor, fine: int) -> Tensor
 def _decoder(
     latent: int, channels: int | None, decoder: Callable[[Tensor], Tensor] | None, seed: int
 ) -> tuple[Callable[[Tensor], Tensor], dict[str, tuple]]:
-    """What is seen of a position, and the truths that say so."""
+    """The decoder of positions, and the parameters of it that are truths of the data."""
     if decoder is not None or channels is None:
         return decoder or (lambda q: q), {}
-    matrix = np.random.default_rng((1, seed)).standard_normal((channels, latent))
+    matrix = np.random.default_rng((PARAMETER_STREAM, seed)).standard_normal((channels, latent))
     columns = torch.as_tensor(matrix, dtype=torch.get_default_dtype())
     return lambda q: q @ columns.mT, {"map": (("channel", "latent"), matrix)}
 

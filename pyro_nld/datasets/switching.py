@@ -1,4 +1,4 @@
-"""Hidden Markov chains seen through one Gaussian per state, the paper's benchmark among them.
+"""Hidden Markov chains observed through one Gaussian per state, among them the benchmark of the paper.
 
 A Dataset holds `observations(sequence, time, channel)`, NaN where missing; the coordinate `time` when all sequences
 share their times, otherwise `times(sequence, time)`, NaN after the end of a ragged sequence; and, where known,
@@ -17,12 +17,12 @@ from .._typing import Array, Numbers
 from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 
-PARAMETERS, DRAWS = 1, 0
-"""First words of the seeds, so that the same number never gives parameters and draws the same stream."""
+PARAMETER_STREAM, DRAW_STREAM = 1, 0
+"""First words of the seeds, so that one seed gives parameters and draws different streams."""
 
-CORRELATION = 2
-"""Random covariances are A Aᵀ with this many columns of A per row: at 1 they are nearly singular and every state is
-betrayed by its flattest direction alone; at 2 the channels have typical correlations of 0.2."""
+COLUMNS_PER_ROW = 2
+"""Random covariances are A Aᵀ, with this many columns of A per row. With 1 they are nearly singular, and a state can be
+recognised by its narrowest direction alone. With 2 the channels have typical correlations of 0.2."""
 
 
 def three_state(
@@ -41,13 +41,16 @@ def three_state(
 
     Parameters
     ----------
-    sequences, steps: how many, and how long; one observation per unit of time.
-    seed: of states and noise. parameter_seed: of means and covariances that are not given.
-    transition: P, `(state, state)`, rows sum to one; switching to each other state with probability .025 if not given.
-    means: `(state, channel)`; N(0, 0.4²) if not given.
-    covariances: `(state, channel, channel)`; random and full, mean marginal standard deviation 0.5, if not given.
-    channels: how many, where neither means nor covariances say so.
-    first_state: of all sequences, or None to start in the stationary law.
+    sequences: number of sequences.
+    steps: number of observations in each, one per unit of time.
+    seed: of states and noise.
+    parameter_seed: of those means and covariances that are not given.
+    transition: P, `(state, state)`, whose rows sum to one. When None there are three states, and a state switches to
+        each of the others with probability 0.025.
+    means: `(state, channel)`; drawn from N(0, 0.4²) when None.
+    covariances: `(state, channel, channel)`; when None, random and full, with a mean standard deviation of 0.5.
+    channels: number of channels, where neither means nor covariances say it.
+    first_state: of all sequences; when None they start in the stationary law.
 
     Returns
     -------
@@ -61,12 +64,18 @@ def three_state(
     References
     ----------
     Koop et al., Neural Langevin Dynamics, PMLR 233:130–137, 2024, section 5.
+
+    Examples
+    --------
+    >>> data = nld.datasets.three_state(sequences=10, steps=50)
+    >>> data["dwell"].values.round(6).tolist()  # 1/(1 − 0.95) steps
+    [20.0, 20.0, 20.0]
     """
     require_counts(sequences, steps)
     chain = _transition(asymmetric_transition((1 / 3,) * 3) if transition is None else transition)
     loc, spread = _emission(len(chain), channels, parameter_seed, means, covariances)
     initial = _initial(chain, first_state)
-    random = np.random.default_rng((DRAWS, seed))
+    random = np.random.default_rng((DRAW_STREAM, seed))
     states = _walk(chain, initial, random.random((sequences, steps)))
     x = random.standard_normal((sequences, steps, loc.shape[-1]))
     for state, root in enumerate(np.linalg.cholesky(spread)):
@@ -90,15 +99,22 @@ def three_state(
 
 
 def asymmetric_transition(occupancy: Sequence[float] = (0.5, 0.3, 0.2), mean_switch: float = 0.05) -> Array:
-    """P(i, j) = c·π(j) for j ≠ i:  the reversible chain with stationary law π that switches to states by their weight.
+    """P(i, j) = c·π(j) for j ≠ i:  a reversible chain with the stationary law π.
 
     Parameters
     ----------
-    occupancy: π, positive, sums to one. mean_switch: probability to leave the state per step, averaged over π; sets c.
+    occupancy: π, positive, sums to one.
+    mean_switch: probability per step of leaving the state, averaged over π; it determines c.
 
     Raises
     ------
-    PriorError: π is no probability, or the chain cannot switch that often.
+    PriorError: π is not a probability, or the chain cannot switch that often.
+
+    Examples
+    --------
+    >>> chain = nld.datasets.asymmetric_transition([0.5, 0.3, 0.2])
+    >>> (np.array([0.5, 0.3, 0.2]) @ chain).round(6).tolist()  # π P = π
+    [0.5, 0.3, 0.2]
     """
     law = np.asarray(occupancy, float)
     if law.ndim != 1 or len(law) < 2 or not (law > 0).all() or not np.isclose(law.sum(), 1):
@@ -115,7 +131,7 @@ def asymmetric_transition(occupancy: Sequence[float] = (0.5, 0.3, 0.2), mean_swi
 
 
 def require_counts(sequences: int, steps: int) -> None:
-    """Refuse a data set without a sequence, or with less than two steps."""
+    """Refuse a data set without a sequence, or with fewer than two steps."""
     if sequences < 1 or steps < 2:
         raise ShapeError(f"a data set needs a sequence and 2 steps or more: got {sequences} and {steps}. Ask for more.")
 
@@ -158,10 +174,10 @@ def _initial(chain: Array, first_state: int | None) -> Array:
 def _emission(
     states: int, channels: int, seed: int, means: Numbers | None, covariances: Numbers | None
 ) -> tuple[Array, Array]:
-    """Means and covariances, those not given drawn from streams of their own."""
+    """Means and covariances. Those that are not given are drawn, each from its own stream."""
     given = means if means is not None else covariances
     channels = channels if given is None else np.shape(given)[-1]
-    loc_stream, spread_stream = np.random.default_rng((PARAMETERS, seed)).spawn(2)
+    loc_stream, spread_stream = np.random.default_rng((PARAMETER_STREAM, seed)).spawn(2)
     loc = 0.4 * loc_stream.standard_normal((states, channels)) if means is None else np.asarray(means, float)
     spread = _covariances(states, channels, spread_stream) if covariances is None else np.asarray(covariances, float)
     for name, part, shape in (
@@ -178,7 +194,7 @@ def _emission(
 
 def _covariances(states: int, channels: int, random: np.random.Generator) -> Array:
     """Full covariances with mean marginal standard deviation 0.5."""
-    a = random.standard_normal((states, channels, CORRELATION * channels))
+    a = random.standard_normal((states, channels, COLUMNS_PER_ROW * channels))
     spread: Array = a @ a.mT
     scale = 0.5 / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)).mean(1)
     spread *= np.square(scale)[:, None, None]
@@ -192,7 +208,7 @@ def _require_covariance(spread: Array) -> None:
 
 
 def _walk(chain: Array, initial: Array, uniform: Array) -> NDArray[np.int64]:
-    """States from uniform numbers, by the cumulative probabilities below each."""
+    """States from uniform numbers, by cumulative probabilities."""
     states = np.empty(uniform.shape, np.int64)
     states[:, 0] = np.searchsorted(initial.cumsum()[:-1], uniform[:, 0], side="right")
     below = chain.cumsum(1)[:, :-1]

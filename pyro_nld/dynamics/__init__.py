@@ -1,9 +1,18 @@
-"""Motion: potentials and forces, the equations they drive, their integrators, and whole paths as distributions."""
+"""Motion: potentials and forces, the equations they drive, their integrators, and whole paths as distributions.
+
+Examples
+--------
+A double well whose barrier is six times the temperature:
+
+>>> prior = nld.dynamics.OverdampedLangevin(nld.dynamics.DoubleWell(barrier=3.0), temperature=0.5)
+>>> minimum, top = torch.tensor([[-1.0], [0.0]])
+>>> ((prior.landscape(top) - prior.landscape(minimum)) / prior.temperature).item()
+6.0
+"""
 
 from . import simulation
-from .potentials import (
-    DoubleWell, GaussianWells, MuellerBrown, NeuralPotential, Potential, Quadratic, ResidualPotential, Tilted,
-)  # fmt: skip
+from .potentials import DoubleWell, GaussianWells, MuellerBrown, Potential, Quadratic, Tilted
+from .neural_potentials import NeuralPotential, ResidualPotential
 from .forces import Force, NeuralForce, SumOfForces
 from .equations import (
     Dynamics, Overdamped, OverdampedLangevin, OverdampedSDE, Underdamped, UnderdampedLangevin, UnderdampedSDE,

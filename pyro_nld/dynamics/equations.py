@@ -1,8 +1,9 @@
-"""Langevin equations: what force acts, what noise drives, what density is stationary.
+"""Langevin equations: the force, the noise, and the stationary density.
 
-A dynamics says *what* moves; `integrators` say in which steps, `paths` turn steps into a distribution. A state is
-`(*batch, time, state)`: the position q for overdamped dynamics, position and momentum (q, p) for underdamped. The force
-is −∇U of a landscape (`OverdampedLangevin`, `UnderdampedLangevin`), or any (`OverdampedSDE`, `UnderdampedSDE`).
+A dynamics is the equation of motion; `integrators` discretise it, and `paths` turn its steps into a distribution. A
+state, `(*batch, time, state)`, is the position q in overdamped dynamics, and position and momentum (q, p) in
+underdamped dynamics. The force is −∇U of a landscape in `OverdampedLangevin` and `UnderdampedLangevin`, and any
+function in `OverdampedSDE` and `UnderdampedSDE`.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import PriorError
-from ..nn import Physical, Quantity
 from .forces import Force
 from .potentials import Potential
+from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]
 Position = Float[Tensor, "*batch time latent"]
 
 Field = Callable[[Tensor], Tensor]
-"""Points `(point, axis)` to a vector at each, `(point, part)`."""
+"""Maps points `(point, axis)` to one vector at each, `(point, part)`."""
 
-LIGHT = 0.1  # first value of a learned mass: with γ = 1 one observation interval, when the unit of time is the data's
+UNITS = {"temperature": "energy", "friction": "energy·time/length²", "mass": "energy·time²/length²"}
+"""Of physical quantities; only U/T is observable, so that the unit of energy is free."""
+
+FIRST_MASS = 0.1  # of a learned mass. With γ = 1, momenta then last one observation interval of the median length.
 
 
 def jacobian(field: Field, points: Float[Tensor, "point axis"]) -> Float[Tensor, "point part axis"]:
-    """∂f_i/∂z_j at points, one backward pass per axis, no graph kept."""
+    """∂f_i/∂z_j at every point. It takes one backward pass per axis and keeps no graph."""
     with torch.enable_grad():
         leaf = points.detach().requires_grad_()
         value = field(leaf)
@@ -43,9 +47,23 @@ def jacobian(field: Field, points: Float[Tensor, "point axis"]) -> Float[Tensor,
 
 
 class Dynamics(Physical):
-    """The contract of a Langevin equation driven by a force on the noise-bearing half of its state.
+    """dz = drift(z) dt + diffusion(z) dW, the contract of a Langevin equation.
 
-    `latent` is the number of position axes, `state` the number of axes of the whole state.
+    `latent` is the number of position axes, and `state` the number of axes of the whole state. Force and noise act on
+    `latent` axes of the state: on positions in overdamped dynamics, on momenta in underdamped dynamics.
+
+    Examples
+    --------
+    Every dynamics gives its drift, its noise and the stiffness of its force. The noise is √(2 D), with D = T/γ.
+
+    >>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=0.5, friction=2.0)
+    >>> isinstance(prior, nld.Dynamics)
+    True
+    >>> z = torch.zeros(1, 1)
+    >>> prior.stiffness(z).item()
+    4.0
+    >>> round(prior.diffusion(z).item() ** 2 / 2, 3)
+    0.25
     """
 
     latent: int
@@ -53,19 +71,19 @@ class Dynamics(Physical):
 
     @abstractmethod
     def force(self, z: State) -> Position:
-        """Deterministic force without friction, energy/length: −∇U(q) when there is a landscape."""
+        """F(z), the deterministic force without friction, energy/length: −∇U(q) where there is a landscape."""
 
     @abstractmethod
     def drift(self, z: State) -> State:
-        """dz/dt without noise, state per time."""
+        """dz/dt without noise, in units of the state per time."""
 
     @abstractmethod
     def diffusion(self, z: State) -> State:
-        """Amplitude of the noise on every axis of the state (zero where none acts)."""
+        """The amplitude of the noise on every axis of the state; zero on axes without noise."""
 
     @abstractmethod
     def thermal_scale(self) -> Tensor:
-        """Equilibrium standard deviation of the state beyond the position: empty, or √(M T) for the momentum."""
+        """√(M T), the standard deviation of the momentum in equilibrium; empty where a state has no momentum."""
 
     @property
     def landscape(self) -> Potential | None:
@@ -73,26 +91,27 @@ class Dynamics(Physical):
         return None
 
     def _quantity(self, value: Quantity | None, start: float = 1.0) -> Quantity:
-        """What a user gave, or one learned number per axis."""
+        """The value that a user gave, or else one learned number per axis."""
         return nn.Parameter(torch.full((self.latent,), start)) if value is None else value
 
     def position(self, z: Float[Tensor, "*any state"]) -> Float[Tensor, "*any latent"]:
-        """The axes an observation can see: q."""
+        """q, the axes of a state on which observations depend."""
         return z[..., : self.latent]
 
     def rest_force(self, q: Float[Tensor, "point latent"]) -> Float[Tensor, "point latent"]:
-        """F(q, p = 0): the force on positions at rest, of fixed dynamics."""
+        """F(q, p = 0), the force at rest. The dynamics must have no random quantities."""
         return self.force(nn.functional.pad(q, (0, self.state - self.latent)))
 
     def stiffness(self, q: Float[Tensor, "point latent"]) -> Float[Tensor, "point latent latent"]:
-        """−∂F/∂q at rest, of fixed dynamics: the Hessian where the force is −∇U."""
+        """−∂F/∂q at rest, which is the Hessian of U where F = −∇U. The dynamics must have no random quantities."""
         return -jacobian(self.rest_force, q)
 
 
 class Overdamped(Dynamics):
-    """dz = γ⁻¹ F(z) dt + √(2 T γ⁻¹) dW: how a force moves positions that have no momentum."""
+    """dz = γ⁻¹ F(z) dt + √(2 T γ⁻¹) dW: motion of positions without momentum, under any force F."""
 
     quantities = ("temperature", "friction")
+    units = UNITS
 
     def __init__(self, latent: int, temperature: Quantity, friction: Quantity | None) -> None:
         super().__init__()
@@ -102,43 +121,44 @@ class Overdamped(Dynamics):
 
     def drift(self, z: State) -> State:
         """γ⁻¹ F(z)."""
-        return self.force(z) / self.aligned("friction")
+        return self.force(z) / self.broadcast_quantity("friction")
 
     def diffusion(self, z: State) -> State:
         """√(2 T/γ)."""
-        return (2 * self.aligned("temperature") / self.aligned("friction")).sqrt().expand_as(z)
+        return (2 * self.broadcast_quantity("temperature") / self.broadcast_quantity("friction")).sqrt().expand_as(z)
 
     def thermal_scale(self) -> Tensor:
-        """Empty: the state is the position."""
-        return self.aligned("temperature").new_zeros(0)
+        """An empty tensor, for the state is the position."""
+        return self.broadcast_quantity("temperature").new_zeros(0)
 
 
 class Underdamped(Dynamics):
-    """dq = M⁻¹p dt;  dp = F(q, p) dt − γ M⁻¹ p dt + √(2 γ T) dW: how a force moves positions through momenta."""
+    """dq = M⁻¹p dt;  dp = F(q, p) dt − γ M⁻¹ p dt + √(2 γ T) dW: motion with momentum, under any force F."""
 
     quantities = ("temperature", "friction", "mass")
+    units = UNITS
 
     def __init__(self, latent: int, temperature: Quantity, friction: Quantity | None, mass: Quantity | None) -> None:
         super().__init__()
         self.latent, self.state = latent, 2 * latent
         self.temperature = temperature
         self.friction = self._quantity(friction)
-        self.mass = self._quantity(mass, start=LIGHT)
+        self.mass = self._quantity(mass, start=FIRST_MASS)
 
     def drift(self, z: State) -> State:
         """(p/M, F(z) − γ p/M)."""
-        velocity = z[..., self.latent :] / self.aligned("mass")
-        return torch.cat([velocity, self.force(z) - self.aligned("friction") * velocity], -1)
+        velocity = z[..., self.latent :] / self.broadcast_quantity("mass")
+        return torch.cat([velocity, self.force(z) - self.broadcast_quantity("friction") * velocity], -1)
 
     def diffusion(self, z: State) -> State:
         """(0, √(2 γ T))."""
         momentum = z[..., self.latent :]
-        scale = (2 * self.aligned("temperature") * self.aligned("friction")).sqrt().expand_as(momentum)
-        return torch.cat([torch.zeros_like(momentum), scale], -1)
+        scale = (2 * self.broadcast_quantity("temperature") * self.broadcast_quantity("friction")).sqrt()
+        return torch.cat([torch.zeros_like(momentum), scale.expand_as(momentum)], -1)
 
     def thermal_scale(self) -> Tensor:
         """√(M T), one per axis."""
-        scale = (self.aligned("mass") * self.aligned("temperature")).sqrt()
+        scale = (self.broadcast_quantity("mass") * self.broadcast_quantity("temperature")).sqrt()
         scale = scale.squeeze(-2) if scale.dim() > 1 else scale
         return scale.expand(*scale.shape[:-1], self.latent) if scale.dim() else scale.expand(self.latent)
 
@@ -150,9 +170,19 @@ class OverdampedLangevin(Overdamped):
     ----------
     potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
-    friction: γ > 0, energy·time/length², scalar or per axis; None: learned, one per axis. Overdamped data identify
-        only U/γ and T/γ. Behind a free decoder γ and the axis' unit are one quantity; learning γ then lets a fit find
-        how fast an axis moves by one number, where a change of unit would need decoder, landscape and guide.
+    friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
+
+    Notes
+    -----
+    Overdamped data determine only U/γ and T/γ. If the decoder is free, γ and the unit of an axis cannot be told apart.
+    It still helps to learn γ: a fit can then change the speed of an axis by one number, instead of changing decoder,
+    landscape and guide together.
+
+    Examples
+    --------
+    >>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=0.5, friction=2.0)
+    >>> prior.drift(torch.tensor([[1.0]])).item()  # −k z/γ
+    -2.0
     """
 
     def __init__(self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
@@ -170,7 +200,7 @@ class OverdampedLangevin(Overdamped):
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(z)/T, not normalised."""
-        return -self.potential(z) / self.aligned("temperature").squeeze(-1)
+        return -self.potential(z) / self.broadcast_quantity("temperature").squeeze(-1)
 
 
 class UnderdampedLangevin(Underdamped):
@@ -180,13 +210,22 @@ class UnderdampedLangevin(Underdamped):
     ----------
     potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
-    friction: γ > 0, energy·time/length², scalar or per axis; the same choices, or None: learned, one per axis.
-    mass: M > 0, energy·time²/length², scalar or per axis; the same choices as for friction. Learned, it starts light
-        enough that momenta are forgotten from one observation to the next.
+    friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
+    mass: M > 0, energy·time²/length², scalar or one per axis; when None, one per axis is learned. A learned mass starts
+        so small that the momentum decays from one observation to the next.
 
     Notes
     -----
-    The paper's eq. 20 prints momentum covariance M⁻¹; the covariance of this equation is M T (tested by simulation).
+    Eq. 20 of the paper prints the momentum covariance M⁻¹. That of this equation is M T, as a simulation in the tests
+    confirms.
+
+    Examples
+    --------
+    >>> prior = nld.UnderdampedLangevin(nld.Quadratic([4.0]), temperature=2.0, friction=1.0, mass=0.5)
+    >>> prior.thermal_scale().item()  # √(M T), of the momentum
+    1.0
+    >>> prior.drift(torch.tensor([[1.0, 0.5]])).tolist()  # (p/M, −k q − γ p/M)
+    [[1.0, -5.0]]
     """
 
     def __init__(
@@ -210,15 +249,15 @@ class UnderdampedLangevin(Underdamped):
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(q)/T − pᵀM⁻¹p/(2T), not normalised."""
-        kinetic = (z[..., self.latent :].square() / self.aligned("mass")).sum(-1) / 2
-        return -(self.potential(self.position(z)) + kinetic) / self.aligned("temperature").squeeze(-1)
+        kinetic = (z[..., self.latent :].square() / self.broadcast_quantity("mass")).sum(-1) / 2
+        return -(self.potential(self.position(z)) + kinetic) / self.broadcast_quantity("temperature").squeeze(-1)
 
 
 class OverdampedSDE(Overdamped):
-    """dz = γ⁻¹ F(z) dt + √(2 T γ⁻¹) dW with any force: the generic neural SDE that a Langevin prior wants to replace.
+    """dz = γ⁻¹ F(z) dt + √(2 T γ⁻¹) dW with any force: the generic neural SDE, to compare with a Langevin prior.
 
-    No landscape: depths, barriers and occupancies by energy do not exist. Fits, segmentation, attractors and pictures
-    of the drift do.
+    It has no landscape, hence no depths, barriers, or occupancies by energy. A model with it can be fitted and used for
+    segmentation, and its attractors and its drift can be found and drawn.
 
     Parameters
     ----------
@@ -226,7 +265,21 @@ class OverdampedSDE(Overdamped):
 
     Raises
     ------
-    PriorError: the force asks for momenta.
+    PriorError: the force depends on momenta.
+
+    Examples
+    --------
+    A body that sinks in a viscous liquid with the velocity F/γ:
+
+    >>> class Weight(nld.Force):
+    ...     latent = 1
+    ...     def forward(self, z):
+    ...         return torch.full_like(z, -3.0)
+    >>> sinking = nld.OverdampedSDE(Weight(), friction=2.0)
+    >>> sinking.drift(torch.zeros(1, 1)).item()
+    -1.5
+    >>> sinking.landscape is None
+    True
     """
 
     def __init__(self, force: Force, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
@@ -238,17 +291,33 @@ class OverdampedSDE(Overdamped):
         super().__init__(force.latent, temperature, friction)
         self.field = force
 
+    def _facts(self) -> dict[str, object]:
+        return {"force": self.field} | super()._facts()
+
     def force(self, z: State) -> Position:
         """F(z)."""
         return self.field(z)
 
 
 class UnderdampedSDE(Underdamped):
-    """dq = M⁻¹p dt;  dp = F(q, p) dt − γ M⁻¹ p dt + √(2 γ T) dW with any force, of positions, momenta or both.
+    """dq = M⁻¹p dt;  dp = F(q, p) dt − γ M⁻¹ p dt + √(2 γ T) dW with any force of positions, momenta or both.
 
     Parameters
     ----------
-    force: F; what friction it adds stands beside γ M⁻¹ p. temperature, friction, mass: as for `UnderdampedLangevin`.
+    force: F. If it contains a friction of its own, that adds to γ M⁻¹ p.
+    temperature, friction, mass: as for `UnderdampedLangevin`.
+
+    Examples
+    --------
+    At the terminal velocity F/γ = −1.5, friction balances the weight, and the momentum stays as it is.
+
+    >>> class Weight(nld.Force):
+    ...     latent = 1
+    ...     def forward(self, z):
+    ...         return torch.full_like(z[..., :1], -3.0)
+    >>> falling = nld.UnderdampedSDE(Weight(), friction=2.0, mass=1.0)
+    >>> falling.drift(torch.tensor([[0.0, -1.5]])).tolist()
+    [[-1.5, 0.0]]
     """
 
     def __init__(
@@ -260,6 +329,9 @@ class UnderdampedSDE(Underdamped):
     ) -> None:
         super().__init__(force.latent, temperature, friction, mass)
         self.field = force
+
+    def _facts(self) -> dict[str, object]:
+        return {"force": self.field} | super()._facts()
 
     def force(self, z: State) -> Position:
         """F(q, p)."""

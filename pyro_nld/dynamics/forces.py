@@ -1,7 +1,7 @@
-"""Forces that need no landscape: any network in place of −∇U, of positions, of momenta, or of both.
+"""Forces without a landscape: any function of positions, of momenta, or of both, in place of −∇U.
 
-A force maps states `(*batch, time, state)` to `(*batch, time, latent)`, energy per length. Without momenta a state is a
-position; with them it is (q, p).
+A force maps states `(*batch, time, state)` to `(*batch, time, latent)`, energy/length. A state is the position q in
+overdamped dynamics and (q, p) in underdamped dynamics.
 """
 
 from __future__ import annotations
@@ -21,7 +21,21 @@ from ..nn import Dense, Part, PartList
 
 
 class Force(Part):
-    """The contract: F(z), on `latent` axes; `sees` says which halves of a state it reads: position, momentum, both."""
+    """F(z), the contract: a subclass sets `latent`, the number of axes on which it acts, and defines `forward`.
+
+    `sees` says which half of a state it depends on: "position", "momentum" or "both".
+
+    Examples
+    --------
+    A force that turns around the origin is the gradient of no landscape.
+
+    >>> class Vortex(nld.Force):
+    ...     latent = 2
+    ...     def forward(self, z):
+    ...         return torch.stack([-z[..., 1], z[..., 0]], -1)
+    >>> Vortex()(torch.tensor([1.0, 2.0])).tolist()
+    [-2.0, 1.0]
+    """
 
     latent: int
     sees: str = "position"
@@ -32,16 +46,30 @@ class Force(Part):
 
 
 class NeuralForce(Force):
-    """F(z) = NN(what it sees) − 2 c q, with a tanh network and c = softplus(·) > 0, so that paths do not leave.
+    """F(z) = NN(z) − 2 c q, with a tanh network and c = softplus(·) > 0, so that paths stay near the origin.
 
-    Most of these are the gradient of nothing. Confinement acts where positions are seen, for friction holds momenta.
+    In general such a force is not the gradient of a potential. If it depends on momenta alone, it has no confinement,
+    since friction limits the momenta already.
 
     Parameters
     ----------
     latent: number of position axes.
-    sees: "position", F(q); "momentum", F(p); "both", F(q, p).
+    sees: what the network reads: "position", for F(q); "momentum", for F(p); "both", for F(q, p).
     hidden: widths of the hidden layers.
-    confinement: initial c, energy per length².
+    confinement: initial c, energy/length².
+
+    Raises
+    ------
+    PriorError: `sees` is none of these.
+
+    Examples
+    --------
+    Far from the origin the spring −2 c q is all that counts.
+
+    >>> force = nld.NeuralForce(latent=2, hidden=(16,), confinement=0.5)
+    >>> far = torch.tensor([1000.0, 0.0])
+    >>> round(force(far)[0].item() / 1000, 1)
+    -1.0
     """
 
     def __init__(
@@ -50,7 +78,7 @@ class NeuralForce(Force):
         super().__init__()
         if sees not in ("position", "momentum", "both"):
             raise PriorError(f'a force sees "position", "momentum" or "both": got {sees!r}. Choose one.')
-        self.latent, self.sees = latent, sees
+        self.latent, self.sees, self.hidden = latent, sees, tuple(hidden)
         widths = [2 * latent if sees == "both" else latent, *hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], latent)
@@ -76,7 +104,16 @@ class SumOfForces(Force):
 
     Raises
     ------
-    ShapeError: their axes differ.
+    ShapeError: the forces act on different numbers of axes.
+
+    Examples
+    --------
+    >>> class Spring(nld.Force):
+    ...     latent = 1
+    ...     def forward(self, z):
+    ...         return -3.0 * z
+    >>> nld.SumOfForces(Spring(), Spring())(torch.tensor([0.5])).item()  # springs in parallel: −2 k q
+    -3.0
     """
 
     def __init__(self, *forces: Force) -> None:
@@ -88,6 +125,9 @@ class SumOfForces(Force):
         sights = {force.sees for force in forces}
         self.sees = sights.pop() if len(sights) == 1 else "both"
         self.forces = PartList(forces)
+
+    def _facts(self) -> dict[str, object]:
+        return {f"force {place}": force for place, force in enumerate(self.forces)}
 
     def forward(self, z: Float[Tensor, "*batch state"]) -> Float[Tensor, "*out latent"]:
         """F(z), energy per length."""

@@ -1,8 +1,9 @@
 """One step of a Langevin equation as one Gaussian.
 
-Every step has a single d-dimensional Gaussian, the *noise-bearing* part of the new state; the rest follows from it.
-What samples a path and what scores it both call `step`, so they cannot drift apart. A step is linear in the state and
-in the force, and takes whatever force it is given: the prior's, or that of a controlled posterior.
+Every step draws one Gaussian vector, the *stochastic component* of the new state. It is the position in overdamped
+dynamics and the momentum in underdamped dynamics; the rest of the new state follows from it. Sampling and scoring of a
+path both call `step`, so that they always agree. A step is linear in the state and in the force. The force is an
+argument: it may be that of the prior or that of a controlled posterior.
 """
 
 from __future__ import annotations
@@ -13,167 +14,203 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..nn import Described
 from .equations import Dynamics, Position, State
 
 NOTHING = torch.zeros(0)
 
 
 class Step(NamedTuple):
-    """A step before its noise is drawn: the Gaussian of the noise-bearing part, and where the position would stand.
+    """N(loc, scale²), the law of the stochastic component of the new state, and how the position follows from it.
 
-    `loc`, `scale`: mean and standard deviation of the noise-bearing part of the new state, `(*batch, time, latent)`.
-    `midpoint`, `lever`: the new position is `midpoint + lever · (noise-bearing part)` where it is not that part itself.
+    `loc`, `scale`: mean and standard deviation, `(*batch, time, latent)`.
+    `midpoint`, `sensitivity`: the new position is `midpoint + sensitivity · (stochastic component)`, unless it is that
+    component itself.
     """
 
     loc: Tensor
     scale: Tensor
     midpoint: Tensor = NOTHING
-    lever: Tensor = NOTHING
+    sensitivity: Tensor = NOTHING
 
 
-class Integrator(ABC):
+class Integrator(Described, ABC):
     """The contract of a scheme with one Gaussian per step.
 
-    `steerable` says whether the rest of the new state follows from the noise-bearing part without the force. Only
-    then do paths under different forces live on the same support, and only then has a controlled path a density
-    relative to the prior's, and a KL.
+    `steerable` says whether the rest of the new state follows from the stochastic component without the force. Only
+    then do paths under different forces share a support, so that a controlled path has a density relative to the prior,
+    and a KL divergence from it.
+
+    Examples
+    --------
+    >>> nld.Leapfrog().steerable, nld.BAOA().steerable
+    (True, False)
     """
 
     steerable = True
 
     @abstractmethod
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
-        """The transition out of `z` under `force` during `h` (`(*batch, time, 1)`, time)."""
+        """The law of the state that follows `z` after the time `h`, `(*batch, time, 1)`, under `force`."""
 
     @abstractmethod
-    def noisy(self, z: State) -> Position:
-        """The noise-bearing part of a state."""
+    def stochastic_component(self, z: State) -> Position:
+        """The part of a state that the noise acts on: the position, or the momentum."""
 
     @abstractmethod
-    def arrive(self, step: Step, noisy: Position) -> State:
-        """The whole new state, given its noise-bearing part."""
+    def complete(self, step: Step, component: Position) -> State:
+        """The whole new state, given its stochastic component."""
 
     @abstractmethod
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
-        """The stiffness whose spring closes a gap in one step: makes a guide's gains free of units."""
+        """The stiffness of a spring that returns to its rest position in one step; the unit of a guide's gains."""
 
     @abstractmethod
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
-        """k₀, half the stiffness at which steps of h explode.
+        """k₀, half of the stiffness at which steps of length h become unstable.
 
-        For a scheme that can be steered, a harmonic well of stiffness k has variance T/k · 1/(1 − k/(2 k₀)).
+        In a harmonic well of stiffness k, a steerable scheme has the variance T/k · 1/(1 − k/(2 k₀)).
         """
 
 
 class EulerMaruyama(Integrator):
-    """z' = z + h γ⁻¹ F(z) + √(2 T h/γ) ξ, for overdamped dynamics; weak order 1."""
+    """z' = z + h γ⁻¹ F(z) + √(2 T h/γ) ξ, for overdamped dynamics; weak order 1.
+
+    Examples
+    --------
+    In a harmonic well, finite steps make the variance larger than T/k = 0.25.
+
+    >>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=1.0, friction=1.0)
+    >>> k0 = nld.EulerMaruyama().coarse_stiffness(prior, torch.tensor(0.1)).item()
+    >>> round(k0, 3)  # γ/h
+    10.0
+    >>> round(1.0 / 4.0 / (1 - 4.0 / (2 * k0)), 4)
+    0.3125
+    """
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
-        mobility = h / dynamics.aligned("friction")
-        scale = (2 * dynamics.aligned("temperature") * mobility).sqrt()
+        mobility = h / dynamics.broadcast_quantity("friction")
+        scale = (2 * dynamics.broadcast_quantity("temperature") * mobility).sqrt()
         return Step(*torch.broadcast_tensors(z + mobility * force, scale))
 
-    def noisy(self, z: State) -> Position:
-        """All of z."""
+    def stochastic_component(self, z: State) -> Position:
+        """z, the whole state."""
         return z
 
-    def arrive(self, step: Step, noisy: Position) -> State:
-        """All of z."""
-        return noisy
+    def complete(self, step: Step, component: Position) -> State:
+        """z', which is the component itself."""
+        return component
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
-        return dynamics.aligned("friction") / h
+        return dynamics.broadcast_quantity("friction") / h
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
-        return dynamics.aligned("friction") / h
+        return dynamics.broadcast_quantity("friction") / h
 
 
 class BAOA(Integrator):
     """p* = p + h F(q);  p' = e^{−γh/M} p* + √(M T (1 − e^{−2γh/M})) ξ;  q' = q + h (p* + p')/(2M).
 
-    For simulating underdamped dynamics: the Langevin-middle scheme in leapfrog form; momentum carries the density,
-    position follows. It cannot be steered: q' contains the force through p*, so that a controlled path and the prior's
-    never share a support, whatever the momenta's densities say. Second order in averages over configurations, and
-    exact in a harmonic well at any stable step: positions T/k, momenta M T.
+    For simulations of underdamped dynamics: the Langevin-middle scheme in leapfrog form. The momentum is drawn, and the
+    position follows. Averages over positions are of second order in h. In a harmonic well they are exact at any stable
+    step: ⟨q²⟩ = T/k and ⟨p²⟩ = M T. The scheme cannot be steered, for q' contains the force through p*: paths under two
+    forces have no common support, even where the densities of their momenta overlap.
 
     References
     ----------
     Z. Zhang et al., J. Phys. Chem. A 123:6056–6079, 2019.
+
+    Examples
+    --------
+    After a step much longer than M/γ, the momentum is thermal, with standard deviation √(M T) = 2.
+
+    >>> prior = nld.UnderdampedLangevin(nld.Quadratic([1.0]), temperature=2.0, mass=2.0)
+    >>> nld.BAOA().step(prior, torch.zeros(1, 2), torch.zeros(1, 1), torch.tensor([[100.0]])).scale.item()
+    2.0
     """
 
     steerable = False
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(e^{−γh/M} (p + h F), M T (1 − e^{−2γh/M})) for the momentum."""
-        mass = dynamics.aligned("mass")
+        mass = dynamics.broadcast_quantity("mass")
         position, momentum = z.chunk(2, -1)
-        decay = torch.exp(-dynamics.aligned("friction") * h / mass)
+        decay = torch.exp(-dynamics.broadcast_quantity("friction") * h / mass)
         kicked = momentum + h * force
-        lost = -torch.expm1(-2 * dynamics.aligned("friction") * h / mass)
-        scale = (mass * dynamics.aligned("temperature") * lost).sqrt()
-        lever = h / (2 * mass)
+        lost = -torch.expm1(-2 * dynamics.broadcast_quantity("friction") * h / mass)
+        scale = (mass * dynamics.broadcast_quantity("temperature") * lost).sqrt()
+        sensitivity = h / (2 * mass)
         loc, scale = torch.broadcast_tensors(decay * kicked, scale)
-        return Step(loc, scale, position + lever * kicked, lever)
+        return Step(loc, scale, position + sensitivity * kicked, sensitivity)
 
-    def noisy(self, z: State) -> Position:
-        """The momentum."""
+    def stochastic_component(self, z: State) -> Position:
+        """p, the momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/h²."""
-        return dynamics.aligned("mass") / h.square()
+        return dynamics.broadcast_quantity("mass") / h.square()
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """2M/h²."""
-        return 2 * dynamics.aligned("mass") / h.square()
+        return 2 * dynamics.broadcast_quantity("mass") / h.square()
 
 
 class Leapfrog(Integrator):
     """p' = c p + e h F(q) + √(2 M T e (1 − c)) ξ;  q' = q + h p'/M;  c = e^{−x}, e = (1 − c)/x, x = γh/M.
 
-    For underdamped dynamics. Momenta stand half a step before positions; a position follows from its momentum alone,
-    so that a control can steer the path and the KL stays finite. Weighting the force by e makes a constant force drift
-    exactly, and this noise makes a harmonic well's variances T/k · 1/(1 − e h²k/(2M(1 + c))) and M T · 2 tanh(x/2)/x ·
-    (the same): both of second order in h.
+    For underdamped dynamics. Momenta belong to times half a step before those of the positions. A position follows from
+    its momentum alone, so that a control can steer the path and the KL divergence stays finite. The weight e makes the
+    drift under a constant force exact. With this noise, a harmonic well has the variances T/k · v of the position and
+    M T · 2 tanh(x/2)/x · v of the momentum, with v = 1/(1 − e h²k/(2M(1 + c))): both are of second order in h.
+
+    Examples
+    --------
+    Without a force, the momentum decays as e^{−γh/M}.
+
+    >>> prior = nld.UnderdampedLangevin(nld.Quadratic([1.0]), friction=2.0, mass=1.0)
+    >>> q_and_p, h = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5]])
+    >>> round(nld.Leapfrog().step(prior, q_and_p, torch.zeros(1, 1), h).loc.item(), 4)
+    0.3679
     """
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(c p + e h F, 2 M T e (1 − c)) for the momentum."""
-        mass = dynamics.aligned("mass")
+        mass = dynamics.broadcast_quantity("mass")
         position, momentum = z.chunk(2, -1)
         lost, weight = self._decay(dynamics, h)
-        scale = (2 * mass * dynamics.aligned("temperature") * weight * lost).sqrt()
+        scale = (2 * mass * dynamics.broadcast_quantity("temperature") * weight * lost).sqrt()
         loc, scale = torch.broadcast_tensors((1 - lost) * momentum + weight * h * force, scale)
         return Step(loc, scale, position, h / mass)
 
-    def noisy(self, z: State) -> Position:
-        """The momentum."""
+    def stochastic_component(self, z: State) -> Position:
+        """p, the momentum."""
         return z.chunk(2, -1)[1]
 
-    def arrive(self, step: Step, noisy: Position) -> State:
+    def complete(self, step: Step, component: Position) -> State:
         """(q', p')."""
-        return torch.cat([step.midpoint + step.lever * noisy, noisy], -1)
+        return torch.cat([step.midpoint + step.sensitivity * component, component], -1)
 
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """M/(e h²)."""
-        return dynamics.aligned("mass") / (self._decay(dynamics, h)[1] * h.square())
+        return dynamics.broadcast_quantity("mass") / (self._decay(dynamics, h)[1] * h.square())
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
-        """M (1 + c)/(e h²): γ/h where the momentum is forgotten within a step, 2M/h² where it is kept."""
+        """M (1 + c)/(e h²): γ/h where the momentum decays within a step, 2M/h² where it does not."""
         lost, weight = self._decay(dynamics, h)
-        return dynamics.aligned("mass") * (2 - lost) / (weight * h.square())
+        return dynamics.broadcast_quantity("mass") * (2 - lost) / (weight * h.square())
 
     @staticmethod
     def _decay(dynamics: Dynamics, h: Tensor) -> tuple[Tensor, Tensor]:
-        """1 − c and e."""
-        x = dynamics.aligned("friction") * h / dynamics.aligned("mass")
+        """(1 − c, e)."""
+        x = dynamics.broadcast_quantity("friction") * h / dynamics.broadcast_quantity("mass")
         lost = -torch.expm1(-x)
         return lost, lost / x
 

@@ -1,8 +1,8 @@
-"""Whole paths as distributions: the Langevin prior, the controlled posterior, and the KL between them.
+"""Whole paths as distributions: the Langevin prior, the controlled posterior, and the KL divergence between them.
 
-A path is a Markov chain on a fine grid; its density is the product of its steps' Gaussians (`integrators`), so that
-both paths are ordinary reparameterised Pyro distributions with event shape `(time, state)`. The initial state is not
-part of the event: it is a site of its own.
+A path is a Markov chain on a fine grid, and its density is the product of the Gaussians of its steps (`integrators`).
+Prior and posterior are therefore ordinary Pyro distributions that can be reparameterised, with event shape
+`(time, state)`. The initial state is not part of the event; it is a site of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
-from ..nn import holding
+from ..nn import condition_on
 from .equations import Dynamics
 from .integrators import Integrator, Step
 from .recursion import as_columns, matvec, recursion
@@ -25,15 +25,14 @@ from .recursion import as_columns, matvec, recursion
 State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
 
-
 NO_SHAPE = torch.Size()
 
 
 class Grid(NamedTuple):
     """The fine grid of a path.
 
-    `h`: step lengths, `(*batch, time, 1)`, positive also where there is nothing to observe any more.
-    `valid`: which steps belong to the sequence, `(*batch, time)`; steps after the end of a ragged sequence do not.
+    `h`: step lengths, `(*batch, time, 1)`, positive also after the end of a ragged sequence.
+    `valid`: which steps belong to the sequence, `(*batch, time)`; those after its end do not.
     """
 
     h: Float[Tensor, "*batch time 1"]
@@ -44,31 +43,8 @@ class Grid(NamedTuple):
         return Grid(self.h[..., index, :], self.valid[..., index])
 
 
-class Batch(NamedTuple):
-    """One batch on its grid: intervals in model units `(sequence, interval)`, which times exist, the fine grid."""
-
-    gaps: Tensor
-    valid: Tensor
-    grid: Grid
-
-
-@runtime_checkable
-class PathModel(Protocol):
-    """What a guide needs to know of the model it is for."""
-
-    dynamics: Dynamics
-    integrator: Integrator
-    substeps: int
-
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in model units."""
-
-    def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take units from the first data seen."""
-
-
 class Strata(NamedTuple):
-    """One step out of every run of consecutive steps, and the number of steps it speaks for, both `(stratum,)`."""
+    """One step out of every run of consecutive steps, and the length of its run, both `(stratum,)`."""
 
     chosen: Tensor
     weight: Tensor
@@ -82,7 +58,7 @@ def stratify(steps: int, stride: int) -> Strata:
 
 
 def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
-    """Split every observation interval into equal steps: Δt/substeps each.
+    """h = Δt/substeps: every observation interval split into equal steps.
 
     Parameters
     ----------
@@ -96,13 +72,13 @@ def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
 
 
 class PathDistribution(TorchDistribution, ABC):
-    """The contract of a Markov path: the force that drives it, and a way to sample it."""
+    """p(z₁ … z_K | z₀) = Π_k p(z_{k+1} | z_k), the contract: a force that drives the path, and a way to draw it."""
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     support = constraints.independent(constraints.real, 2)
     has_rsample = True
-    ratio: Tensor | float = 1.0  # step noise relative to the dynamics'
-    mixing: Tensor | None = None  # and how its axes share it, see `Plan`
+    ratio: Tensor | float = 1.0  # of the noise of a step to that of the dynamics
+    mixing: Tensor | None = None  # how the axes share that noise, see `Plan`
 
     def __init__(
         self,
@@ -121,53 +97,53 @@ class PathDistribution(TorchDistribution, ABC):
 
     @abstractmethod
     def force(self, origins: Path) -> Tensor:
-        """The force at every state of a path, in one batched evaluation, `(*batch, time, latent)`."""
+        """The force at all states of a path, `(*batch, time, latent)`, in one evaluation."""
 
     @abstractmethod
     def _draw(self, noise: Tensor) -> Path:
         """The path driven by standard normal `noise (*batch, time, latent)`."""
 
     def transitions(self, origins: Path, force: Tensor | None = None) -> Step:
-        """The Gaussians of all steps out of `origins`, under the path's own force when none is given."""
+        """The laws of all steps out of the states `origins`, under the path's own force when none is given."""
         force = self.force(origins) if force is None else force
         step = self.integrator.step(self.dynamics, origins, force, self.grid.h)
         return step._replace(scale=step.scale * self.ratio)
 
     def rsample(self, sample_shape: torch.Size = NO_SHAPE) -> Path:
-        """A path, differentiable in all that drives it."""
+        """A path that can be differentiated in everything that drives it."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(*shape[:-1], self.dynamics.latent, dtype=self.initial.dtype, device=self.initial.device)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             return self._draw(noise if self.mixing is None else matvec(self.mixing, noise))
 
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
-        """Σ_k log N(noise-bearing part of z_{k+1}; its mean, its variance), the initial state being given.
+        """Σ_k log N(stochastic component of z_{k+1}; its mean, its variance), given the initial state.
 
-        NOT checked: that the positions of an underdamped path are those that its momenta imply.
+        Not checked: that the positions of an underdamped path are those that follow from its momenta.
         """
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
-        return self._total(self._density(step, self.integrator.noisy(value)))
+        return self._total(self._density(step, self.integrator.stochastic_component(value)))
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
-        """`log_prob` from one random step of every `stride`, which counts for all of them: unbiased, and cheaper."""
+        """An unbiased estimate of `log_prob` that is cheaper: of every `stride` steps, a random one counts for all."""
         strata = stratify(value.shape[-2], stride)
         index = strata.chosen.to(value.device)
         part = self.piece(index, self.initial)
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             step = part.transitions(self._origins(value)[..., index, :])
-        density = part._density(step, self.integrator.noisy(value)[..., index, :])
+        density = part._density(step, self.integrator.stochastic_component(value)[..., index, :])
         return part._total(density * strata.weight.to(value).unsqueeze(-1))
 
     def _origins(self, value: Path) -> Path:
         first = self.initial.expand(value.shape[:-2] + self.initial.shape[-1:]).unsqueeze(-2)
         return torch.cat([first, value[..., :-1, :]], -2)
 
-    def _density(self, step: Step, noisy: Tensor) -> Tensor:
-        """Log density of the noise-bearing parts, `(*batch, time, latent)`; only its sum over axes has a meaning."""
+    def _density(self, step: Step, component: Tensor) -> Tensor:
+        """Log density of the stochastic components, `(*batch, time, latent)`; only its sum over axes has a meaning."""
         if self.mixing is None:
-            return _normal(step).log_prob(noisy)
-        white = ((noisy - step.loc) / step.scale).unsqueeze(-1)
+            return _normal(step).log_prob(component)
+        white = ((component - step.loc) / step.scale).unsqueeze(-1)
         white = torch.linalg.solve_triangular(self.mixing, white, upper=False, unitriangular=True).squeeze(-1)
         return Normal(0.0, 1.0).log_prob(white) - step.scale.log()
 
@@ -176,23 +152,34 @@ class PathDistribution(TorchDistribution, ABC):
 
     @abstractmethod
     def piece(self, index: Tensor, initial: State0) -> PathDistribution:
-        """The law of the steps at `index` `(step,)` alone, out of other states `initial`."""
+        """The law of the steps at `index`, `(step,)`, out of other states `initial`."""
 
 
 class LangevinPath(PathDistribution):
-    """A path of the prior: z_{k+1} ~ step(z_k, force of the dynamics).
+    """z_{k+1} ~ step(z_k, F(z_k)): a path of the prior, with the force F of the dynamics.
 
     Parameters
     ----------
-    dynamics: what moves.
-    integrator: in which steps.
+    dynamics: the equation of motion.
+    integrator: the scheme that discretises it.
     initial: z₀, `(*batch, state)`.
-    grid: step lengths and validity, see `refine`.
-    latents: values of the dynamics' random attributes by site name, as drawn by the model or guide.
+    grid: step lengths, and which of them count; see `refine`.
+    latents: values of the random quantities of the dynamics by site name, as drawn by the model or guide.
+
+    Examples
+    --------
+    Paths from the bottom of a well of stiffness 4 spread until their variance is T/k = 0.25.
+
+    >>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=1.0)
+    >>> grid = nld.dynamics.paths.refine(torch.linspace(0.0, 2.0, 21), substeps=10)
+    >>> _ = torch.manual_seed(0)
+    >>> path = nld.LangevinPath(prior, nld.EulerMaruyama(), torch.zeros(2000, 1), grid).sample()
+    >>> round(path[:, -1].var().item(), 2)
+    0.25
     """
 
     def force(self, origins: Path) -> Tensor:
-        """The dynamics' own force: one gradient of U on the whole path at once."""
+        """The force of the dynamics, at all states at once."""
         return self.dynamics.force(origins)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> LangevinPath:
@@ -201,7 +188,7 @@ class LangevinPath(PathDistribution):
         return LangevinPath(self.dynamics, self.integrator, initial, self.grid, self.latents)
 
     def piece(self, index: Tensor, initial: State0) -> LangevinPath:
-        """The law of the steps at `index` `(step,)` alone, out of other states `initial`."""
+        """The law of the steps at `index`, `(step,)`, out of other states `initial`."""
         return LangevinPath(self.dynamics, self.integrator, initial, self.grid.at(index), self.latents)
 
     def _draw(self, noise: Tensor) -> Path:
@@ -210,41 +197,54 @@ class LangevinPath(PathDistribution):
 
 @runtime_checkable
 class Plan(Protocol):
-    """What a control decided for one batch: the posterior's force, and how to run a path under it.
+    """What a control decided for one batch: the force of the posterior, and how to draw a path under it.
 
-    `ratio` is the posterior's step noise over the prior's, `(*batch, time, latent)` in (0, 1]. A discretised
-    posterior is narrower than its prior by O(h); as h → 0 any other ratio than 1 costs an infinite KL, so the ELBO
-    itself keeps it.
-    `mixing` L, `(*batch, time, latent, latent)`, lower triangular with unit diagonal, makes it ratio · L ξ where axes
-    share their noise; None where they do not.
+    `ratio` is the noise of a posterior step relative to that of the prior, `(*batch, time, latent)`, in (0, 1]. A
+    discretised posterior is narrower than its prior by O(h). As h → 0, any ratio other than 1 has an infinite KL
+    divergence, so that the ELBO itself keeps the ratio near 1.
+    `mixing` is L, `(*batch, time, latent, latent)`, lower triangular with unit diagonal: the noise is ratio · L ξ where
+    the axes share it. It is None where they do not.
     """
 
     ratio: Tensor
     mixing: Tensor | None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        """The posterior's force at every state of a path."""
+        """The force of the posterior at all states of a path."""
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        """The posterior path driven by `noise`, and the forces met on the way if they cost something."""
+        """The posterior path driven by `noise`, and the forces on it where they were expensive to compute."""
 
     def at(self, index: Tensor) -> Plan:
         """The plan of the steps at `index` alone."""
 
 
 class Forces(NamedTuple):
-    """Forces along a drawn path, `(*batch, time, latent)`: kept so that the KL evaluates no network twice."""
+    """Forces along a drawn path, `(*batch, time, latent)`, stored so that the KL evaluates no network again."""
 
     prior: Tensor
     posterior: Tensor
 
 
 class ControlledPath(PathDistribution):
-    """A path of the posterior: the prior's noise, another force, chosen by a control that has read the data.
+    """z_{k+1} ~ step(z_k, F(z_k) + control): a path of the posterior, under a force that a control chose from the data.
 
     Parameters
     ----------
-    plan: the control's decision for this batch (see `controls`); the others as for `LangevinPath`.
+    plan: the decision of the control for this batch, see `guide.controls`. The others are those of `LangevinPath`.
+
+    Examples
+    --------
+    A control that adds no force leaves the path of the prior, and the KL divergence from it is zero.
+
+    >>> prior, steps = nld.OverdampedLangevin(nld.DoubleWell()), nld.EulerMaruyama()
+    >>> control = nld.NeuralControl(hidden=8, gain=0.0)
+    >>> control.prepare(context=3, dynamics=prior, substeps=5)
+    >>> plan = control.plan(contexts=torch.zeros(1, 11, 3), gaps=torch.full((1, 10), 0.1))
+    >>> grid = nld.dynamics.paths.refine(torch.linspace(0.0, 1.0, 11), substeps=5)
+    >>> posterior = nld.ControlledPath(prior, steps, torch.zeros(1, 1), grid, plan)
+    >>> torch.distributions.kl_divergence(posterior, nld.LangevinPath(prior, steps, torch.zeros(1, 1), grid)).item()
+    0.0
     """
 
     def __init__(
@@ -258,10 +258,10 @@ class ControlledPath(PathDistribution):
     ) -> None:
         super().__init__(dynamics, integrator, initial, grid, latents)
         self.plan, self.ratio, self.mixing = plan, plan.ratio, plan.mixing
-        self._latest: tuple[Path, Forces | None] | None = None
+        self._last_draw: tuple[Path, Forces | None] | None = None
 
     def force(self, origins: Path) -> Tensor:
-        """The plan's force."""
+        """The force of the plan."""
         return self.plan.force(self, origins)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> ControlledPath:
@@ -272,11 +272,11 @@ class ControlledPath(PathDistribution):
     def kl_along(self, prior: LangevinPath, value: Path, stride: int = 1) -> Float[Tensor, "*batch"]:
         """Σ_k KL(posterior step ‖ prior step), both out of the states of `value`, a path drawn from self.
 
-        Its expectation is the KL of the two chains, exactly; unlike the difference of their log densities it carries no
-        martingale term Σ u·dW, hence far less variance. With a `stride`, one random step of every `stride` is evaluated
-        and counts for all of them: unbiased still, and the networks in the forces are evaluated `stride` times less.
+        Its expectation is exactly the KL divergence of the two chains. The difference of their log densities has the
+        same expectation, but also a martingale term Σ u·dW, and therefore far more variance. With a `stride`, a random
+        step of every `stride` counts for all: the sum stays unbiased, and the forces are evaluated less often.
         """
-        origins, forces = self._origins(value), self._met(prior, value)
+        origins, forces = self._origins(value), self._cached_forces(prior, value)
         if forces is not None or stride == 1:
             return self._step_kl(prior, origins, forces)
         strata = stratify(origins.shape[-2], stride)
@@ -287,9 +287,9 @@ class ControlledPath(PathDistribution):
     def _step_kl(
         self, prior: PathDistribution, origins: Path, forces: Forces | None, weight: Tensor | None = None
     ) -> Tensor:
-        with holding(self.dynamics, self.latents):
+        with condition_on(self.dynamics, self.latents):
             mine = self.transitions(origins, forces and forces.posterior)
-        with holding(prior.dynamics, prior.latents):
+        with condition_on(prior.dynamics, prior.latents):
             theirs = prior.transitions(origins, forces and forces.prior)
         terms = kl_divergence(_normal(mine), _normal(theirs))
         if self.mixing is not None:
@@ -298,44 +298,44 @@ class ControlledPath(PathDistribution):
         return self._total(terms if weight is None else terms * weight.unsqueeze(-1))
 
     def piece(self, index: Tensor, initial: State0) -> ControlledPath:
-        """The law of the steps at `index` `(step,)` alone, out of other states `initial`."""
+        """The law of the steps at `index`, `(step,)`, out of other states `initial`."""
         grid, plan = self.grid.at(index), self.plan.at(index)
         return ControlledPath(self.dynamics, self.integrator, initial, grid, plan, self.latents)
 
     def log_ratio(self, prior: LangevinPath, value: Path) -> Float[Tensor, "*batch"]:
-        """log p(path) − log q(path), z₀ being given; `kl_along` of the same path then evaluates no force again."""
-        origins, noisy = self._origins(value), self.integrator.noisy(value)
-        forces = self._met(prior, value)
+        """log p(path) − log q(path), given z₀. After it, `kl_along` of the same path evaluates no force again."""
+        origins, component = self._origins(value), self.integrator.stochastic_component(value)
+        forces = self._cached_forces(prior, value)
         if forces is None:
-            with holding(prior.dynamics, prior.latents):
+            with condition_on(prior.dynamics, prior.latents):
                 theirs = prior.force(origins)
-            with holding(self.dynamics, self.latents):
+            with condition_on(self.dynamics, self.latents):
                 forces = Forces(theirs, self.force(origins))
-            self._latest = value, forces
-        with holding(prior.dynamics, prior.latents):
-            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), noisy))
-        with holding(self.dynamics, self.latents):
-            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), noisy))
+            self._last_draw = value, forces
+        with condition_on(prior.dynamics, prior.latents):
+            log_p = prior._total(prior._density(prior.transitions(origins, forces.prior), component))
+        with condition_on(self.dynamics, self.latents):
+            return log_p - self._total(self._density(self.transitions(origins, forces.posterior), component))
 
-    def latest(self) -> Path:
-        """The path drawn last (one is drawn if none was): what a one-sample KL is taken along."""
-        return self.rsample() if self._latest is None else self._latest[0]
+    def last_sample(self) -> Path:
+        """The path drawn last, or a new one where none was drawn; the KL divergence is estimated along it."""
+        return self.rsample() if self._last_draw is None else self._last_draw[0]
 
     def _draw(self, noise: Tensor) -> Path:
-        self._latest = self.plan.draw(self, noise)
-        return self._latest[0]
+        self._last_draw = self.plan.draw(self, noise)
+        return self._last_draw[0]
 
-    def _met(self, prior: LangevinPath, value: Path) -> Forces | None:
-        """The forces kept from drawing `value`, if `prior` has the very physics it was drawn under."""
-        if self._latest is None or value is not self._latest[0] or prior.dynamics is not self.dynamics:
+    def _cached_forces(self, prior: LangevinPath, value: Path) -> Forces | None:
+        """The forces stored when `value` was drawn, provided that `prior` has the quantities it was drawn with."""
+        if self._last_draw is None or value is not self._last_draw[0] or prior.dynamics is not self.dynamics:
             return None
         same = all(prior.latents.get(name) is drawn for name, drawn in self.latents.items())
-        return self._latest[1] if same else None
+        return self._last_draw[1] if same else None
 
 
 @register_kl(ControlledPath, LangevinPath)
 def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> Tensor:
-    return posterior.kl_along(prior, posterior.latest())
+    return posterior.kl_along(prior, posterior.last_sample())
 
 
 def _normal(step: Step) -> Normal:
@@ -343,40 +343,40 @@ def _normal(step: Step) -> Normal:
 
 
 def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:
-    """Step through a path whose force needs the state: `force` maps `(*batch, 1, state)` to `(*batch, 1, latent)`."""
+    """A path, step by step, for a force that depends on the state: `(*batch, 1, state)` to `(*batch, 1, latent)`."""
     state = path.initial.expand(*noise.shape[:-2], -1).unsqueeze(-2)
     states = []
     for h, xi in zip(path.grid.h.split(1, -2), (path.ratio * noise).split(1, -2), strict=True):
         step = path.integrator.step(path.dynamics, state, force(state), h)
-        state = path.integrator.arrive(step, step.loc + step.scale * xi)
+        state = path.integrator.complete(step, step.loc + step.scale * xi)
         states.append(state)
     return torch.cat(states, -2)
 
 
-def run_linear(path: ControlledPath, feedback: Sequence[Tensor], push: Tensor, noise: Tensor) -> Path:
-    """Run a path whose force is push − Σ feedback · (position, momentum), without a network in the loop.
+def run_linear(path: ControlledPath, feedback: Sequence[Tensor], offset: Tensor, noise: Tensor) -> Path:
+    """z' = A z + b: a path under the force offset − Σ feedback · (position, momentum), without a network in the loop.
 
-    Its step is then affine in the state, z' = A z + b. A step answers to a state and to a force axis by axis; these
-    answers are read off by stepping from unit states and under unit forces, so that no scheme is written down a second
-    time. With one feedback per axis, `(*batch, time, latent)`, A has one small block per axis; with matrices, `(*batch,
-    time, latent, latent)`, it is whole. Draws that share their matrices are columns of one recursion.
+    A step responds to a state and to a force axis by axis. A and b are found from steps out of unit states and under
+    unit forces, so that no scheme has to be written down a second time. If the feedback has one number per axis,
+    `(*batch, time, latent)`, A has one small block per axis; if it is a matrix, `(*batch, time, latent, latent)`, A is
+    one full matrix. Draws that share their matrices are columns of one recursion.
     """
     latent, parts = path.dynamics.latent, path.dynamics.state // path.dynamics.latent
 
-    def answer(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
+    def response(state: Tensor, force: Tensor, xi: Tensor | float = 0.0) -> list[Tensor]:
         step = path.transitions(state.expand(*force.shape[:-1], -1), force)
-        return list(path.integrator.arrive(step, step.loc + step.scale * xi).split(latent, -1))
+        return list(path.integrator.complete(step, step.loc + step.scale * xi).split(latent, -1))
 
     nothing, one = noise.new_zeros(1, parts * latent), noise.new_ones(1, latent)
     units = torch.eye(parts, dtype=noise.dtype, device=noise.device).repeat_interleave(latent, -1).unsqueeze(-2)
-    to_state, to_force = [answer(unit, 0 * one) for unit in units], answer(nothing, one)
-    shift, rows = torch.cat(answer(nothing, push, noise), -1), range(parts)
+    to_state, to_force = [response(unit, 0 * one) for unit in units], response(nothing, one)
+    shift, rows = torch.cat(response(nothing, offset, noise), -1), range(parts)
     if path.mixing is None:
         entries = [[to_state[j][i] - to_force[i] * feedback[j] for j in rows] for i in rows]
         matrix = torch.stack([torch.stack(row, -1) for row in entries], -2)
     else:
-        pulls = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
-        matrix = torch.cat([torch.cat(row, -1) for row in pulls], -2).unsqueeze(-3)
+        squares = [[to_state[j][i].diag_embed() - to_force[i].unsqueeze(-1) * feedback[j] for j in rows] for i in rows]
+        matrix = torch.cat([torch.cat(row, -1) for row in squares], -2).unsqueeze(-3)
 
     def blocks(state: Tensor) -> Tensor:
         return state.unflatten(-1, (matrix.shape[-1], -1)).mT.unsqueeze(-1)

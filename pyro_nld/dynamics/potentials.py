@@ -1,7 +1,8 @@
-"""Energy landscapes U(z): neural ones to be learned, analytic ones with known answers, and wrappers.
+"""Energy landscapes U(z): the contract, analytic potentials with known answers, and a wrapper.
 
-A potential maps `(*batch, latent)` to `(*batch,)`, an energy. Only U/T is observable (T the temperature). Everything
-that reads a landscape takes any callable of this shape; `gradient` and `hessian` work on any of them.
+A potential maps positions `(*batch, latent)` to energies `(*batch,)`. Data determine only U/T, where T is the
+temperature. Every function that reads a landscape accepts any callable of this shape, and `gradient` and `hessian` work
+on any of them.
 """
 
 from __future__ import annotations
@@ -10,23 +11,20 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import celu, softplus
 
 from ..errors import ShapeError
-from ..nn import Dense, Part, PartList
+from ..nn import Part
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
 
 
 def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-    """∇U(z), differentiable again when gradients are enabled.
+    """∇U(z). The result can be differentiated again where gradients are enabled.
 
     Parameters
     ----------
@@ -38,7 +36,7 @@ def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tens
 
 
 def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent latent"]:
-    """∇²U(z), symmetrised; one backward pass per latent axis, no graph kept.
+    """∇²U(z), made symmetric. It takes one backward pass per latent axis and keeps no graph.
 
     Parameters
     ----------
@@ -56,7 +54,7 @@ def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tenso
 
 
 def in_double(potential: Energy) -> Energy:
-    """A float64 copy of a module, for what needs more digits than training; any other callable as it is."""
+    """U in float64, for work that needs more digits than training: a copy of a module, any other callable unchanged."""
     return copy.deepcopy(potential).double() if isinstance(potential, nn.Module) else potential
 
 
@@ -69,7 +67,21 @@ def _autograd_gradient(potential: Energy, z: Tensor) -> Tensor:
 
 
 class Potential(Part):
-    """A potential with `latent` axes: write `forward`, and `gradient` when it has a cheap closed form."""
+    """U(z), the contract: a subclass sets `latent`, the number of axes, and defines `forward`.
+
+    It may define `gradient`, too, where ∇U has a closed form that is cheap.
+
+    Examples
+    --------
+    A well of stiffness 3; at z = 2 its slope is 6.
+
+    >>> class Well(nld.Potential):
+    ...     latent = 1
+    ...     def forward(self, z):
+    ...         return 1.5 * z.square().sum(-1)
+    >>> Well().gradient(torch.tensor([2.0])).item()
+    6.0
+    """
 
     latent: int
 
@@ -83,142 +95,27 @@ class Potential(Part):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """w, learned, where U(z) = w · φ(z) + what does not depend on w; None where U is linear in nothing learned."""
+        """w, where U(z) = w · φ(z) + a part without w, and w is learned; None where there is no such w."""
         return None
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """φ(z), one number per coefficient."""
+        """φ(z), one number per coefficient w."""
         return z[..., :0]
 
 
-class NeuralPotential(Potential):
-    """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) has a norm.
-
-    The gradient is written out by the chain rule: training then needs one backward pass where automatic
-    differentiation of ∇U needs two.
-
-    Parameters
-    ----------
-    latent: number of axes of z.
-    hidden: widths of the hidden layers.
-    confinement: initial c, energy per length².
-    """
-
-    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
-        super().__init__()
-        self.latent = latent
-        widths = [latent, *hidden]
-        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
-        self.output = Dense(widths[-1], 1)
-        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
-
-    @property
-    def confinement(self) -> Tensor:
-        """The coefficient c of ‖z‖²."""
-        return softplus(self.raw_confinement)
-
-    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
-        """U(z), energy."""
-        return self.output(self.features(z)).squeeze(-1) + self.confinement * z.square().sum(-1)
-
-    @property
-    def coefficients(self) -> nn.Parameter | None:
-        """The weights of the output."""
-        return _learned_weight(self.output)
-
-    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last hidden layer."""
-        for layer in self.layers:
-            z = torch.tanh(layer(z))
-        return z
-
-    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
-        weights = [cast(Tensor, layer.weight) for layer in self.layers]
-        hidden, slopes = z, []
-        for layer in self.layers:
-            hidden = torch.tanh(layer(hidden))
-            slopes.append(1 - hidden.square())
-        back: Tensor = self.output.weight
-        for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
-            back = (back * slope) @ weight
-        return back + 2 * self.confinement * z
-
-
-class ResidualPotential(Potential):
-    """The paper's energy network: CELU blocks at both ends, residual tanh blocks fed with z again, and c‖z‖².
-
-    Parameters
-    ----------
-    latent: number of axes of z.
-    features: width of the residual blocks.
-    width: width of the first and last block.
-    blocks: number of residual blocks.
-    inner: width of a block's tanh layer, from which a linear one leads back: 96 in the models published. None: a block
-        is one tanh layer of the features' width.
-
-    References
-    ----------
-    Koop et al., NLDL 2024; the widths are those of the models published with the paper.
-    """
-
-    def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
-        inner: int | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.latent = latent
-        self.entry = PartList([Dense(latent, width), Dense(width, features)])
-        self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
-        self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])
-        self.exit = PartList([Dense(features, width), Dense(width, 1)])
-        self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
-
-    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
-        """U(z), energy."""
-        network = self.exit[1](self.features(z)).squeeze(-1)
-        return network + softplus(self.raw_confinement) * z.square().sum(-1)
-
-    @property
-    def coefficients(self) -> nn.Parameter | None:
-        """The weights of the last block's output."""
-        return _learned_weight(self.exit[1])
-
-    def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """The last block's hidden layer."""
-        features = self.entry[1](celu(self.entry[0](z)))
-        for place, block in enumerate(self.blocks):
-            features = features + self._led_back(place, torch.tanh(block(torch.cat([features, z], -1))))
-        return celu(self.exit[0](features))
-
-    def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z), by the chain rule; the derivative of CELU is 1 + min(CELU, 0)."""
-        first = celu(self.entry[0](z))
-        features, slopes = self.entry[1](first), []
-        for place, block in enumerate(self.blocks):
-            bend = torch.tanh(block(torch.cat([features, z], -1)))
-            features = features + self._led_back(place, bend)
-            slopes.append(1 - bend.square())
-        last = celu(self.exit[0](features))
-        back = (self.exit[1].weight * (1 + last.clamp(max=0))) @ self.exit[0].weight
-        direct = 2 * softplus(self.raw_confinement) * z
-        for place, slope in reversed([*enumerate(slopes)]):
-            bent = (back @ self.back[place].weight if self.back else back) * slope
-            inner, outer = (bent @ self.blocks[place].weight).split([back.shape[-1], self.latent], -1)
-            back, direct = back + inner, direct + outer
-        return direct + ((back @ self.entry[1].weight) * (1 + first.clamp(max=0))) @ self.entry[0].weight
-
-    def _led_back(self, place: int, bend: Tensor) -> Tensor:
-        return self.back[place](bend) if self.back else bend
-
-
 class Quadratic(Potential):
-    """U(z) = ½ (z − m)ᵀ K (z − m): the Ornstein–Uhlenbeck process when driven by noise.
+    """U(z) = ½ (z − m)ᵀ K (z − m): a harmonic well. Langevin dynamics in it is the Ornstein–Uhlenbeck process.
 
     Parameters
     ----------
-    stiffness: K, `(latent,)` for a diagonal or `(latent, latent)`, positive definite (not checked), energy/length².
+    stiffness: K, energy/length²: `(latent,)`, the diagonal, or `(latent, latent)`, positive definite (not checked).
     centre: m, `(latent,)`, length; zero when not given.
+
+    Examples
+    --------
+    >>> well = nld.Quadratic(stiffness=[4.0])
+    >>> well(torch.tensor([0.5])).item()  # k z²/2
+    0.5
     """
 
     def __init__(
@@ -251,6 +148,12 @@ class DoubleWell(Potential):
     half_distance: a, length.
     latent: number of axes; the axes after the first are harmonic.
     stiffness: k, energy/length².
+
+    Examples
+    --------
+    >>> well = nld.DoubleWell(barrier=3.0)
+    >>> well(torch.tensor([[-1.0], [0.0], [1.0]])).tolist()  # left minimum, barrier, right minimum
+    [0.0, 3.0, 0.0]
     """
 
     def __init__(
@@ -277,7 +180,7 @@ class DoubleWell(Potential):
 class MuellerBrown(Potential):
     """U(x, y) = s Σ_k A_k exp(a_k (x − x_k)² + b_k (x − x_k)(y − y_k) + c_k (y − y_k)²).
 
-    Three minima and two saddles known to three digits; the standard test of a path or saddle search.
+    Its three minima and two saddles are known to three digits. It is the standard test of searches for saddles.
 
     Parameters
     ----------
@@ -286,6 +189,12 @@ class MuellerBrown(Potential):
     References
     ----------
     K. Müller, L. D. Brown, Theoretica Chimica Acta 53:75–93, 1979.
+
+    Examples
+    --------
+    >>> deepest = torch.tensor([-0.558, 1.442])
+    >>> round(nld.MuellerBrown()(deepest).item(), 1)
+    -146.7
     """
 
     latent = 2
@@ -306,14 +215,25 @@ class MuellerBrown(Potential):
 
 
 class GaussianWells(Potential):
-    """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I): exp(−U/T) is exactly a Gaussian mixture, so that occupancies are known.
+    """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I), so that exp(−U/T) is exactly a Gaussian mixture.
+
+    The weights are the occupancies of the wells, as far as the wells do not overlap.
 
     Parameters
     ----------
     centres: m, `(state, latent)`, length.
-    weights: w, `(state,)`, normalised here; equal when not given. The occupancies, up to the overlap of the wells.
+    weights: w, `(state,)`, normalised here; equal when not given.
     widths: s, one number or `(state,)`, length.
     temperature: T, energy.
+
+    Examples
+    --------
+    Two wells of equal width, one three times as occupied as the other, differ in depth by T log 3.
+
+    >>> wells = nld.GaussianWells([[-2.0], [2.0]], weights=[0.75, 0.25], widths=0.5)
+    >>> left, right = wells(torch.tensor([[-2.0], [2.0]])).tolist()
+    >>> round(right - left, 3)
+    1.099
     """
 
     def __init__(
@@ -339,9 +259,9 @@ class GaussianWells(Potential):
         return -self.temperature * self._log_terms(z).logsumexp(-1)
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
-        """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², with r the responsibilities."""
-        pull = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
-        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * pull).sum(-2)
+        """∇U(z) = T Σ_k r_k(z) (z − m_k)/s_k², where r_k is the probability of well k given z."""
+        springs = (z.unsqueeze(-2) - self.centres) / self.widths.square().unsqueeze(-1)
+        return self.temperature * (self._log_terms(z).softmax(-1).unsqueeze(-1) * springs).sum(-2)
 
     def _log_terms(self, z: Tensor) -> Tensor:
         square = ((z.unsqueeze(-2) - self.centres) / self.widths.unsqueeze(-1)).square().sum(-1)
@@ -350,12 +270,21 @@ class GaussianWells(Potential):
 
 
 class Tilted(Potential):
-    """U(z) + b·z: the wrapper example. An applied force −b tilts any landscape without touching it.
+    """U(z) + b·z: any landscape, tilted by a constant force −b.
+
+    It wraps the potential and leaves it unchanged. Other changes of a landscape can be written in the same way.
 
     Parameters
     ----------
     potential: U, any potential.
     slope: b, `(latent,)`, energy/length.
+
+    Examples
+    --------
+    >>> tilted = nld.Tilted(nld.DoubleWell(barrier=3.0), slope=[0.5])
+    >>> left, right = tilted(torch.tensor([[-1.0], [1.0]])).tolist()
+    >>> right - left  # the minima are two units of length apart
+    1.0
     """
 
     def __init__(self, potential: Potential, slope: Tensor | Sequence[float]) -> None:
@@ -374,22 +303,16 @@ class Tilted(Potential):
 
     @property
     def coefficients(self) -> nn.Parameter | None:
-        """Those of U."""
+        """The same as those of U."""
         return self.potential.coefficients
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
-        """Those of U."""
+        """The same as those of U."""
         return self.potential.features(z)
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) + b."""
         return self.potential.gradient(z) + self.slope
-
-
-def _learned_weight(layer: nn.Module) -> nn.Parameter | None:
-    """The weight of a layer, unless it has a prior of its own or is held fixed."""
-    weight = layer._parameters.get("weight")
-    return weight if isinstance(weight, nn.Parameter) and weight.requires_grad else None
 
 
 def _tensor(value: Tensor | Sequence | float) -> Tensor:

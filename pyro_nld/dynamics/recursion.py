@@ -1,4 +1,4 @@
-"""Small matrices by the million: products with vectors, and recursions of them with their gradient."""
+"""z_{k+1} = A_k z_k + b_k for many small matrices A_k at once, with its gradient, and products of such matrices."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-COMPOSED = 4  # rows up to which products of matrices cost less than the step-by-step loop they save
+COMPOSED = 4  # largest number of rows for which products of matrices are cheaper than a loop over steps
 
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrix times vector, `(*batch, row, column)` and `(*draw, *batch, column)`: draws share their matrices."""
+    """A v for A `(*batch, row, column)` and v `(*draw, *batch, column)`: all draws share the matrices."""
     draws = vector.shape[: max(0, vector.dim() + 1 - matrix.dim())]
     product = matrix @ as_columns(vector.unsqueeze(-1), len(draws))
     return product.movedim(-1, 0).reshape(*draws, *product.shape[:-1])
 
 
 def as_columns(vectors: Tensor, draws: int) -> Tensor:
-    """Draws side by side, `(*draw, *batch, n, 1)` to `(*batch, n, all draws)`, for products with what they share."""
+    """Draws as columns, `(*draw, *batch, n, 1)` to `(*batch, n, draw)`, so that one product serves all of them."""
     return vectors.reshape(-1, *vectors.shape[draws:-1]).movedim(0, -1)
 
 
@@ -29,7 +29,7 @@ def recursion(
     matrix: Float[Tensor, "time block n n"],
     shift: Float[Tensor, "time block n draw"],
 ) -> Float[Tensor, "time block n draw"]:
-    """All z_k of z_{k+1} = A_k z_k + b_k, without z₀."""
+    """z_{k+1} = A_k z_k + b_k: all z_k except z₀."""
     return _Recursion.apply(initial, matrix, shift)
 
 
@@ -57,8 +57,8 @@ class _Recursion(torch.autograd.Function):
 def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """The recursion in runs of about √time steps, all runs at once.
 
-    First every run's steps are composed, (A_k … A_1, b_k + A_k b_{k−1} + …), then runs are strung together. That is
-    2 √time operations in a row instead of one per step, which for small matrices is what costs.
+    First the steps of every run are composed, (A_k … A_1, b_k + A_k b_{k−1} + …); then the runs are joined. That takes
+    2 √time consecutive operations instead of one per step. For small matrices their number determines the cost.
     """
     time, blocks, n, draws = shift.shape
     run = math.isqrt(time) if n <= COMPOSED else 1
@@ -66,13 +66,13 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     if run < 2:
         return _strung(initial, matrix, shift)
     head = slice(0, runs * run)
-    # (step of a run, run · block, …): the same step of all runs lies side by side
-    steps, pushes = (
+    # (step of a run, run · block, …): the same step of all runs is one operation
+    steps, offsets = (
         part[head].unflatten(0, (runs, run)).transpose(0, 1).reshape(run, runs * blocks, n, -1)
         for part in (matrix, shift)
     )
-    maps = [(steps[0], pushes[0])]
-    for a, b in zip(steps[1:].unbind(0), pushes[1:].unbind(0), strict=True):
+    maps = [(steps[0], offsets[0])]
+    for a, b in zip(steps[1:].unbind(0), offsets[1:].unbind(0), strict=True):
         before = maps[-1]
         maps.append((_product(a, before[0]), _apply(a, before[1], b)))
     composed, moved = (torch.stack(part) for part in zip(*maps, strict=True))
@@ -85,7 +85,7 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
 
 
 def _strung(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """The recursion one step after the other."""
+    """The recursion, one step after the other."""
     path, state = torch.empty_like(shift), initial
     for a, b, out in zip(matrix.unbind(0), shift.unbind(0), path.unbind(0), strict=True):
         state = _apply(a, state, b, out)

@@ -1,4 +1,16 @@
-"""Simulation of any dynamics with torchsde's solvers and Brownian paths: the independent check of our steps."""
+"""Simulation of any dynamics with the solvers and Brownian paths of torchsde: an independent check of `integrators`.
+
+Examples
+--------
+Positions in a harmonic well of stiffness 4, long after a start at the bottom, have the variance T/k = 0.25.
+
+>>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=1.0)
+>>> z = nld.simulation.simulate(prior, torch.zeros(2000, 1), torch.tensor([0.0, 1.0]), dt=0.02, seed=0)
+>>> z.shape  # path, time, state
+torch.Size([2000, 2, 1])
+>>> round(z[:, -1].var().item(), 2)  # of 2000 paths, hence ± 0.01
+0.24
+"""
 
 from __future__ import annotations
 
@@ -12,7 +24,7 @@ from .equations import Dynamics
 
 
 class _AsSDE:
-    """A dynamics as torchsde wants it: Itô, diagonal noise, states `(batch, state)`."""
+    """A dynamics in the form that torchsde expects: Itô, diagonal noise, states `(batch, state)`."""
 
     noise_type, sde_type = "diagonal", "ito"
 
@@ -34,11 +46,11 @@ def simulate(
     method: str = "srk",
     seed: int = 0,
 ) -> Float[Tensor, "path time state"]:
-    """Solve dz = drift(z) dt + diffusion dW from `initial`, and return the states at `times`.
+    """dz = drift(z) dt + diffusion(z) dW, solved from `initial` on: the states at `times`.
 
     Parameters
     ----------
-    dynamics: overdamped or underdamped, with fixed or learned (not random) quantities.
+    dynamics: overdamped or underdamped. Its quantities are fixed or learned, not random.
     initial: z at the first time, `(path, state)`.
     times: increasing, `(time,)`, in the dynamics' unit.
     dt: step of the solver, > 0; it need not divide the intervals.

@@ -1,7 +1,7 @@
-"""Sequences that start in equilibrium: p(z₀) ∝ exp(−U(q₀)/T), momenta thermal.
+"""p(z₀) ∝ exp(−U(q₀)/T) N(p₀; 0, M T): sequences that start in equilibrium.
 
-It ties the depths of wells to where sequences start, which a path alone tells only by its crossings. The norm is found
-by importance sampling, from a Gaussian that follows the density as it is learned.
+Where sequences start then says how deep the wells are; without this law only the crossings of the paths say so. The
+normalisation is found by importance sampling, from a Gaussian that follows the density while it is learned.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..nn import Part
 from .equations import Dynamics
 from .paths import NO_SHAPE
 
-POINTS = 4096  # of the importance sample
-WIDER = 1.5  # how much wider the Gaussian is than the density: its tails must not be missed
-RATE = 0.05  # of the way from the Gaussian of before to that of now, per call
+IMPORTANCE_POINTS = 4096  # drawn from the Gaussian at every call
+PROPOSAL_WIDTH = 1.5  # of the Gaussian, relative to the density, whose tails it must not miss
+ADAPTATION_RATE = 0.05  # share of the way to the density's moments that the Gaussian goes at every call
 
 
-class Equilibrium(Part):
-    """What samples the norm: a Gaussian in the latent space, adapted to exp(−U/T) at every call that learns."""
+class StationaryLaw(Part):
+    """p(z₀) ∝ exp(−U(q₀)/T), normalised with a Gaussian that every call adapts while gradients are enabled."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -34,31 +34,33 @@ class Equilibrium(Part):
         self.register_buffer("covariance", torch.eye(latent))
 
     def distribution(self, dynamics: Dynamics) -> StationaryDistribution:
-        """p(z₀) of dynamics whose random quantities have been drawn."""
-        wide = MultivariateNormal(self.loc, WIDER**2 * self.covariance)
-        found = StationaryDistribution(dynamics, wide, wide.sample((POINTS,)))
+        """p(z₀). The random quantities of the dynamics must have been drawn."""
+        wide = MultivariateNormal(self.loc, PROPOSAL_WIDTH**2 * self.covariance)
+        found = StationaryDistribution(dynamics, wide, wide.sample((IMPORTANCE_POINTS,)))
         if torch.is_grad_enabled():
             self._adapt(found)
         return found
 
     @torch.no_grad()
     def _adapt(self, found: StationaryDistribution) -> None:
-        weight = found.log_weight.softmax(-1).reshape(-1, POINTS).mean(0)
+        weight = found.log_weight.softmax(-1).reshape(-1, IMPORTANCE_POINTS).mean(0)
         if bool(weight.isfinite().all()):
             loc = weight @ found.points
             offset = found.points - loc
-            self.loc.lerp_(loc, RATE)
-            self.covariance.lerp_((offset * weight.unsqueeze(-1)).mT @ offset, RATE)
+            self.loc.lerp_(loc, ADAPTATION_RATE)
+            self.covariance.lerp_((offset * weight.unsqueeze(-1)).mT @ offset, ADAPTATION_RATE)
 
 
 class StationaryDistribution(TorchDistribution):
-    """p(z) = exp(−U(q)/T) N(p; 0, M T)/Z with log Z = log mean exp(−U/T − log g) over points drawn from g.
+    """p(z) = exp(−U(q)/T) N(p; 0, M T)/Z with Z = ⟨exp(−U/T)/g⟩, averaged over points drawn from g.
 
-    Draws are resampled from the points by weight: as good as there are points that count.
+    Draws are these points, resampled by weight. They are good where many points have a weight that counts.
 
     Parameters
     ----------
-    dynamics: with its quantities drawn. proposal: g, over positions. points: from it, `(point, latent)`.
+    dynamics: its random quantities have been drawn.
+    proposal: g, a law of positions.
+    points: drawn from it, `(point, latent)`.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -86,7 +88,7 @@ class StationaryDistribution(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = NO_SHAPE) -> Tensor:
-        """Points by weight, and fresh momenta."""
+        """Positions: the points, drawn by weight. Momenta: new ones from N(0, M T)."""
         law = Categorical(logits=self.log_weight).expand(self.batch_shape)
         position = self.points[law.sample(sample_shape)]
         momentum = self.thermal * torch.randn(*position.shape[:-1], self.thermal.shape[-1]).to(position)

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from .. import kinetics, landscape
+from .. import kinetics
 from ..errors import DoubtfulFitWarning
 from ..kinetics import counting, markov
 from ..landscape import flows, occupancies
@@ -60,10 +60,9 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     coefficients = None if potential is None else potential.coefficients
     if coefficients is None:
         return None
-    paths = fit.positions(draws=PATHS, seed=seed)
-    points = flows.some(paths[0][fit.times.isfinite()], POINTS, seed)
-    wells = landscape.minima(fit.potential, points, temperature=fit.temperature)
-    share = _counted(fit, wells, paths)
+    points = flows.some(fit.positions(draws=PATHS, seed=seed)[0][fit.times.isfinite()], POINTS, seed)
+    wells = fit.metastable(seed)
+    share = _counted(fit, wells, seed)
     if share is None:
         return None
     drawn, basins = occupancies.equilibrium(fit.potential, wells, points[:CHAINS], fit.temperature, seed)
@@ -90,13 +89,14 @@ def _left_alone(reason: str) -> None:
     )
 
 
-def _counted(fit: Posterior, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
+def _counted(fit: Posterior, wells: xr.Dataset, seed: int) -> Tensor | None:
     """π, if there are states, and transitions to tell it by."""
     states = wells.sizes["state"]
     if states < 2:
         return None
+    paths, times = fit.recorded(seed)
     labels = kinetics.cores(fit.potential, wells, paths, fit.temperature)
-    counts = counting.count(labels.numpy(), fit.times.numpy(), states)
+    counts = counting.count(labels.numpy(), times, states)
     exits = counts["exits"].values
     fewest = np.minimum(exits.sum(0), exits.sum(1))
     if (fewest < ENOUGH).any():
@@ -105,7 +105,7 @@ def _counted(fit: Posterior, wells: xr.Dataset, paths: Tensor) -> Tensor | None:
     time = counts["time"].values
     if fit.model.equilibrium is None:
         return torch.as_tensor(markov.stationary(exits / time[:, None]))
-    begun = fit.basins(wells, paths[:, :, 0])
+    begun = fit.basins(wells, fit.positions(draws=PATHS, seed=seed)[:, :, 0])
     starts = np.bincount(begun[begun >= 0].numpy(), minlength=states) / PATHS
     return torch.as_tensor(markov.reversible(exits, time, starts))
 

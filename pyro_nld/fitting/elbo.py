@@ -7,22 +7,23 @@ from collections.abc import Callable
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, Distribution
+from pyro.distributions import Delta
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO
 from pyro.infer.util import torch_item
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.distributions import kl_divergence, register_kl
+from torch.distributions import kl_divergence
 
 from ..dynamics.paths import ControlledPath, LangevinPath
+from ..nn import Described
 
 ENOUGH_STEPS = 5000  # of paths, at which the path KL is evaluated in one gradient step
 MANY_STEPS = 200_000  # of paths, which give the path KL of a data set to about a thousandth
 TERMS = ("log_likelihood", "path_kl", "initial_kl", "global_kl")
 
 
-class PathELBO(Trace_ELBO):
+class PathELBO(Described, Trace_ELBO):
     """ELBO = E_q[log p(x|z)] − E_q Σ_k KL(q step ‖ p step) − KL(q(z₀) ‖ p(z₀)) − KL(global latents).
 
     In expectation the path term is the exact KL of the two discretised chains. For Euler steps of equal noise it is
@@ -169,6 +170,9 @@ def terms_of(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int
 
 def _kl(guide_site: dict, model_site: dict, stride: int) -> Tensor:
     posterior, prior = guide_site["fn"], model_site["fn"]
+    # Pyro's KL of a point leaves out its density, in which an autoguide puts the Jacobian of a constrained site.
+    if isinstance(posterior, Delta):
+        return _log_prob(guide_site) - _log_prob(model_site)
     try:
         if isinstance(posterior, ControlledPath) and isinstance(prior, LangevinPath):
             kl = posterior.kl_along(prior, guide_site["value"], stride)
@@ -181,13 +185,3 @@ def _kl(guide_site: dict, model_site: dict, stride: int) -> Tensor:
 
 def _log_prob(site: dict) -> Tensor:
     return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"]).sum()
-
-
-@register_kl(Delta, Distribution)
-def _kl_delta(posterior: Delta, prior: Distribution) -> Tensor:
-    """log q(v) − log p(v) at the point v.
-
-    Pyro 1.9's own version leaves out log q, in which its autoguides put the Jacobian of a constrained site. Without it
-    the bound is wrong by E[log |dv/du|], here and in `TraceMeanField_ELBO`. NumPyro corrected the same in 2023 (#1625).
-    """
-    return posterior.log_density - prior.log_prob(posterior.v)

@@ -26,7 +26,7 @@ from ..dynamics.potentials import Potential
 from ..errors import DoubtfulFitWarning
 from ..guide.amortized import AmortizedGuide
 from ..model.latent_langevin import LatentLangevin
-from ..nn import holding
+from ..nn import condition_on
 from .elbo import ENOUGH_STEPS, PathELBO, stride_for
 from .particles import Steps, particle_steps
 from .scales import fit_scales
@@ -178,9 +178,9 @@ class _PathSteps(NamedTuple):
         origins, h = self.origins[batch], self.h[batch]
         grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
         path = LangevinPath(model.dynamics, model.integrator, origins[0], grid, self.latents)
-        with holding(model.dynamics, self.latents):
+        with condition_on(model.dynamics, self.latents):
             step = path.transitions(origins)
-        residual = (model.integrator.noisy(self.ends[batch]) - step.loc) / step.scale
+        residual = (model.integrator.stochastic_component(self.ends[batch]) - step.loc) / step.scale
         return 0.5 * residual.square().sum(-1).mean()
 
 
@@ -259,7 +259,7 @@ def _start(model: LatentLangevin, steps: Steps) -> list[_Part]:
     """Gradient and curvature of Σ log p(z₀) = −Σ w · φ(z₀)/T − log Z, where sequences start in equilibrium."""
     if model.equilibrium is None:
         return []
-    with holding(model.dynamics, steps.latents):
+    with condition_on(model.dynamics, steps.latents):
         dynamics = model.dynamics
         law, temperature = model.equilibrium.distribution(dynamics), dynamics.temperature
         features, first = (
@@ -280,11 +280,11 @@ def _part(model: LatentLangevin, coefficients: Tensor, times: Tensor, steps: Ste
     grid, origins = model.batch(times).grid, steps.origins
     path = LangevinPath(model.dynamics, model.integrator, origins[..., 0, :], grid, steps.latents)
     valid = grid.valid.unsqueeze(-1)
-    with holding(model.dynamics, steps.latents), torch.enable_grad():
+    with condition_on(model.dynamics, steps.latents), torch.enable_grad():
         force = path.force(origins)
         step, offset = path.transitions(origins, force), path.transitions(origins, force + 1)
         sensitivity = (offset.loc - step.loc) / step.scale
-        residual = (model.integrator.noisy(steps.ends) - step.loc) / step.scale
+        residual = (model.integrator.stochastic_component(steps.ends) - step.loc) / step.scale
         (slope,) = torch.autograd.grad(torch.where(valid, residual, 0.0).square().sum() / 2, coefficients)
     strata = stratify(origins.shape[-2], model.substeps)
     there = (grid.valid.expand(origins.shape[:-1])[..., strata.chosen]).unsqueeze(-1)

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ..dynamics.paths import PathDistribution
 from ..model.latent_langevin import LatentLangevin
-from ..nn import holding
+from ..nn import condition_on
 from .elbo import paired_traces
 
 RESAMPLING_THRESHOLD = 0.5  # effective number of particles, as a share of all, below which a sequence is resampled
@@ -197,7 +197,7 @@ class _ParticleFilter:
     def _log_likelihood(self, step: int) -> Tensor:
         """log p(x_i | z_i), `(particle, sequence)`."""
         position = self.model.dynamics.position(self.state).unsqueeze(-2)
-        with holding(self.model, self.prior.latents):
+        with condition_on(self.model, self.prior.latents):
             density = self.model.likelihood(position).log_prob(self.x[:, step : step + 1])
         return torch.where(self.observed[:, step : step + 1], density, 0.0).sum((-2, -1))
 

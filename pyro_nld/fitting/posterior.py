@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from .._typing import Array
 from ..dynamics.equations import Dynamics
-from ..errors import NO_LANDSCAPE, FitError, ShapeError
+from ..errors import NO_LANDSCAPE, DoubtfulDataWarning, FitError, ShapeError
 from ..guide.amortized import AmortizedGuide
+from ..io import doubts
+from ..io.matching import matched
+from ..io.memory import recognised
 from ..io.series import as_tensors
 from ..io.validation import check_rows
+from ..kinetics import memberships, metastable, recordings, state_paths
+from ..kinetics.states import PERSISTENT
+from ..kinetics.visits import joined, parted
 from ..landscape import attractors, basins, flows, minima, step_size
 from ..model.latent_langevin import LatentLangevin
-from ..nn import fixed
+from ..nn import at_values
 from . import draws as joint
 from .draws import inference_mode
 from .elbo import evaluate
@@ -25,6 +34,7 @@ Pair = tuple[LatentLangevin, AmortizedGuide]
 """A model and its guide."""
 
 PATHS = 4  # posterior draws counted for kinetics
+DRAWS = 20  # and for the probability of a state
 CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
 KEPT = 20_000_000  # values of drawn positions that are kept for the next reader
 
@@ -37,10 +47,13 @@ class Posterior:
     model, guide: read, never changed. Their numbers are taken at the first look and kept: after a change of either, ask
         `forget` to look anew.
     times, x: the data.
+    about: names, units and origins of the data, as coordinates and attributes, where they have any.
     """
 
-    def __init__(self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> None:
-        self.model, self.guide = model, guide
+    def __init__(
+        self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, about: xr.Dataset | None = None
+    ) -> None:
+        self.model, self.guide, self.about = model, guide, about
         self.times, self.x = check_rows(times, x)
         self._drawn: dict[tuple[int, int], Tensor] = {}
         with inference_mode(0):
@@ -57,7 +70,7 @@ class Posterior:
     @cached_property
     def dynamics(self) -> Dynamics:
         """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
-        return fixed(self.model.dynamics, self.medians)
+        return at_values(self.model.dynamics, self.medians)
 
     def forget(self) -> None:
         """Read model and guide anew from now on, since one of them was changed."""
@@ -128,6 +141,22 @@ class Posterior:
         pairs = torch.stack([positions[:, :-1], positions[:, 1:]], -2)
         return flows.some(pairs[there[:, :-1] & there[:, 1:]], limit, seed)
 
+    def recorded(self, seed: int = 0) -> tuple[Tensor, Array]:
+        """Posterior draws of whole recordings, sequences that are pieces of one put together again, and their times.
+
+        Parameters
+        ----------
+        seed: of the draws.
+
+        Returns
+        -------
+        Positions `(draw, recording, time, latent)` and times `(recording, time)`, NaN after the end of a recording.
+        """
+        times, paths = self.times.numpy(), self.positions(draws=PATHS, seed=seed)
+        order = recordings(times)
+        long = joined(np.moveaxis(paths.cpu().numpy(), -1, 0), order)
+        return torch.as_tensor(np.moveaxis(long, 0, -1)), joined(times, order)
+
     def basins(self, states: xr.Dataset, points: Tensor) -> Tensor:
         """The state that each point `(*batch, latent)` is led to, −1 for none; see `landscape` and `attractors`.
 
@@ -135,14 +164,56 @@ class Posterior:
         ----------
         states: from `wells`, `attractors` or `states`.
         """
-        if "dent_position" in states:  # wells
+        if "minimum_position" in states:  # wells
             return basins(self.potential, states, points)
         return attractors.basins(self.dynamics, states, points)
+
+    def metastable(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
+        """The minima of the landscape in groups that persist: the states, see `kinetics.metastable`.
+
+        Parameters
+        ----------
+        seed: of the posterior draws.
+        min_persistence: time after which a state is forgotten over the time after which the place in it is.
+        min_barrier: see `landscape.minima`, kT; minima that it joins stay together.
+
+        Raises
+        ------
+        FitError: the model has no landscape, or no minimum was found.
+        """
+        moves = self.moves(seed=seed) if min_barrier > 0 else None
+        found = minima(
+            self.potential, self.encoded(seed=seed), temperature=self.temperature, min_barrier=min_barrier, moves=moves
+        )
+        return metastable(self.potential, found, *self.recorded(seed), min_persistence=min_persistence, seed=seed)
+
+    def probability(self, states: xr.Dataset, data: object = None, draws: int = DRAWS, seed: int = 0) -> Array:
+        """P(state at t | data), `(sequence, time, state)`: the share of posterior draws; NaN after the end.
+
+        A path that turns back before it reaches the core of another state stays where it was, see
+        `kinetics.state_paths`; with an encoder that sees the past alone, so do these. Where no cores are known, as of
+        attractors, the basin of a position is its state.
+
+        Parameters
+        ----------
+        states: from `metastable`, `Fit.wells` or `attractors`. data: the data of the fit when None. draws: how many.
+        seed: of the draws.
+        """
+        positions, times = self.positions(data, draws, seed), self.series(data)[0].numpy()
+        if "core_committor" in states:
+            order = recordings(times)
+            held = np.moveaxis(memberships(states, positions).numpy(), -1, 0)
+            paths = state_paths(np.moveaxis(joined(held, order), 0, -1), ahead=not self.guide.encoder.causal)
+            label = parted(paths, order, times.shape, -1)
+        else:
+            label = self.basins(states, positions).numpy()
+        share = (label[..., None] == np.arange(states.sizes["state"])).mean(0)
+        return np.where(np.isnan(times)[..., None], np.nan, share)
 
     def decode(self, points: Tensor) -> Tensor:
         """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
         with torch.no_grad():
-            decoder = fixed(self.model.likelihood, self.medians).decoder
+            decoder = at_values(self.model.likelihood, self.medians).decoder
             return decoder(points.to(decoder.loc.dtype))
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
@@ -170,13 +241,32 @@ class Posterior:
             return evaluate(self.model, self.guide, times, x, draws)
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
-        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x."""
+        """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x.
+
+        Channels with names are matched to those of the fit, see `matched`.
+
+        Raises
+        ------
+        DataError, ShapeError, TimeGridError: as in `as_tensors`, and where channels of the fit are missing.
+
+        Warns
+        -----
+        DoubtfulDataWarning: values lie far outside what was fitted.
+        """
         if data is None:
             return self.times, self.x
-        times, x = as_tensors(data, dtype=self.x.dtype, whole=False)
+        found = recognised(data)
+        if isinstance(found, xr.Dataset) and self.about is not None:
+            found = matched(found, self.about)
+        times, x = as_tensors(found, dtype=self.x.dtype, whole=False)
         if x.shape[-1] != self.x.shape[-1]:
             raise ShapeError(
                 f"the data need the channels of the fit: expected {self.x.shape[-1]}, got {x.shape[-1]}. "
                 "Give the same channels in the same order."
             )
+        names = list(map(str, range(x.shape[-1])))
+        if self.about is not None and "channel" in self.about.coords:
+            names = [str(name) for name in self.about["channel"].values]
+        for doubt in doubts.outside(x.numpy(force=True), self.x.numpy(force=True), names):
+            warnings.warn(doubt, DoubtfulDataWarning, stacklevel=2)
         return check_rows(times, x)

@@ -1,9 +1,9 @@
 """Controls: how a guide steers the posterior path, given the contexts of the observations around each step.
 
-A control resolves its action *inside* every observation interval, because the exact posterior's control grows
-towards each observation like a sawtooth; it reads the contexts at both ends of the interval. With a causal encoder the
-context at the far end still sees nothing later than that observation, so the state at an observation depends on the
-past alone.
+A control varies *inside* every observation interval, because the control of the exact posterior is a sawtooth that
+rises towards each observation. It reads the contexts at both ends of the interval. With a causal encoder, the context
+at the later end depends on nothing after that observation, so that the state at an observation depends on the past
+alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,38 @@ from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
 
-MANY_AXES = 10  # of which latent² numbers per step are no longer worth their price
+MANY_AXES = 10  # from which on latent² numbers per step cost more than they gain
 
 
 class Control(Part):
-    """The contract: told the sizes once (`prepare`), then turns contexts into a plan for every batch."""
+    """The contract: from contexts to a plan, which holds the force and the noise of the posterior for one batch.
+
+    Examples
+    --------
+    A control that adds no force, so that the posterior is the prior and its KL divergence is zero:
+
+    >>> from pyro_nld.dynamics.paths import refine, run
+    >>> class Unchanged:
+    ...     ratio, mixing = torch.ones(()), None
+    ...     def force(self, path, origins):
+    ...         return path.dynamics.force(origins)
+    ...     def draw(self, path, noise):
+    ...         return run(path, path.dynamics.force, noise), None
+    ...     def at(self, index):
+    ...         return self
+    >>> class Free(nld.Control):
+    ...     def prepare(self, context, dynamics, substeps):
+    ...         self.substeps = substeps
+    ...     def refine(self, substeps):
+    ...         self.substeps = substeps
+    ...     def plan(self, contexts, gaps):
+    ...         return Unchanged()
+    >>> plan = Free().plan(contexts=torch.zeros(1, 11, 4), gaps=torch.full((1, 10), 0.1))
+    >>> prior, grid = nld.OverdampedLangevin(nld.DoubleWell()), refine(torch.linspace(0.0, 1.0, 11), substeps=5)
+    >>> path = prior, nld.EulerMaruyama(), torch.zeros(1, 1), grid
+    >>> torch.distributions.kl_divergence(nld.ControlledPath(*path, plan), nld.LangevinPath(*path)).item()
+    0.0
+    """
 
     @abstractmethod
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
@@ -36,26 +63,38 @@ class Control(Part):
 
     @abstractmethod
     def refine(self, substeps: int) -> None:
-        """Go on with another number of substeps, deciding about as before."""
+        """Change the number of substeps. The plans stay about the same."""
 
     @abstractmethod
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
-        """Decide for one batch: contexts at the observations, and the intervals between these in model units."""
+        """The plan for one batch, from contexts at the observations and the intervals between them in model units."""
 
 
 class AffineControl(Control):
-    """Posterior force Λ_t (m_t − q) − N_t p, with Λ, N and m read from the contexts (N for momenta only).
+    """F_t(q, p) = Λ_t (m_t − q) − N_t p: a linear force, with Λ, m and N from the contexts (N only with momenta).
 
-    Every substep of an interval has its own (Λ, m, N) and its own noise, which the axes share. The path is then a
-    linear recursion: no network in the loop, and the prior's gradient is evaluated once, on the whole path. On a
+    Every substep of an interval has its own Λ, m and N, and its own noise, which the axes share. The path is then a
+    linear recursion. No network is in the loop, and the gradient of U is evaluated once, on the whole path. For a
     linear-Gaussian problem this family contains the exact posterior.
 
     Parameters
     ----------
     hidden: width of the hidden layer between contexts and control.
-    coupled: whether an axis may pull at another. Where several channels see mixtures of the axes they do so in the
-        posterior, and a guide that cannot say it teaches the prior wrong depths and times. Costs latent² numbers per
-        step, dear to compute and to learn; None: where there are fewer than ten axes.
+    coupled: whether the axes act on each other. They do so in the posterior where several channels mix the axes, and a
+        guide without it teaches the prior wrong depths and times. It takes latent² numbers per step, which cost time
+        and data. When None, axes are coupled if there are fewer than ten of them.
+
+    Examples
+    --------
+    Ten intervals of five substeps: each step has a target m and a noise relative to that of the prior.
+
+    >>> control = nld.AffineControl(hidden=16)
+    >>> control.prepare(context=4, dynamics=nld.OverdampedLangevin(nld.DoubleWell()), substeps=5)
+    >>> plan = control.plan(contexts=torch.zeros(1, 11, 4), gaps=torch.full((1, 10), 0.1))
+    >>> plan.target.shape  # sequence, time, latent
+    torch.Size([1, 50, 1])
+    >>> bool((plan.ratio < 1).all())  # a posterior is narrower than its prior
+    True
     """
 
     def __init__(self, hidden: int = 64, coupled: bool | None = None) -> None:
@@ -63,18 +102,18 @@ class AffineControl(Control):
         self.hidden, self.coupled = hidden, coupled
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
-        """Create the network from two contexts to all substeps of an interval."""
+        """Create the network, which maps two contexts to all substeps of the interval between them."""
         self.substeps, self.latent, self.parts = substeps, dynamics.latent, dynamics.state // dynamics.latent
         self.each = self.latent**2 if self._couples else self.latent  # numbers in a gain
         self.network = nn.Sequential(nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), self._last(substeps))
 
     def refine(self, substeps: int) -> None:
-        """Split steps: a part of one has its target and the same spring, so a gain and noise in proportion."""
+        """Split every step: the parts keep its target and its spring, and have gains and noise in proportion."""
         old = cast(nn.Linear, self.network[-1])
         new = self._last(substeps).to(old.weight)
         source = torch.arange(substeps) * self.substeps // substeps
         finer = math.log(substeps / self.substeps)
-        # In units of a step's own length, a spring is of first order in h without momenta and of second with them.
+        # In units of the step, a spring is of first order in h without momenta and of second order with them.
         shift = old.bias.new_zeros(self.latent + (1 + self.parts) * self.each)
         noise, position, *momentum = shift[self.latent :].split(self.each)
         stride = self.latent + 1 if self._couples else 1
@@ -96,21 +135,21 @@ class AffineControl(Control):
         return 1 < self.latent < MANY_AXES if self.coupled is None else self.coupled and self.latent > 1
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
-        """Targets, gains and noise for all substeps of all intervals at once."""
+        """Targets m, gains Λ and N, and noise, for all substeps of all intervals at once."""
         fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
         target, noise, *gains = fields.split([self.latent] + (1 + self.parts) * [self.each], -1)
-        # A gain is the share of a gap that one step closes. Starting at 0.27, paths follow their targets within an
-        # interval; starting the noise ratio at 0.95 leaves the prior's noise almost alone.
+        # A gain is the share of the distance to the target that one step covers. With 0.27 at first, paths follow their
+        # targets within an interval; a first noise ratio of 0.95 is almost that of the prior.
         if not self._couples:
             return _AffinePlan(target, [_Gain(_root_share(gain)) for gain in gains], torch.sigmoid(noise + 3))
         noise, *gains = (field.unflatten(-1, (self.latent, self.latent)) for field in (noise, *gains))
         ratio = torch.sigmoid(noise.diagonal(dim1=-2, dim2=-1) + 3)
         eye = torch.eye(self.latent, dtype=noise.dtype, device=noise.device)
-        # Where the noise stays the prior's, there is nothing to share.
+        # Axes whose noise is that of the prior share none.
         mixing = eye + noise * torch.ones_like(eye).tril(-1) * _outer((1 - ratio).sqrt())
-        pulls = [torch.where(eye > 0, 1.0, torch.tanh(gain)) for gain in gains]
+        couplings = [torch.where(eye > 0, 1.0, torch.tanh(gain)) for gain in gains]
         shares = [_root_share(gain.diagonal(dim1=-2, dim2=-1)) for gain in gains]
-        return _AffinePlan(target, [_Gain(*gain) for gain in zip(shares, pulls, strict=True)], ratio, mixing)
+        return _AffinePlan(target, [_Gain(*gain) for gain in zip(shares, couplings, strict=True)], ratio, mixing)
 
 
 def _root_share(raw: Tensor) -> Tensor:
@@ -123,21 +162,22 @@ def _outer(vector: Tensor) -> Tensor:
 
 
 class _Gain(NamedTuple):
-    """diag(root) · pull · diag(root), or diag(root²) where axes do not pull at each other.
+    """diag(root) · coupling · diag(root), or diag(root²) where axes do not act on each other.
 
-    A matrix of shares on its diagonal, and off it less than the geometric mean of two of them, so that paths stay put.
+    The diagonal holds the shares. An element off it is smaller than the geometric mean of its two shares, so that paths
+    stay bounded.
     """
 
     root: Tensor
-    pull: Tensor | None = None
+    coupling: Tensor | None = None
 
     def times(self, unit: Tensor) -> Tensor:
-        """The gain in units of `unit`², one per axis or shared: a matrix, or its diagonal."""
+        """The gain in units of `unit`², which is one number or one per axis: a matrix, or its diagonal."""
         scaled = self.root * unit
-        return scaled.square() if self.pull is None else self.pull * _outer(scaled)
+        return scaled.square() if self.coupling is None else self.coupling * _outer(scaled)
 
     def at(self, index: Tensor) -> _Gain:
-        return _Gain(self.root[..., index, :], None if self.pull is None else self.pull[..., index, :, :])
+        return _Gain(self.root[..., index, :], None if self.coupling is None else self.coupling[..., index, :, :])
 
 
 class _AffinePlan:
@@ -145,16 +185,16 @@ class _AffinePlan:
         self.target, self.gains, self.ratio, self.mixing = target, gains, ratio, mixing
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        feedback, push = self.law(path)
+        feedback, offset = self.law(path)
         for gain, part in zip(feedback, origins.split(path.dynamics.latent, -1), strict=True):
-            push = push - self._pull(gain, part)
-        return push
+            offset = offset - self._apply(gain, part)
+        return offset
 
     def law(self, path: ControlledPath) -> tuple[list[Tensor], Tensor]:
-        """Force = push − Σ feedback · (position, momentum)."""
+        """Force = offset − Σ feedback · (position, momentum)."""
         spring, *drags = self.gains
         stiffness = spring.times(path.integrator.unit_stiffness(path.dynamics, path.grid.h).sqrt())
-        return [stiffness, *(drag.times(path.grid.h.rsqrt()) for drag in drags)], self._pull(stiffness, self.target)
+        return [stiffness, *(drag.times(path.grid.h.rsqrt()) for drag in drags)], self._apply(stiffness, self.target)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
         return run_linear(path, *self.law(path), noise), None
@@ -164,19 +204,26 @@ class _AffinePlan:
         gains = [gain.at(index) for gain in self.gains]
         return _AffinePlan(self.target[..., index, :], gains, self.ratio[..., index, :], mixing)
 
-    def _pull(self, gain: Tensor, vector: Tensor) -> Tensor:
+    def _apply(self, gain: Tensor, vector: Tensor) -> Tensor:
         return gain * vector if self.mixing is None else matvec(gain, vector)
 
 
 class NeuralControl(Control):
-    """Posterior force = prior force + f(z, contexts, time within the interval): the paper's eq. 16 and 18.
+    """F = force of the prior + f(z, contexts, time within the interval): eq. 16 and 18 of the paper.
 
-    The most flexible control, and the dearest: a network in every step of the loop.
+    This is the most flexible control and the most expensive one, for it evaluates a network in every step.
 
     Parameters
     ----------
     hidden: width of the two hidden layers.
-    gain: initial weights relative to the default; the paper starts at 0.2, close to the prior.
+    gain: initial weights relative to the default; the paper starts with 0.2, close to the prior.
+
+    Examples
+    --------
+    >>> control = nld.NeuralControl(hidden=8)
+    >>> control.prepare(context=4, dynamics=nld.OverdampedLangevin(nld.DoubleWell()), substeps=5)
+    >>> control.plan(torch.zeros(1, 11, 4), torch.full((1, 10), 0.1)).ratio.item()  # the noise is that of the prior
+    1.0
     """
 
     def __init__(self, hidden: int = 128, gain: float = 0.2) -> None:
@@ -194,48 +241,49 @@ class NeuralControl(Control):
         self.reset_parameters()
 
     def refine(self, substeps: int) -> None:
-        """The clock tells f where in the interval it is, in steps of any length."""
+        """Change the number of substeps; f depends on the time within the interval, whatever the step."""
         self.substeps = substeps
 
     def reset_parameters(self) -> None:
-        """Scale down what the layers have just drawn for themselves."""
+        """Multiply all weights, just drawn, by the gain."""
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.mul_(self.gain)
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
-        """Project contexts and clock once for all steps; the loop then adds the state."""
+        """Project contexts and times once for all steps; only the state is added in the loop."""
         clock = torch.arange(self.substeps, dtype=contexts.dtype, device=contexts.device) / self.substeps
-        told = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
-        return _NeuralPlan(self, told.flatten(-3, -2))
+        projected = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
+        return _NeuralPlan(self, projected.flatten(-3, -2))
 
-    def respond(self, told: Tensor, state: Tensor) -> Tensor:
-        """f for projected contexts `(*batch, time, hidden)` and states `(*batch, time, state)`."""
-        return self.outer(softplus(self.inner(softplus(told + self.from_state(state)))))
+    def respond(self, projected: Tensor, state: Tensor) -> Tensor:
+        """f, from projected contexts `(*batch, time, hidden)` and states `(*batch, time, state)`."""
+        return self.outer(softplus(self.inner(softplus(projected + self.from_state(state)))))
 
 
 class _NeuralPlan:
-    def __init__(self, control: NeuralControl, told: Tensor) -> None:
-        self.control, self.told, self.ratio = control, told, torch.ones((), dtype=told.dtype, device=told.device)
+    def __init__(self, control: NeuralControl, projected: Tensor) -> None:
+        self.control, self.projected = control, projected
+        self.ratio = torch.ones((), dtype=projected.dtype, device=projected.device)
         self.mixing: Tensor | None = None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        return path.dynamics.force(origins) + self.control.respond(self.told, origins)
+        return path.dynamics.force(origins) + self.control.respond(self.projected, origins)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        told = iter(self.told.split(1, -2))
-        met = []
+        projected = iter(self.projected.split(1, -2))
+        forces = []
 
         def force(state: Tensor) -> Tensor:
             prior = path.dynamics.force(state)
-            met.append(Forces(prior, prior + self.control.respond(next(told), state)))
-            return met[-1].posterior
+            forces.append(Forces(prior, prior + self.control.respond(next(projected), state)))
+            return forces[-1].posterior
 
         drawn = run(path, force, noise)
-        return drawn, Forces(*(torch.cat(forces, -2) for forces in zip(*met, strict=True)))
+        return drawn, Forces(*(torch.cat(part, -2) for part in zip(*forces, strict=True)))
 
     def at(self, index: Tensor) -> Plan:
-        return _NeuralPlan(self.control, self.told[..., index, :])
+        return _NeuralPlan(self.control, self.projected[..., index, :])
 
 
 def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Encoders: observed series to one context per observation, for the guide.
+"""Encoders: from an observed series to one context per observation, for the guide.
 
-Input is standardised once from data; missing values become zeros and are announced by a mask; irregular times are
-announced by the logarithm of the last gap. A causal encoder's context at time i has seen nothing later than x_i.
+Observations are standardised with the moments of the first data. Missing values become zero, and a mask says which they
+are. For irregular times, the logarithm of the last interval is added. In a causal encoder, the context at time i
+depends on nothing later than x_i.
 """
 
 from __future__ import annotations
@@ -18,9 +19,22 @@ from ..nn import Part
 
 
 class Encoder(Part):
-    """The contract: `contexts` from features; standardising and announcing what is missing is done here.
+    """c_i = contexts(features), the contract: a subclass sets `size` and `causal`, and defines `contexts`.
 
-    `causal` says whether a context sees the past alone; `size` is the number of its features.
+    The features are made here: standardised observations, the mask of missing values, and the last interval. `size` is
+    the number of features of a context, and `causal` says whether a context depends on the past alone.
+
+    Examples
+    --------
+    This encoder returns the features as they are: value, mask, and the logarithm of the last interval.
+
+    >>> class Raw(nld.Encoder):
+    ...     size, causal = 3, True
+    ...     def contexts(self, features, valid):
+    ...         return features
+    >>> x, valid = torch.tensor([[[2.0], [torch.nan]]]), torch.tensor([[True, True]])
+    >>> Raw(channels=1)(x, gaps=torch.tensor([[1.0]]), valid=valid).tolist()  # the second value is missing
+    [[[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]
     """
 
     causal: bool
@@ -33,7 +47,7 @@ class Encoder(Part):
         self.register_buffer("scale", torch.ones(channels))
 
     def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
-        """Take the standardisation from data."""
+        """Take mean and standard deviation of the channels from data; NaN is ignored."""
         loc, scale = channel_moments(x)
         self.loc.copy_(loc)
         self.scale.copy_(scale)
@@ -44,43 +58,53 @@ class Encoder(Part):
         gaps: Float[Tensor, "sequence interval"],
         valid: Bool[Tensor, "sequence time"],
     ) -> Float[Tensor, "sequence time context"]:
-        """Contexts of observations `x` (NaN = missing), `gaps` apart in model units, existing where `valid`."""
-        seen = x.isfinite()
-        standard = torch.where(seen, (x - self.loc) / self.scale, 0.0)
+        """Contexts of `x`, NaN where missing. `gaps` are intervals in model units, and times exist where `valid`."""
+        observed = x.isfinite()
+        standard = torch.where(observed, (x - self.loc) / self.scale, 0.0)
         since = nn.functional.pad(gaps.log(), (1, 0)).unsqueeze(-1)
-        return self.contexts(torch.cat([standard, seen.to(x.dtype), since], -1), valid)
+        return self.contexts(torch.cat([standard, observed.to(x.dtype), since], -1), valid)
 
     @abstractmethod
     def contexts(
         self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
     ) -> Float[Tensor, "sequence time context"]:
-        """Contexts `(sequence, time, size)`; features are 2 channels + 1."""
+        """Contexts `(sequence, time, size)`, from 2 channels + 1 features."""
 
 
 class GRUEncoder(Encoder):
-    """Gated recurrent network, forward in time (causal) or in both directions (smoothing).
+    """c = GRU(x): a gated recurrent network that reads forward in time (causal) or in both directions (smoothing).
 
     Parameters
     ----------
     channels: number of observed channels.
-    size: features of a context.
-    hidden: features of the recurrent state, per direction.
-    causal: see the past alone, so that states can be read online (the paper's choice).
+    size: number of features of a context.
+    hidden: number of features of the recurrent state, per direction.
+    causal: read the past alone, so that states are known online, as in the paper.
+
+    Examples
+    --------
+    A change of the last observation changes no earlier context of a causal encoder.
+
+    >>> encoder = nld.GRUEncoder(channels=1, size=4, causal=True)
+    >>> x, gaps, valid = torch.zeros(1, 3, 1), torch.ones(1, 2), torch.ones(1, 3, dtype=torch.bool)
+    >>> changed = torch.tensor([[[0.0], [0.0], [9.0]]])
+    >>> (encoder(x, gaps, valid) == encoder(changed, gaps, valid)).all(-1).tolist()
+    [[True, True, False]]
     """
 
     def __init__(self, channels: int, size: int = 64, hidden: int = 64, causal: bool = False) -> None:
         super().__init__(channels)
-        self.size, self.causal = size, causal
+        self.size, self.hidden, self.causal = size, hidden, causal
         self.recurrent = nn.GRU(2 * channels + 1, hidden, batch_first=True, bidirectional=not causal)
         self.output = nn.Linear(hidden if causal else 2 * hidden, size)
 
     def contexts(
         self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
     ) -> Float[Tensor, "sequence time context"]:
-        """Linear map of the recurrent states."""
+        """c = A h + b, a linear map of the recurrent states h."""
         if self.causal or bool(valid.all()):
             return self.output(self.recurrent(features)[0])
-        # Looking back from the padding would let its length colour the contexts of a ragged sequence.
+        # Read backwards from its end, a ragged sequence must not begin with padding.
         lengths = valid.sum(-1).cpu()
         packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
         states = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=features.shape[1])[0]

@@ -15,10 +15,20 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 
 from ..errors import CheckpointError, DataError, NLDError, optional
-from .series import as_labels, as_tensors, dataset_observations, dataset_states, dataset_times, from_arrays
+from .frames import Titles, from_table
+from .matching import centred
+from .readers import Table, read_text
+from .series import (
+    as_labels,
+    as_tensors,
+    dataset_observations,
+    dataset_states,
+    dataset_times,
+    from_arrays,
+    from_the_start,
+)  # fmt: skip
 
 Entry = TypeVar("Entry")
 
@@ -26,7 +36,14 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.Bad
 """What the readers below raise for files that are damaged, or are not what their name says."""
 
 
-def load(path: str | PathLike[str]) -> xr.Dataset:
+def load(
+    path: str | PathLike[str],
+    *,
+    time: str | None = None,
+    sequence: Titles | None = None,
+    channels: Titles | None = None,
+    missing: object = None,
+) -> xr.Dataset:
     """Read a data file into a Dataset, validated.
 
     Parameters
@@ -34,42 +51,79 @@ def load(path: str | PathLike[str]) -> xr.Dataset:
     path: one of
         `.npz`: arrays times, observations, optionally states, shaped as in `from_arrays`; never unpickled;
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
-        `.csv`, `.parquet`: a long table with the columns time, optionally sequence (any label; without it the table is
-        one recording) and state, and one column per channel; empty where missing, rows of a sequence in the order of
-        time.
+        `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, all also compressed, and `.parquet`: a long
+        table, one row per sequence and time, one column per channel.
+    time, sequence, channels, missing: of a table, as in `from_table`; what is left out is guessed, and what was guessed
+        stands in `attrs["read_as"]`.
+
+    Returns
+    -------
+    Dataset of observations(sequence, time, channel), with the names and units of the file. Channels far from zero count
+    from an origin, see `centred`.
 
     Raises
     ------
-    DataError, ShapeError, TimeGridError: naming the file, the place in it and the remedy.
+    DataError, ShapeError, TimeGridError: naming the file, the place (rows as an editor counts them) and the remedy.
     MissingExtra: parquet without pyarrow.
 
+    Warns
+    -----
+    DoubtfulDataWarning: what is probably not meant, see `from_table`.
+
     Not checked: what `check_series` asks only of a whole data set.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> table = np.array([[0.0, 1.5], [0.5, 1.7], [1.0, 1.4]])
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savetxt(Path(folder) / "mine.txt", table, header="time force")
+    ...     data = nld.load(Path(folder) / "mine.txt")
+    >>> data.attrs["read_as"]
+    'blank separated, names in row 1, time, one sequence, channel force'
+    >>> data["time"].values
+    array([0. , 0.5, 1. ])
     """
     path = Path(path)
-    read = _by_suffix(READERS, path)
+    suffix = _suffix(path)
     if not path.is_file():
         raise DataError(f"{path} must be a data file: there is none. Check the path.")
+    asked = {"time": time, "sequence": sequence, "channels": channels, "missing": missing}
     try:
-        data = read(path)
+        if suffix in READERS:
+            _refuse_options(asked)
+            data = from_the_start(READERS[suffix](path))
+        else:
+            data = from_table(TABLES[suffix](path), time=time, sequence=sequence, channels=channels, missing=missing)
         as_tensors(data, torch.float64, whole=False)
+        data = centred(data)
     except NLDError as error:
         raise type(error)(f"{path}: {error}") from error
     except UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise DataError(
-            f"{path} cannot be read as {path.suffix}: {reason}. Save it again, as plain numbers."
-        ) from error
+        raise DataError(f"{path} cannot be read as {suffix}: {reason}. Save it again, as plain numbers.") from error
     return data
 
 
 def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
-    """Write a Dataset to `.nc`, with everything in it, or to `.npz`, its series and states alone.
+    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`.
 
     A file of that name is replaced once the new one is complete.
 
     Raises
     ------
     DataError, ShapeError, TimeGridError: the Dataset is not valid, or the path not possible; nothing is written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=2, steps=5, seed=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     nld.save(data, Path(folder) / "mine.nc")
+    ...     nld.load(Path(folder) / "mine.nc").identical(data)
+    True
     """
     path = Path(path)
     write = _by_suffix(WRITERS, path)
@@ -96,6 +150,21 @@ def _by_suffix(table: dict[str, Entry], path: Path) -> Entry:
         raise DataError(f"a data file must end in {', '.join(table)}: got {path}. Convert or rename it.") from None
 
 
+def _suffix(path: Path) -> str:
+    """What kind of data file a path names: its suffix, before that of a compressed file."""
+    name = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    if "colvar" in name.name.lower():
+        return ".colvar"
+    _by_suffix(dict.fromkeys([*READERS, *TABLES]), name)
+    return name.suffix.lower()
+
+
+def _refuse_options(asked: dict[str, object]) -> None:
+    given = [f"--{name}" for name, value in asked.items() if value is not None]
+    if given:
+        raise DataError(f"{', '.join(given)} can be given for a table alone: its arrays have names. Leave it out.")
+
+
 def _read_npz(path: Path) -> xr.Dataset:
     with path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
@@ -115,62 +184,10 @@ def _read_netcdf(path: Path) -> xr.Dataset:
     return data
 
 
-def _read_csv(path: Path) -> xr.Dataset:
-    return _from_table(pd.read_csv(path, low_memory=False))
-
-
-def _read_parquet(path: Path) -> xr.Dataset:
+def _read_parquet(path: Path) -> pd.DataFrame:
     optional("pyarrow", "tables")
-    return _from_table(pd.read_parquet(path))
-
-
-def _from_table(table: pd.DataFrame) -> xr.Dataset:
-    channels = _channels(table)
-    if "sequence" not in table:  # one recording
-        table = table.assign(sequence=0)
-    row, labels = pd.factorize(table["sequence"])
-    column = table.groupby(row).cumcount().to_numpy()
-
-    def padded(name: str) -> NDArray[np.float64]:
-        values = np.full((len(labels), column.max() + 1), np.nan)
-        values[row, column] = _numbers(table, name)
-        return values
-
-    times = padded("time")
-    shared = bool((times == times[0]).all())
-    observations = np.stack([padded(name) for name in channels], -1)
-    states = padded("state") if "state" in table else None
-    data = from_arrays(times[0] if shared else times, observations, states)
-    return data.assign_coords(sequence=np.asarray(labels), channel=channels)
-
-
-def _channels(table: pd.DataFrame) -> list[str]:
-    """The names of the channels of a table that has everything it needs."""
-    columns = [str(name) for name in table.columns]
-    if "time" not in columns:
-        raise DataError(f"the column time is missing: it has {', '.join(columns)}. Add or rename it.")
-    for name in (name for name in ("sequence", "time") if name in columns):
-        empty = np.flatnonzero(table[name].isna())
-        if len(empty):
-            raise DataError(f"every row needs a {name}: row {empty[0]} has none. Fill it in or drop the row.")
-    nameless = [name for name in columns if name.startswith("Unnamed: ")]
-    if nameless:
-        raise DataError(f"every column needs a name: column {nameless[0][9:]} has none. Write the table without index.")
-    channels = [name for name in columns if name not in ("sequence", "time", "state")]
-    if not channels or table.empty:
-        raise DataError("a table needs rows, and channels beside sequence and time: it has none. Add them.")
-    return channels
-
-
-def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    values = pd.to_numeric(table[name], errors="coerce")
-    wrong = np.flatnonzero(values.isna() & table[name].notna())
-    if len(wrong):
-        raise DataError(
-            f"the column {name} must hold numbers: got {table[name].iloc[wrong[0]]!r} in row {wrong[0]}. "
-            "Correct it, or leave it empty where missing."
-        )
-    return np.asarray(values.to_numpy(float, na_value=np.nan))
+    table = pd.read_parquet(path)
+    return table.set_axis(range(1, len(table) + 1)) if isinstance(table.index, pd.RangeIndex) else table
 
 
 def _write_npz(data: xr.Dataset, path: Path) -> None:
@@ -185,12 +202,14 @@ def _write_netcdf(data: xr.Dataset, path: Path) -> None:
     data.to_netcdf(path, engine="h5netcdf")
 
 
-READERS: dict[str, Callable[[Path], xr.Dataset]] = {
-    ".npz": _read_npz,
-    ".nc": _read_netcdf,
-    ".csv": _read_csv,
+READERS: dict[str, Callable[[Path], xr.Dataset]] = {".npz": _read_npz, ".nc": _read_netcdf}
+TABLES: dict[str, Callable[[Path], pd.DataFrame | Table]] = {
     ".parquet": _read_parquet,
+    **dict.fromkeys(
+        (".csv", ".tsv", ".tab", ".txt", ".dat", ".asc", ".prn", ".log", ".atf", ".xvg", ".colvar"), read_text
+    ),
 }
+PACKED = (".gz", ".bz2", ".xz")
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".npz": _write_npz, ".nc": _write_netcdf}
 
 

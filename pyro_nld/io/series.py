@@ -1,4 +1,4 @@
-"""Between labelled Datasets and tensors: what an observed series is called, and how it comes in and goes out."""
+"""From labelled Datasets to tensors and back: the names of an observed series, and its conversion."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from torch import Tensor
 
 from .._typing import Array, Series, Times
 from ..errors import DataError, DoubtfulDataWarning, ShapeError, TimeGridError
-from .validation import check_series, check_times
+from .matching import DIGITS
+from .memory import dated, recognised
+from .validation import ROUNDING, check_series, check_times
 
 AXES = ("sequence", "time", "channel")
 
+CHANGE = 0.01
+"""Share of an interval that a narrow type may change before it is said."""
+
 
 def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = True) -> tuple[Times, Series]:
-    """(times, x) of a Dataset or a pair, validated: what models, guides and `svi.step` take.
+    """(times, x) of a Dataset, a table or arrays, validated: the input of models, guides and `svi.step`.
 
     Parameters
     ----------
     data: a Dataset with observations(sequence, time, channel), NaN where missing, and either the coordinate `time` or
         times(sequence, time), NaN after the end of a ragged sequence; or a pair (times, observations) of such arrays
-        or tensors. A tensor stays on its device; masked entries of a masked array become NaN.
-    dtype: of the result; torch's default when not given.
+        or tensors. A tensor stays on its device; masked entries of a masked array become NaN. Also a long table
+        (a DataFrame of pandas or polars, see `from_table`), a DataArray, lists of arrays of different lengths, and a
+        list of arrays (time, channel), whose times are 0, 1, 2, …. Dates count from the first, in seconds where they
+        come in a plain array. A sequence whose times begin with NaN is moved to the start.
+    dtype: of the result; torch's default when not given. Where it could not tell the times apart, they count from
+        the first of each sequence: where time begins does not matter.
     whole: the data are a whole data set, as in `check_series`; False to look at any few sequences with a fitted model.
 
     Raises
@@ -34,21 +43,31 @@ def as_tensors(data: object, dtype: torch.dtype | None = None, *, whole: bool = 
 
     Warns
     -----
-    DoubtfulDataWarning: as in `check_series`, and when `dtype` changes an interval by more than 1 %.
+    DoubtfulDataWarning: as in `check_series`, and when `dtype` changes an interval by more than 1 %, or leaves few of
+        the digits in which a channel varies.
 
     Not checked: whether `states`, if any, fit the observations.
+
+    Examples
+    --------
+    >>> long, short = np.sin(np.arange(40.0))[:, None], np.cos(np.arange(30.0))[:, None]
+    >>> times, x = nld.as_tensors([long, short])
+    >>> tuple(times.shape), tuple(x.shape), int(x.isnan().sum())
+    ((2, 40), (2, 40, 1), 10)
     """
     times, observations = _parts(data)
-    grid, x = check_series(_real("times", times), _real("observations", observations), whole=whole)
+    started = _from_the_start(_real("times", times), _real("observations", observations))
+    grid, x = check_series(*started, whole=whole)
     dtype = dtype or torch.get_default_dtype()
     narrow = x.to(dtype)
     if narrow.isinf().any():
         raise DataError(f"observations do not fit into {dtype}. Rescale them, or pass dtype=torch.float64.")
+    _doubt_digits(x, narrow)
     return _narrow_times(grid, dtype), narrow
 
 
 def from_arrays(times: object, observations: object, states: object = None) -> xr.Dataset:
-    """The Dataset of plain arrays or tensors; the inverse of `as_tensors`.
+    """A Dataset from plain arrays or tensors: the inverse of `as_tensors`.
 
     Parameters
     ----------
@@ -68,11 +87,11 @@ def from_arrays(times: object, observations: object, states: object = None) -> x
 
 
 def as_labels(states: object, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """States as integers, -1 for NaN; refuses what is no number of a state.
+    """States as integers, with -1 for NaN. Other values are refused.
 
     Raises
     ------
-    ShapeError, DataError: another shape than that of the observations, or a value that is neither 0, 1, … nor -1.
+    ShapeError, DataError: the shape is not that of the observations, or a value is neither 0, 1, … nor -1.
     """
     values = _array("states", states)
     if values.shape != shape:
@@ -109,14 +128,8 @@ def dataset_states(data: xr.Dataset) -> NDArray[np.generic]:
 
 def _parts(data: object) -> tuple[object, object]:
     """Times and observations, still as they came."""
-    if isinstance(data, xr.Dataset):
-        return dataset_times(data), dataset_observations(data)
-    if isinstance(data, tuple | list) and len(data) == 2:
-        return data[0], data[1]
-    raise DataError(
-        f"data must be a Dataset or a pair (times, observations): got {type(data).__name__}. "
-        "Use nld.datasets.load on a file."
-    )
+    found = recognised(data)
+    return (dataset_times(found), dataset_observations(found)) if isinstance(found, xr.Dataset) else found
 
 
 def _variable(data: xr.Dataset, name: str, axes: tuple[str, ...]) -> NDArray[np.generic]:
@@ -145,24 +158,28 @@ def _array(name: str, values: object) -> NDArray[np.floating]:
         array = np.array(values.cpu() if isinstance(values, Tensor) else values)
     except ValueError as error:
         raise DataError(f"{name} must be one array: got rows of different lengths. Pad them with NaN.") from error
+    if array.dtype.kind in "mM":
+        array = dated(array)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be real numbers: got {array.dtype}. Convert them.")
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
 def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
-    """Times in the precision asked for, if it can still tell them apart."""
+    """Times in the precision asked for, from the first of each sequence where it could not tell them apart."""
+    if _change(times, dtype) > CHANGE:
+        times = times - times[..., :1]
     try:
         narrow = check_times(times.to(dtype))
     except TimeGridError as error:
         raise TimeGridError(
-            f"times are too close together for {dtype}, which merges some of them. "
-            "Subtract the first time, or pass dtype=torch.float64."
+            f"times are too close together for {dtype}, which merges some of them. Cut long sequences with "
+            "nld.datasets.cut, or pass dtype=torch.float64."
         ) from error
-    off = (narrow.to(times.dtype).diff() / times.diff() - 1).abs().nan_to_num().max()
-    if off > 0.01:
+    off = _change(times, dtype)
+    if off > CHANGE:
         warnings.warn(
-            f"{dtype} changes intervals by up to {100 * float(off):.0f} %. Subtract the first time, or pass "
+            f"{dtype} changes intervals by up to {100 * off:.0f} %. Cut long sequences with nld.datasets.cut, or pass "
             "dtype=torch.float64.",
             DoubtfulDataWarning,
             stacklevel=3,
@@ -170,12 +187,54 @@ def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
     return narrow
 
 
+def _change(times: Times, dtype: torch.dtype) -> float:
+    """By how much the precision changes an interval, at most."""
+    return float((times.to(dtype).to(times.dtype).diff() / times.diff() - 1).abs().nan_to_num().max())
+
+
+def _doubt_digits(x: Series, narrow: Series) -> None:
+    """Say of a channel that a narrow type rounds to a part of its spread."""
+    if narrow.dtype == x.dtype:
+        return
+    error = (narrow.to(x.dtype) - x).abs().nan_to_num().amax((0, 1))
+    lost = (error > DIGITS * channel_moments(x)[1]).nonzero().flatten().tolist()
+    if lost:
+        warnings.warn(
+            f"{narrow.dtype} rounds channel {lost[0]} to less than its values tell. Subtract what they have in common, "
+            "with nld.datasets.centred on a Dataset, or pass dtype=torch.float64.",
+            DoubtfulDataWarning,
+            stacklevel=3,
+        )
+
+
+def _from_the_start(times: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Sequences moved to the start where their times begin with NaN; what stood before is missing behind."""
+    if times.dim() != 2 or x.shape[:2] != times.shape or not bool(times[:, 0].isnan().any()):
+        return times, x
+    first = times.isfinite().to(torch.uint8).argmax(1, keepdim=True)
+    index = (torch.arange(times.shape[1], device=times.device) + first) % times.shape[1]
+    return times.gather(1, index), x.gather(1, index.unsqueeze(-1).expand_as(x))
+
+
+def from_the_start(data: xr.Dataset) -> xr.Dataset:
+    """The Dataset with every sequence moved to the start of its row, where its times begin with NaN; states too."""
+    if "times" not in data or data["times"].dims != AXES[:2]:
+        return data
+    there = np.isfinite(data["times"].values)
+    if there[:, 0].all():
+        return data
+    index = (np.arange(there.shape[1]) + there.argmax(1)[:, None]) % there.shape[1]
+    return data.isel(
+        time=xr.DataArray(index, dims=AXES[:2]), sequence=xr.DataArray(np.arange(len(index)), dims=AXES[0])
+    )
+
+
 def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, `(channel,)`, ignoring NaN; scale 1 for a constant channel."""
-    seen = x.isfinite()
-    count = seen.sum((0, 1)).clamp(min=1)
-    loc = torch.where(seen, x, 0.0).sum((0, 1)) / count
-    scale = (torch.where(seen, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
+    """Mean and standard deviation of each channel, `(channel,)`. NaN is ignored; a constant channel has scale 1."""
+    observed = x.isfinite()
+    count = observed.sum((0, 1)).clamp(min=1)
+    loc = torch.where(observed, x, 0.0).sum((0, 1)) / count
+    scale = (torch.where(observed, x - loc, 0.0).square().sum((0, 1)) / count).sqrt()
     return loc, torch.where(scale > 0, scale, 1.0)
 
 
@@ -189,7 +248,7 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
     ----------
     data: sequences of any length.
     length: observations in a piece, at most.
-    pause: times the median time between observations; where a sequence pauses for longer, it is cut.
+    pause: times the median time between observations; where a sequence pauses for so long or longer, it is cut.
 
     Returns
     -------
@@ -207,7 +266,7 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
     gaps = np.diff(times)
     longest = pause * np.nanmedian(gaps)
     names = data["sequence"].values if "sequence" in data.coords else np.arange(len(x))
-    pieces = [(row, piece) for row in range(len(x)) for piece in _pieces(times[row], longest, length)]
+    pieces = [(row, piece) for row in range(len(x)) for piece in _pieces(times[row], longest * (1 - ROUNDING), length)]
     if not pieces:
         raise TimeGridError(f"every time between observations exceeds {longest:.6g}: nothing is left. Raise pause.")
     widest = max(len(piece) for _, piece in pieces)
@@ -222,14 +281,21 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
     found = from_arrays(padded(times, np.nan), padded(np.asarray(x, float), np.nan), states)
     rows = [row for row, _ in pieces]
     called = [f"{names[row]}/{rows[:place].count(row)}" for place, row in enumerate(rows)]
-    found = found.assign_coords(sequence=called, recording=("sequence", names[rows]))
-    return found.assign_coords(channel=data["channel"]) if "channel" in data.coords else found
+    found = found.assign_coords(sequence=called, recording=("sequence", names[rows])).assign_attrs(data.attrs)
+    found["times"].attrs = dict(data["times" if "times" in data else "time"].attrs)
+    kept = {name: values for name, values in data.coords.items() if values.dims == ("channel",)}
+    of_sequences = {
+        name: ("sequence", values.values[rows])
+        for name, values in data.coords.items()
+        if values.dims == ("sequence",) and name not in ("sequence", "recording")
+    }
+    return found.assign_coords(kept | of_sequences)
 
 
 def _pieces(times: Array, longest: float, length: int) -> list[NDArray[np.int64]]:
     """Indices of the pieces of one sequence."""
     there = np.flatnonzero(np.isfinite(times))
-    runs = np.split(there, np.flatnonzero(np.diff(times[there]) > longest) + 1)
+    runs = np.split(there, np.flatnonzero(np.diff(times[there]) >= longest) + 1)
     return [
         piece for run in runs for piece in np.array_split(run, -(-len(run) // length)) if len(run) and len(piece) > 1
     ]

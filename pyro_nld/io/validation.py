@@ -18,6 +18,9 @@ SHORT = 20
 PAUSE = 10.0
 """Times the median interval between observations from which a pause is worth a word."""
 
+ROUNDING = 1e-6
+"""Share of an interval that may be rounding: a pause of just ten intervals is one."""
+
 
 def check_series(times: object, x: object, *, whole: bool = True) -> tuple[Times, Series]:
     """Refuse observed series that no model could explain; return them unchanged.
@@ -168,7 +171,7 @@ def _warn_doubtful(times: Tensor, x: Tensor) -> None:
         _doubt(f"one sequence of {x.shape[1]} times says little about the dynamics. Give more or longer sequences.")
     gaps = times.diff()
     usual = gaps[gaps.isfinite()].median()
-    if at := _first(gaps > PAUSE * usual):
+    if at := _first(gaps >= PAUSE * usual * (1 - ROUNDING)):
         _doubt(
             f"{_row(at)} pauses for {float(gaps[at] / usual):.3g} times the usual interval after {_text(times, at)} "
             f"(index {at[-1]}), and a fit steps as coarsely as its longest pause. Cut it with nld.datasets.cut, or "

@@ -28,6 +28,7 @@ from ..dynamics.potentials import Energy, hessian, in_double
 from . import generators
 from .counting import by_counting, count
 from .markov import of_rates
+from .memberships import core_labels, memberships
 
 HALF = 0.5  # share of a harmonic well's mass inside its core
 TIMES = ("implied", *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")))
@@ -43,24 +44,29 @@ STRIDE = 20  # steps of a shot between two looks at who has arrived
 def cores(
     potential: Energy, wells: xr.Dataset, points: Float[Tensor, "*batch latent"], temperature: float = 1.0
 ) -> Int[Tensor, "*batch"]:
-    """The state whose core a point is in: (z − m)ᵀ ∇²U(m) (z − m) ≤ T χ²½, half the mass of a harmonic well; else −1.
+    """The state whose core a point is in, else −1: where the committors of the data say that it is held, χ ≥ 0.9.
+
+    Where data have not told, as in what `landscape.minima` returns, the half of a harmonic well's mass that is nearest
+    to its minimum: (z − m)ᵀ ∇²U(m) (z − m) ≤ T χ²½.
 
     Parameters
     ----------
-    potential: U. wells: from `landscape.minima`; every dent has a core, which belongs to its state.
+    potential: U. wells: from `states.metastable` or `landscape.minima`; the core of every minimum belongs to its state.
     points: where. temperature: T, in the unit of U.
     """
     return _core_sets(potential, wells, temperature)(points)
 
 
 def _core_sets(potential: Energy, wells: xr.Dataset, temperature: float) -> Callable[[Tensor], Tensor]:
-    centres = torch.as_tensor(wells["dent_position"].values)
+    if "core_committor" in wells:
+        return lambda points: core_labels(memberships(wells, points))
+    centres = torch.as_tensor(wells["minimum_position"].values)
     metrics = hessian(in_double(potential), centres) / temperature
 
     def label_of(points: Tensor) -> Tensor:
         nearest = torch.full(points.shape[:-1], torch.inf)
         label = torch.full(points.shape[:-1], -1)
-        for centre, metric, state in zip(centres, metrics, wells["dent_state"].values, strict=True):
+        for centre, metric, state in zip(centres, metrics, wells["minimum_state"].values, strict=True):
             offset = points - centre.to(points)
             distance = ((offset @ metric.to(points)) * offset).sum(-1)
             label = torch.where(distance < nearest, int(state), label)
@@ -201,7 +207,7 @@ def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
     """
     temperature = float(dynamics.temperature)
     width = MARGIN * np.sqrt(temperature / wells["curvature"].values.min())
-    corners = wells["dent_position"].values
+    corners = wells["minimum_position"].values
     grid = generators.generator(dynamics, corners.min(0) - width, corners.max(0) + width)
     core = cores(dynamics.potential, wells, torch.as_tensor(grid.centres), temperature).numpy()
     dwell, rate = generators.core_kinetics(grid, core, wells.sizes["state"])

@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from .._typing import Array
+from .words import listed, named
 
 TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
+ONE = 0.5  # exits of a state below which it was never left, in most draws of the posterior
+RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none was seen
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
 FEW = 30  # exits of a state below which its dwell time is known worse than about 30 %
 MISSED = 1.10  # growth of a dwell time without every second observation; what the others miss is then 10 to 20 %
@@ -61,31 +65,53 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
 
 def _data(counts: xr.Dataset) -> list[str]:
     """What the data themselves cannot tell."""
-    said = []
     exits = counts["exits"].sum("to").values
-    for state in np.flatnonzero(exits < FEW):
+    few = _where((exits < FEW) & (exits >= ONE))
+    said = _never_left(counts)
+    if few:
         said.append(
-            f"State {state} was left {exits[state]:.0f} times: too few for a dwell time (at least {FEW} are needed). "
-            "Record longer, or read its interval."
+            f"{_states(few)} {_were(few)} left {_times(exits[few], '.0f')}: too few for a dwell time (at least {FEW} "
+            "exits are needed). Record longer, or read the interval."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         dwell = counts["time"].values / exits
         growth = counts["sparse_time"].values / counts["sparse_exits"].values / dwell
-    for state in np.flatnonzero((growth > MISSED) & (exits >= FEW)):
+    missed = _where((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
+    if missed:
         said.append(
-            f"State {state} seems to last {growth[state]:.2f} times longer without every second observation: visits "
-            "between observations are missed, and counted dwell times are too long. Sample more finely."
+            f"{_states(missed)} would seem to last {_times(growth[missed])} longer without every second observation: "
+            "visits between observations are missed, and counted dwell times are too long. Sample more finely."
         )
     first, second = counts["half_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log((second + 0.5) / (first + 0.5) * counts["half_time"][0].values / counts["half_time"][1].values)
     error = np.sqrt(1 / (first + 0.5) + 1 / (second + 0.5))
-    for state in np.flatnonzero(np.abs(change) > SIGMAS * error):
+    unsteady = _where((np.abs(change) > SIGMAS * error) & np.isfinite(change))
+    if unsteady:
         said.append(
-            f"State {state} is left {np.exp(change[state]):.1f} times as often in the second half as in the first: the "
-            "data are not stationary, and one landscape cannot describe both halves. Fit them apart."
+            f"{_states(unsteady)} {_were(unsteady, 'is', 'are')} left {_times(np.exp(change[unsteady]), '.2g')} as "
+            "often in the second half as in the first: the data are not stationary, and one landscape cannot describe "
+            "both halves. Fit them apart."
         )
     return said
+
+
+def _never_left(counts: xr.Dataset) -> list[str]:
+    """States without an exit, and how long they last at least: no event in T bounds a rate by −log .05/T."""
+    exits, time = counts["exits"].sum("to").values, counts["time"].values
+    never = _where(exits < ONE)
+    if not never:
+        return []
+    bounds = listed([f"{time[k] / -np.log(RARE):.3g}" for k in never])
+    if len(never) == len(exits):
+        return [
+            f"No transition between {named('state', never)} was ever seen: their relative depth and all times are "
+            f"unknown, except that dwell times are longer than {bounds}. Record until there are transitions."
+        ]
+    return [
+        f"{_states(never)} {_were(never)} never left: the dwell time is unknown, except that it is longer than "
+        f"{bounds}. Record longer."
+    ]
 
 
 def _step(story: xr.Dataset) -> list[str]:
@@ -98,47 +124,56 @@ def _step(story: xr.Dataset) -> list[str]:
 
 
 def _prior(routes: xr.Dataset) -> list[str]:
-    """The fitted chain against the data."""
+    """The fitted chain against the data, for states that were left in the data."""
     off, most = _off(routes)
-    way = np.where(_log_ratio(routes, "simulated", "counted") > 0, "longer", "shorter")
+    ratio = _log_ratio(routes, "simulated", "counted")
+    held = [
+        f"state {k} {np.exp(abs(one)):.2f} times {'longer' if one > 0 else 'shorter'}" for k, one in enumerate(ratio)
+    ]
     exits = routes["exits"].sel(route="counted").values
+    doubted = (exits >= ONE) & ~(most <= np.log1p(TOLERANCE))
+    kept = _where(doubted & ~np.isfinite(off))
+    wrong = _where(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
+    unsure = _where(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of
     said = []
-    for state in np.flatnonzero(~(most <= np.log1p(TOLERANCE))):
-        if not np.isfinite(off[state]):
-            said.append(f"The fitted prior never left state {state} in simulation: trust the counted dwell time.")
-        elif off[state] > np.log1p(TOLERANCE):
-            said.append(
-                f"The fitted prior holds state {state} {np.exp(off[state]):.2f} times {way[state]} than the data do: "
-                "trust the counted dwell time. States that switch at once are not Langevin; otherwise use more "
-                "substeps, a two-sided guide, or a longer fit."
-            )
-        elif exits[state] >= FEW:  # fewer were spoken of
-            said.append(
-                f"The fitted prior holds state {state} {np.exp(off[state]):.2f} times {way[state]} than the data do, "
-                f"and after {exits[state]:.0f} exits it may as well be {np.exp(most[state]):.2f} times: trust the "
-                "counted dwell time and its interval, or record longer."
-            )
+    if kept:
+        said.append(f"The fitted prior never left {named('state', kept)} in simulation: trust the counted dwell time.")
+    if wrong:
+        said.append(
+            f"The fitted prior holds {listed([held[k] for k in wrong])} than the data do: trust the counted dwell "
+            "time. States that switch at once are not Langevin; otherwise use more substeps, a two-sided guide, or a "
+            "longer fit."
+        )
+    if unsure:
+        said.append(
+            f"The fitted prior holds {named('state', unsure)} as long as the data do within {_percent(off[unsure])}, "
+            f"but after {listed([f'{exits[k]:.0f}' for k in unsure])} exits it may as well be off by "
+            f"{_percent(most[unsure])}: trust the counted dwell time and its interval, or record longer."
+        )
     return said
 
 
 def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """The landscape against its own chain."""
-    said = []
     if "exact" in routes["route"]:
         off = np.abs(_log_ratio(routes, "simulated", "exact"))
-        for state in np.flatnonzero(off > np.log(LOOSE)):
-            said.append(
-                f"The chain leaves state {state} at a rate {np.exp(off[state]):.2f} times off what its landscape "
-                "implies: the step or the observation interval is too long. Use more substeps, or sample more finely."
-            )
+        loose = _where((off > np.log(LOOSE)) & np.isfinite(off))
+        if loose:
+            return [
+                f"The chain leaves {named('state', loose)} at a rate {_times(np.exp(off[loose]))} off what its "
+                "landscape implies: the step or the observation interval is too long. Use more substeps, or sample "
+                "more finely."
+            ]
     elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
         off = np.abs(_log_ratio(routes, "simulated", "eyring_kramers"))
-        for state in np.flatnonzero(off > np.log(2 * FACTOR)):
-            said.append(
-                f"Eyring–Kramers and the simulated prior differ by {np.exp(off[state]):.1f} in state {state} although "
-                "barriers are high: the wells are not harmonic, or a saddle was missed. Trust the simulation."
-            )
-    return said
+        apart = _where((off > np.log(2 * FACTOR)) & np.isfinite(off))
+        if apart:
+            return [
+                f"The law of Eyring and Kramers is {_times(np.exp(off[apart]), '.2g')} off the simulated prior in "
+                f"{named('state', apart)} although barriers are high: the wells are not harmonic, or a saddle was "
+                "missed. Trust the simulation."
+            ]
+    return []
 
 
 def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
@@ -146,18 +181,47 @@ def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
     said = []
     lowest = _lowest(story)
     if lowest < STEEP:
-        said.append(f"The lowest barrier is {lowest:.1f} kT: Eyring–Kramers rates are an order of magnitude there.")
+        said.append(
+            f"The lowest barrier is {lowest:.1f} kT: rates by Eyring and Kramers are an order of magnitude there."
+        )
     young, old = counts["age_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log((old + 0.5) / (young + 0.5) * counts["age_time"][0].values / counts["age_time"][1].values)
     error = np.sqrt(1 / (young + 0.5) + 1 / (old + 0.5))
-    for state in np.flatnonzero((np.abs(change) > SIGMAS * error) & (np.abs(change) > np.log(UNEVEN))):
-        way = "less" if change[state] < 0 else "more"
-        said.append(
-            f"Old visits to state {state} end {way} often than young ones: dwell times are not exponential, and the "
-            "state may hide others."
-        )
+    uneven = (np.abs(change) > SIGMAS * error) & (np.abs(change) > np.log(UNEVEN)) & np.isfinite(change)
+    for way, which in (
+        ("less", _where(uneven & (change < 0))),
+        ("more", _where(uneven & (change > 0))),
+    ):
+        if which:
+            said.append(
+                f"Old visits to {named('state', which)} end {way} often than young ones: dwell times are not "
+                "exponential, and such a state may hide others."
+            )
     return said
+
+
+def _where(true: NDArray[np.bool_]) -> list[int]:
+    """The states that something holds for."""
+    return [int(state) for state in np.flatnonzero(true)]
+
+
+def _states(which: list[int]) -> str:
+    """States at the start of a sentence."""
+    return named("state", which, start=True)
+
+
+def _were(which: list[int], one: str = "was", several: str = "were") -> str:
+    return one if len(which) == 1 else several
+
+
+def _percent(log_ratio: Array) -> str:
+    return listed([f"{100 * np.expm1(one):.0f} %" for one in log_ratio])
+
+
+def _times(factors: Array, form: str = ".2f") -> str:
+    """1.20 times, or 1.20 and 1.35 times."""
+    return f"{listed([f'{factor:{form}}' for factor in factors])} times"
 
 
 def _lowest(story: xr.Dataset) -> float:

@@ -40,17 +40,18 @@ def minima(
     potential: U. Minima of a module are polished in a float64 copy.
     starts: where to start, `(point, latent)`, for example encoded data; at most 2000 of them are used.
     temperature: T, in the unit of U.
-    min_barrier: escape barrier in kT below which a dent counts as part of the neighbour it opens to; 0 keeps all.
-    moves: successive positions of the data, `(move, 2, latent)`. A dent that does not count then belongs to the state
-        that the data exchange most with it. Between states that are rarely left the data know little of the passes,
-        and a cloud with two dents could open to another state's.
+    min_barrier: escape barrier in kT below which a minimum counts as part of the neighbour it opens to; 0 keeps all.
+    moves: successive positions of the data, `(move, 2, latent)`. A minimum that does not count then belongs to the
+        state that the data exchange most with it. Between states that are rarely left the data know little of the
+        passes, and a cloud with two minima could open to another state's.
 
     Returns
     -------
     Dataset over `state`, by decreasing share of the starts: `position (state, latent)`, `energy`, `gradient_norm`,
-    `curvature (state, latent)` (eigenvalues of ∇²U, ascending, all positive), `share`; over `dent`: `dent_position
-    (dent, latent)` and `dent_state (dent)`, all minima and the state each belongs to. attrs: `unsettled`, the share of
-    starts that reached none.
+    `curvature (state, latent)` (eigenvalues of ∇²U, ascending, all positive), `share`; over `minimum`, by decreasing
+    share as well: `minimum_position (minimum, latent)`, `minimum_energy`, `minimum_share`, `minimum_barrier`, the
+    lowest climb to another one in kT (NaN where there is none), and `minimum_state`, the state it belongs to. attrs:
+    `unsettled`, the share of starts that reached none.
 
     Raises
     ------
@@ -69,14 +70,56 @@ def minima(
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     nearest = torch.cdist(ends, found.position)
     reached = torch.where(nearest.amin(1) < found.reach, nearest.argmin(1), -1)
-    state = _joined(exact, found, temperature, min_barrier, moves)
-    return _described(exact, found.position, state, reached, len(points))
+    number, largest = reached[reached >= 0].bincount(minlength=len(found.position)).sort(descending=True, stable=True)
+    found = _Found(found.position[largest], found.energy[largest], found.reach)
+    height = pass_heights(exact, found.position) if len(largest) > 1 else torch.full((1, 1), torch.nan)
+    owner = _joined(exact, found, height, min_barrier * temperature, moves)
+    variables = {
+        "minimum_position": (("minimum", "latent"), found.position),
+        "minimum_energy": ("minimum", found.energy),
+        "minimum_share": ("minimum", number.double() / len(points)),
+        "minimum_barrier": ("minimum", (height.amin(1) - found.energy) / temperature),
+    }
+    arrays = {name: (dims, value.numpy()) for name, (dims, value) in variables.items()}
+    unsettled = 1 - float((reached >= 0).sum()) / len(points)
+    return grouped(potential, xr.Dataset(arrays, attrs={"unsettled": unsettled}), owner)
 
 
 class _Found(NamedTuple):
-    position: Tensor  # (dent, latent)
-    energy: Tensor  # (dent,)
+    position: Tensor  # (minimum, latent)
+    energy: Tensor  # (minimum,)
     reach: float  # distance at which the end of a flow counts as this minimum
+
+
+def grouped(potential: Energy, wells: xr.Dataset, owner: Tensor) -> xr.Dataset:
+    """Minima in groups, each of which is a state: the deepest of a group speaks for it.
+
+    Parameters
+    ----------
+    potential: U. wells: from `minima`. owner: the group of each minimum, `(minimum,)`, any integers.
+
+    Returns
+    -------
+    As `minima`; what else `wells` has over `minimum` is kept, what it has over `state` is not.
+    """
+    exact, members = in_double(potential), [(owner == group).nonzero()[:, 0] for group in owner.unique()]
+    depth, part = (torch.as_tensor(wells[f"minimum_{name}"].values) for name in ("energy", "share"))
+    share, order = torch.stack([part[some].sum() for some in members]).sort(descending=True, stable=True)
+    members = [members[place] for place in order]
+    position = torch.as_tensor(wells["minimum_position"].values)[[int(some[depth[some].argmin()]) for some in members]]
+    state = torch.zeros(len(owner), dtype=torch.long)
+    for number, some in enumerate(members):
+        state[some] = number
+    variables = {
+        "position": (("state", "latent"), position),
+        "energy": ("state", torch.stack([depth[some].min() for some in members])),
+        "gradient_norm": ("state", gradient(exact, position).detach().norm(dim=-1)),
+        "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(exact, position))),
+        "share": ("state", share),
+        "minimum_state": ("minimum", state),
+    }
+    arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
+    return wells.drop_dims("state", errors="ignore").assign(arrays)
 
 
 def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
@@ -89,9 +132,9 @@ def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     ----------
     potential: U. wells: from `minima`. points: any number of them.
     """
-    exact, dents = in_double(potential), torch.as_tensor(wells["dent_position"].values)
-    found = [core.to(points.dtype) for core in flows.cores(downhill(exact), dents, hessian(exact, dents))]
-    owner = torch.as_tensor(wells["dent_state"].values)
+    exact, centres = in_double(potential), torch.as_tensor(wells["minimum_position"].values)
+    found = [core.to(points.dtype) for core in flows.cores(downhill(exact), centres, hessian(exact, centres))]
+    owner = torch.as_tensor(wells["minimum_state"].values)
     chunks, way = points.detach().reshape(-1, points.shape[-1]).split(CHUNK), downhill(potential)
     label = torch.cat([flows.settle(way, lambda here: flows.core_of(found, here), chunk) for chunk in chunks])
     return torch.where(label < 0, -1, owner[label]).reshape(points.shape[:-1])
@@ -142,59 +185,38 @@ def _merge(potential: Energy, points: Tensor) -> _Found:
         return _Found(distinct, potential(distinct) if len(distinct) else distinct.sum(-1), reach)
 
 
-def _joined(potential: Energy, found: _Found, temperature: float, min_barrier: float, moves: Tensor | None) -> Tensor:
-    """The dent that stands for each dent's state: shallow ones join a neighbour, by the data or by the lowest pass."""
+def _joined(potential: Energy, found: _Found, height: Tensor, least: float, moves: Tensor | None) -> Tensor:
+    """Who speaks for each minimum: shallow ones join a neighbour, by the data or by the lowest pass.
+
+    Parameters
+    ----------
+    height: of the passes, `(minimum, minimum)`. least: the lowest barrier that counts, in the unit of U.
+    """
     owner = torch.arange(len(found.position))
-    if len(owner) < 2 or min_barrier <= 0:
-        return owner
-    height = pass_heights(potential, found.position)
-    if not bool((height.amin(1) - found.energy < min_barrier * temperature).any()):
+    if not bool((height.amin(1) - found.energy < least).any()):
         return owner
     exchange = torch.zeros_like(height) if moves is None else _exchange(potential, found.position, moves)
-    for dent in found.energy.argsort(descending=True):
-        free = owner != owner[dent]
+    for shallow in found.energy.argsort(descending=True):
+        free = owner != owner[shallow]
         if not bool(free.any()):
             continue
-        passes = torch.where(free, height[dent], torch.inf)
+        passes = torch.where(free, height[shallow], torch.inf)
         lowest = int(passes.argmin())
-        deeper = found.energy[owner[lowest]] <= found.energy[dent]
-        if bool(deeper) and float(passes[lowest] - found.energy[dent]) < min_barrier * temperature:
+        deeper = found.energy[owner[lowest]] <= found.energy[shallow]
+        if bool(deeper) and float(passes[lowest] - found.energy[shallow]) < least:
             met = torch.where(free, exchange[~free].sum(0), 0.0)
             met = torch.zeros_like(met).index_add_(0, owner, met)
-            both = torch.stack([owner[dent], met.argmax() if bool(met.any()) else owner[lowest]])
+            both = torch.stack([owner[shallow], met.argmax() if bool(met.any()) else owner[lowest]])
             owner[torch.isin(owner, both)] = both[found.energy[both].argmin()]
     return owner
 
 
-def _exchange(potential: Energy, dents: Tensor, moves: Tensor) -> Tensor:
-    """How many moves lead from each dent to each other one, or back: `(dent, dent)`."""
-    alone = xr.Dataset({"dent_position": (("dent", "latent"), dents), "dent_state": ("dent", range(len(dents)))})
+def _exchange(potential: Energy, centres: Tensor, moves: Tensor) -> Tensor:
+    """How many moves lead from each minimum to each other one, or back: `(minimum, minimum)`."""
+    every = range(len(centres))
+    alone = xr.Dataset({"minimum_position": (("minimum", "latent"), centres), "minimum_state": ("minimum", every)})
     here, there = basins(potential, alone, moves.double()).T
     known = (here >= 0) & (there >= 0)
-    count = torch.zeros(len(dents), len(dents), dtype=dents.dtype)
+    count = torch.zeros(len(centres), len(centres), dtype=centres.dtype)
     count.index_put_((here[known], there[known]), count.new_ones(int(known.sum())), accumulate=True)
     return count + count.T
-
-
-def _described(potential: Energy, dents: Tensor, owner: Tensor, reached: Tensor, starts: int) -> xr.Dataset:
-    """The Dataset of `minima`: the deepest dent speaks for its state."""
-    counts = torch.stack(
-        [(owner[reached.clamp(min=0)] == k).logical_and(reached >= 0).sum() for k in range(len(dents))]
-    )
-    states = [int(k) for k in counts.argsort(descending=True, stable=True) if int(owner[k]) == int(k)]
-    number = {dent: state for state, dent in enumerate(states)}
-    position = dents[states]
-    with torch.no_grad():
-        energy = potential(position)
-    share = counts[states].double() / starts
-    variables = {
-        "position": (("state", "latent"), position),
-        "energy": ("state", energy),
-        "gradient_norm": ("state", gradient(potential, position).detach().norm(dim=-1)),
-        "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(potential, position))),
-        "share": ("state", share),
-        "dent_position": (("dent", "latent"), dents),
-        "dent_state": ("dent", torch.tensor([number[int(k)] for k in owner])),
-    }
-    arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
-    return xr.Dataset(arrays, attrs={"unsettled": 1 - float((reached >= 0).sum()) / starts})

@@ -75,7 +75,7 @@ def equilibrium(
     potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
 ) -> tuple[Float[Tensor, "chain draw latent"], Int[Tensor, "chain draw"]]:
     """Draws of exp(−U/T), and the basin that each is in; arguments as for `sampled`."""
-    minima = torch.as_tensor(wells["dent_position"].values)
+    minima = torch.as_tensor(wells["minimum_position"].values)
     wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
     jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
     drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)

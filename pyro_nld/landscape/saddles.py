@@ -83,8 +83,8 @@ def follow(potential: Energy, wells: xr.Dataset, passes: xr.Dataset, *, temperat
     As `saddles`, with paths of 5 images; saddles that are new, and that none of the old ones leads to, are missing.
     """
     exact, old = in_double(potential), torch.as_tensor(passes["saddle_position"].values)
-    dents, _ = _dents(wells)
-    reach = BEND * (dents - dents.mean(0)).norm(dim=-1).max().clamp(min=1e-9).expand(len(old), 1)
+    minima, _ = _minima(wells)
+    reach = BEND * (minima - minima.mean(0)).norm(dim=-1).max().clamp(min=1e-9).expand(len(old), 1)
     with torch.no_grad():
         return _described(exact, wells, _climbed(exact, old, reach), temperature, images=5)
 
@@ -111,17 +111,17 @@ def disconnectivity(story: xr.Dataset) -> list[tuple[float, frozenset[int]]]:
 
 def _candidates(potential: Energy, wells: xr.Dataset, images: int) -> Tensor:
     """Where searches end that start from tops of strings, `(candidate, latent)`."""
-    dents, owner = _dents(wells)
-    apart = torch.cdist(dents, dents)
+    minima, owner = _minima(wells)
+    apart = torch.cdist(minima, minima)
     tree = torch.as_tensor(minimum_spanning_tree(apart.numpy()).toarray())
     first, second = (owner.unsqueeze(1) < owner).nonzero().unbind(1)
     nearest = torch.where((tree + tree.T) > 0, 0.0, apart)[first, second].argsort(stable=True)[:PAIRS]
-    strings = bent(dents[first[nearest]], dents[second[nearest]], images)
+    strings = bent(minima[first[nearest]], minima[second[nearest]], images)
     return torch.cat([_climbed(potential, *_tops(potential, some)) for some in strings.split(STRINGS)])
 
 
-def _dents(wells: xr.Dataset) -> tuple[Tensor, Tensor]:
-    return torch.as_tensor(wells["dent_position"].values), torch.as_tensor(wells["dent_state"].values)
+def _minima(wells: xr.Dataset) -> tuple[Tensor, Tensor]:
+    return torch.as_tensor(wells["minimum_position"].values), torch.as_tensor(wells["minimum_state"].values)
 
 
 def _tops(potential: Energy, strings: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,9 +159,9 @@ def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _certified(potential: Energy, points: Tensor, wells: xr.Dataset) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct saddles by energy, the descents `(saddle, end, point, latent)` from them, and the dents below."""
-    dents, owner = _dents(wells)
-    spread = (dents - dents.mean(0)).norm(dim=-1).max()
+    """The distinct saddles by energy, the descents `(saddle, end, point, latent)` from them, and the minima below."""
+    minima, owner = _minima(wells)
+    spread = (minima - minima.mean(0)).norm(dim=-1).max()
     along, value, vector = _modes(potential, points)
     flat = along.norm(dim=-1) < FLAT * value.abs().amax(-1).clamp(min=1.0)
     certified = flat & ((value < 0).sum(-1) == 1)
@@ -169,24 +169,24 @@ def _certified(potential: Energy, points: Tensor, wells: xr.Dataset) -> tuple[Te
     order = potential(points).argsort(stable=True)
     new = ~(torch.cdist(points[order], points[order]) < 1e-4 * spread).tril(-1).any(1)
     start, kick = points[order[new]].unsqueeze(1).repeat(1, 2, 1), KICK * spread * mode[order[new]]
-    trail, below = _descended(potential, (start + torch.stack([-kick, kick], 1)).flatten(0, 1), dents)
+    trail, below = _descended(potential, (start + torch.stack([-kick, kick], 1)).flatten(0, 1), minima)
     trail = torch.cat([start.unsqueeze(2), trail.unflatten(0, (-1, 2))], 2)
     below = below.unflatten(0, (-1, 2))
     turn = owner[below].argsort(dim=1, stable=True)
     return start[:, 0], trail.take_along_dim(turn[..., None, None], 1), below.gather(1, turn)
 
 
-def _descended(potential: Energy, start: Tensor, dents: Tensor, steps: int = 1000) -> tuple[Tensor, Tensor]:
-    """Steepest descents `(side, point, latent)` and the dents they end in, `(side,)`; −1 where that is none of them.
+def _descended(potential: Energy, start: Tensor, minima: Tensor, steps: int = 1000) -> tuple[Tensor, Tensor]:
+    """Steepest descents `(side, point, latent)` and the minima they end in, `(side,)`; −1 where that is none of them.
 
     Every step is the flow of the local quadratic U, δz = −(1 − exp(−h∇²U)) (∇²U)⁻¹ ∇U, for the time h in which ‖∇U‖
     would cover a stride: stiff modes do not slow it down (Page, McIver, Journal of Chemical Physics 88:922, 1988).
     """
-    gap = torch.cdist(dents, dents).fill_diagonal_(torch.inf).amin(1)
+    gap = torch.cdist(minima, minima).fill_diagonal_(torch.inf).amin(1)
     trail = [start]
     for _ in range(steps):
         along, value, vector = _modes(potential, trail[-1])
-        distance, nearest = torch.cdist(trail[-1], dents).min(1)
+        distance, nearest = torch.cdist(trail[-1], minima).min(1)
         below = torch.where((distance < NEAR * gap[nearest]) & (value[:, 0] > 0), nearest, -1)
         stride = STRIDE * distance.unsqueeze(1)
         time = stride / along.norm(dim=-1, keepdim=True).clamp(min=1e-300)
@@ -200,11 +200,11 @@ def _descended(potential: Energy, start: Tensor, dents: Tensor, steps: int = 100
     return torch.stack(trail, 1), below
 
 
-def _paths(potential: Energy, trail: Tensor, dent: Tensor, home: Tensor, images: int) -> Tensor:
+def _paths(potential: Energy, trail: Tensor, minimum: Tensor, home: Tensor, images: int) -> Tensor:
     """From one state's minimum over the saddle to the other's, `(saddle, image, latent)`, out of its two descents."""
-    tail = dent.unsqueeze(2).repeat(1, 1, images, 1)
-    if bool((elsewhere := (dent != home).any(-1)).any()):  # another dent of the state than its deepest
-        tail[elsewhere] = relaxed(potential, bent(dent[elsewhere], home[elsewhere], images).chunk(3)[0])
+    tail = minimum.unsqueeze(2).repeat(1, 1, images, 1)
+    if bool((elsewhere := (minimum != home).any(-1)).any()):  # another minimum of the state than its deepest
+        tail[elsewhere] = relaxed(potential, bent(minimum[elsewhere], home[elsewhere], images).chunk(3)[0])
     share = torch.linspace(0, 1, images // 2 + 1, dtype=trail.dtype)
     first, second = (evenly_spaced(torch.cat([trail[:, end], tail[:, end]], 1), share) for end in (0, 1))
     return torch.cat([first.flip(1), second[:, 1:]], 1)
@@ -212,13 +212,13 @@ def _paths(potential: Energy, trail: Tensor, dent: Tensor, home: Tensor, images:
 
 def _described(potential: Energy, wells: xr.Dataset, points: Tensor, temperature: float, images: int) -> xr.Dataset:
     """The Dataset of `saddles`."""
-    dents, owner = _dents(wells)
+    minima, owner = _minima(wells)
     points, trail, below = _certified(potential, points, wells)
     known = (below >= 0).all(1)
     kept = known & (owner[below[:, 0]] != owner[below[:, 1]])
     points, trail, below = points[kept], trail[kept], below[kept]
     along, value, _ = _modes(potential, points)
-    path = _paths(potential, trail, dents[below], torch.as_tensor(wells["position"].values)[owner[below]], images)
+    path = _paths(potential, trail, minima[below], torch.as_tensor(wells["position"].values)[owner[below]], images)
     energy = potential(points)
     variables = {
         "saddle_position": (("saddle", "latent"), points),

@@ -14,7 +14,7 @@ BEND = 0.3  # how far a bent string starts from the chord, relative to its lengt
 
 
 def pass_heights(potential: Energy, centres: Tensor, steps: int = 300) -> Tensor:
-    """Highest energy on a string between every two minima, `(dent, dent)`: strings relax downhill, evenly spaced."""
+    """Highest energy on a string between every two minima, `(minimum, minimum)`: strings let down, evenly spaced."""
     first, second = torch.triu_indices(len(centres), len(centres), 1)
     share = torch.linspace(0, 1, IMAGES, dtype=centres.dtype).view(-1, 1)
     strings = centres[first].unsqueeze(1) * (1 - share) + centres[second].unsqueeze(1) * share

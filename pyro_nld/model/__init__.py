@@ -1,4 +1,16 @@
-"""The joint density: decoders, likelihoods, and the model of latent Langevin dynamics."""
+"""The joint density of paths and data: decoders, likelihoods, and the model of latent Langevin dynamics.
+
+Examples
+--------
+A particle in a double well, seen at 41 times with a noise of 0.1, in 5 steps of the integrator per interval:
+
+>>> import pyro
+>>> prior = nld.OverdampedLangevin(nld.DoubleWell(barrier=3.0))
+>>> model = nld.model.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=5, time_unit=1.0)
+>>> trace = pyro.poutine.trace(model).get_trace(torch.linspace(0.0, 4.0, 41))
+>>> {name: tuple(trace.nodes[name]["value"].shape) for name in ("z0", "z", "x")}
+{'z0': (1, 1), 'z': (1, 200, 1), 'x': (1, 41, 1)}
+"""
 
 from .decoders import Decoder, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
 from .likelihoods import Gaussian, Likelihood

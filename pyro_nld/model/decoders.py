@@ -1,4 +1,4 @@
-"""From hidden position to the channels' means: decoders."""
+"""Decoders: from a hidden position to the mean of every observed channel."""
 
 from __future__ import annotations
 
@@ -16,9 +16,22 @@ from ..nn import Dense, Part, PartList
 
 
 class Decoder(Part):
-    """x = loc + scale · decode(q): write `decode`; loc and scale are 0 and 1, or the data's when `standardise` is set.
+    """x = loc + scale · decode(q), the contract: a subclass defines `decode`.
 
-    `fixes_gauge` says whether the latent axes have the unit of the data, which makes the temperature observable.
+    `loc` and `scale` are 0 and 1. With `standardise` they become mean and standard deviation of the data. `fixes_gauge`
+    says whether the latent axes have the unit of the data. Only then do the data determine the temperature.
+
+    Examples
+    --------
+    A detector that saturates:
+
+    >>> class Saturating(nld.Decoder):
+    ...     def __init__(self):
+    ...         super().__init__(latent=1, channels=1, standardise=False)
+    ...     def decode(self, q):
+    ...         return torch.tanh(q)
+    >>> Saturating()(torch.tensor([20.0])).item()
+    1.0
     """
 
     fixes_gauge = False
@@ -31,14 +44,14 @@ class Decoder(Part):
 
     @abstractmethod
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """The channels' means in the decoder's unit."""
+        """The means of the channels in the unit of the decoder."""
 
     def forward(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """The channels' means in the data's unit."""
+        """The means of the channels in the unit of the data."""
         return self.loc + self.scale * self.decode(q)
 
     def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
-        """Take loc and scale from data, ignoring NaN, if this decoder standardises."""
+        """Take loc and scale from data, if this decoder standardises; NaN is ignored."""
         if self.standardise:
             loc, scale = channel_moments(x)
             # One scale for all axes keeps an orthonormal map orthonormal.
@@ -48,12 +61,18 @@ class Decoder(Part):
 
 
 class IdentityDecoder(Decoder):
-    """x = q: the latent axes are the channels. Fixes the gauge.
+    """x = q: the latent axes are the channels, so that the gauge is fixed.
 
     Parameters
     ----------
-    latent: number of axes and channels.
-    standardise: measure q in standard deviations of the data (one for all axes) from its mean, not in the data's unit.
+    latent: number of axes and of channels.
+    standardise: measure q from the mean of the data, in units of its standard deviation (one for all axes), instead of
+        in the unit of the data.
+
+    Examples
+    --------
+    >>> nld.IdentityDecoder(2)(torch.tensor([0.5, -1.0])).tolist()
+    [0.5, -1.0]
     """
 
     fixes_gauge = True
@@ -62,18 +81,30 @@ class IdentityDecoder(Decoder):
         super().__init__(latent, latent, standardise)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """Q itself."""
+        """q, unchanged."""
         return q
 
 
 class OrthonormalDecoder(Decoder):
-    """x = b + Q q with QᵀQ = 1, learned: a rotation of a subspace of the channels. Fixes the gauge up to rotations.
+    """x = b + Q q with QᵀQ = 1: a learned rotation into the channels. The gauge is fixed up to rotations.
 
     Parameters
     ----------
     latent: number of latent axes.
     channels: number of channels, ≥ latent.
     standardise: as for `IdentityDecoder`.
+
+    Raises
+    ------
+    ShapeError: there are fewer channels than axes.
+
+    Examples
+    --------
+    Distances stay as they are.
+
+    >>> decoder = nld.OrthonormalDecoder(latent=2, channels=5)
+    >>> round((decoder(torch.tensor([3.0, 4.0])) - decoder(torch.zeros(2))).norm().item(), 4)
+    5.0
     """
 
     fixes_gauge = True
@@ -89,44 +120,60 @@ class OrthonormalDecoder(Decoder):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """A random rotation."""
+        """Draw a random rotation."""
         nn.init.normal_(self.raw)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """B + Q q, with Q the orthonormal factor of an unconstrained matrix."""
+        """x = b + Q q, where Q is the orthonormal factor of an unconstrained matrix."""
         return q @ torch.linalg.qr(self.raw)[0].mT + self.bias
 
 
 class LinearDecoder(Decoder):
-    """x = b + A q, standardised."""
+    """x = loc + scale · (b + A q): linear in standardised channels.
+
+    Examples
+    --------
+    The units of the channels are taken from the first data.
+
+    >>> decoder = nld.LinearDecoder(latent=1, channels=2)
+    >>> decoder.adapt(torch.tensor([[[0.0, 10.0], [2.0, 30.0]]]))
+    >>> decoder.loc.tolist(), decoder.scale.tolist()
+    ([1.0, 20.0], [1.0, 10.0])
+    """
 
     def __init__(self, latent: int, channels: int) -> None:
         super().__init__(latent, channels, standardise=True)
         self.map = Dense(latent, channels)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """B + A q."""
+        """x = b + A q, in standardised channels."""
         return self.map(q)
 
 
 class MLPDecoder(Decoder):
-    """x = MLP(q), standardised, with tanh layers.
+    """x = loc + scale · MLP(q): a tanh network, in standardised channels.
 
     Parameters
     ----------
     latent: number of latent axes.
     channels: number of channels.
     hidden: widths of the hidden layers.
+
+    Examples
+    --------
+    >>> nld.MLPDecoder(latent=3, channels=15)(torch.zeros(200, 3)).shape  # 200 positions to 15 channels
+    torch.Size([200, 15])
     """
 
     def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
+        self.hidden = tuple(hidden)
         widths = [latent, *hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], channels)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
-        """The network's output."""
+        """x = MLP(q), in standardised channels."""
         for layer in self.layers:
             q = torch.tanh(layer(q))
         return self.output(q)

@@ -16,37 +16,57 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, default_integrator
-from ..dynamics.paths import Batch, LangevinPath, refine
-from ..dynamics.stationary import Equilibrium
+from ..dynamics.path_models import Batch, PathModel
+from ..dynamics.paths import LangevinPath, refine
+from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
-from ..nn import draw_latents
+from ..nn import Described, draw_latents
 from .likelihoods import Likelihood
 
-FIRST_SUBSTEPS = 5  # where "auto" begins
+FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
 STEPS_PER_UNIT = 10
-"""Median observation intervals in the model's unit of time when it takes the unit from data (the paper's Δt = 0.1)."""
+"""The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
 
-class LatentLangevin(PyroModule):
+@PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
+class LatentLangevin(Described, PyroModule):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
-    Sites: the dynamics' and likelihood's random quantities (`temperature`, `friction`, `mass`, `noise_scale`, network
-    weights), then in the plate `sequence`: `z0 (state)`, `z (time, state)` on the fine grid without z₀, `x (time,
-    channel)`.
+    The first sites are the random quantities of dynamics and likelihood (`temperature`, `friction`, `mass`,
+    `noise_scale`, weights of networks). In the plate `sequence` follow `z0 (state)`, `z (time, state)` on the fine grid
+    without z₀, and `x (time, channel)`.
 
     Parameters
     ----------
     dynamics: prior of the path, overdamped or underdamped.
     likelihood: p(x | q).
-    substeps: steps of the integrator per observation interval, ≥ 1. Every landscape number depends on it. "auto" starts
-        at 5, and `fit` raises it on the way where the landscape asks for more.
-    time_unit: the dynamics' unit of time, in the user's unit. When None it is taken from the first data seen, ten
-        median observation intervals, so that the user's unit does not change the fit; give 1.0 when the prior of
-        temperature or friction is meant in the user's unit.
-    start: law of z₀: "normal", N(m, s²) with m and s learned; "equilibrium", ∝ exp(−U/T), for sequences cut out of a
-        stationary process: where they start then tells how deep the wells are.
-    integrator: Euler–Maruyama for overdamped and leapfrog for underdamped dynamics when None.
+    substeps: steps of the integrator per observation interval, ≥ 1. Every number of the landscape depends on it. "auto"
+        starts with 5, and `fit` takes more where the landscape requires it.
+    time_unit: the unit of time of the dynamics, in the user's unit. When None, it is ten median observation intervals
+        of the first data, so that the user's unit does not change the fit. Give 1.0 if the prior of temperature or
+        friction is meant in the user's unit.
+    start: law of z₀. "normal" is N(m, s²), with m and s learned. "equilibrium" is ∝ exp(−U/T), for sequences that were
+        cut out of a stationary process: where they start then says how deep the wells are.
+    integrator: when None, Euler–Maruyama for overdamped and leapfrog for underdamped dynamics.
+
+    Raises
+    ------
+    ShapeError: `substeps` is below 1, or decoder and dynamics have different numbers of axes.
+    PriorError: an unknown `start`, "equilibrium" without a landscape, or an integrator that cannot be steered.
+
+    Examples
+    --------
+    The joint density of one sequence. Its path has 5 steps in each of 40 intervals.
+
+    >>> import pyro
+    >>> prior = nld.OverdampedLangevin(nld.DoubleWell(barrier=3.0), temperature=pyro.distributions.LogNormal(0.0, 0.5))
+    >>> model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=5, time_unit=1.0)
+    >>> trace = pyro.poutine.trace(model).get_trace(torch.linspace(0.0, 4.0, 41))
+    >>> trace.stochastic_nodes
+    ['temperature', 'sequence', 'z0', 'z', 'x']
+    >>> trace.nodes["z"]["fn"].event_shape  # time, state
+    torch.Size([200, 1])
     """
 
     def __init__(
@@ -81,16 +101,28 @@ class LatentLangevin(PyroModule):
         self.dynamics, self.likelihood = dynamics, likelihood
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
-        self.integrator = integrator
-        self.equilibrium = Equilibrium(dynamics.latent) if start == "equilibrium" else None
+        self.integrator, self.start = integrator, start
+        # The name of this part stands in the checkpoints of fits.
+        self.equilibrium = StationaryLaw(dynamics.latent) if start == "equilibrium" else None
         if self.equilibrium is None:
             self.initial_loc = nn.Parameter(torch.zeros(dynamics.latent))
             self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
         self.register_buffer("adapted", torch.tensor(False))
 
+    def _facts(self) -> dict[str, object]:
+        known = not bool(self.time_unit.isnan())
+        steps = f"{self.substeps} per observation interval" + ", more where the landscape asks for it" * self.refines
+        return {
+            "dynamics": self.dynamics,
+            "likelihood": self.likelihood,
+            "steps": f"= {steps}, {self.integrator!r}",
+            "start": f"= {self.start}",
+            "time_unit": f"= {float(self.time_unit):.4g} of the data's" if known else "to be taken from the first data",
+        }
+
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the unit of time and the channels' units from the first data seen; later data change nothing."""
+        """Take the units of time and of the channels from the first data; later data change nothing."""
         if bool(self.time_unit.isnan()):
             self.time_unit.fill_(STEPS_PER_UNIT * times.diff().nanmedian())
         if x is not None and not bool(self.adapted):
@@ -98,19 +130,19 @@ class LatentLangevin(PyroModule):
             self.adapted.fill_(True)
 
     def batch(self, times: Times) -> Batch:
-        """Intervals and fine grid of `times`, in model units."""
+        """Intervals and fine grid of `times`, in units of the model."""
         scaled = times / self.time_unit
         grid = refine(scaled, self.substeps)
         gaps = grid.h[..., :: self.substeps, 0] * self.substeps
         return Batch(gaps, times.isfinite(), grid)
 
     def observed_positions(self, z0: Tensor, z: Tensor) -> Float[Tensor, "*batch time latent"]:
-        """Positions at the observation times, out of the path on the fine grid."""
+        """q at the observation times, taken from the path on the fine grid."""
         at_observations = torch.cat([z0.unsqueeze(-2), z[..., self.substeps - 1 :: self.substeps, :]], -2)
         return self.dynamics.position(at_observations)
 
     def initial(self) -> TorchDistributionMixin:
-        """p(z₀), event `(state,)`: the position as `start` says, a momentum N(0, M T)."""
+        """p(z₀), event `(state,)`: the position by `start`, and the momentum from N(0, M T)."""
         if self.equilibrium is not None:
             return self.equilibrium.distribution(self.dynamics)
         thermal = self.dynamics.thermal_scale()
@@ -119,13 +151,13 @@ class LatentLangevin(PyroModule):
         return dist.Normal(loc, scale).to_event(1)
 
     def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> Tensor:
-        """Run the generative model.
+        """Run the generative model: draw all sites, or score the data `x`.
 
         Parameters
         ----------
         times: `(time,)` or `(sequence, time)`, user's unit; NaN after the end of a ragged sequence.
-        x: `(sequence, time, channel)`, NaN where missing; drawn when None (for `(time,)` times, one sequence).
-        subsample_size: sequences per random batch of the plate; all when None.
+        x: `(sequence, time, channel)`, NaN where missing. When None, x is drawn: one sequence for times `(time,)`.
+        subsample_size: sequences in a random batch of the plate; all when None.
 
         Raises
         ------
@@ -142,6 +174,7 @@ class LatentLangevin(PyroModule):
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
-            seen = valid.unsqueeze(-1) if x is None else x[index].isfinite()
+            observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
+            law = noise.mask(observed).to_event(2)
             data = None if x is None else x[index].nan_to_num()
-            return pyro.sample("x", noise.mask(seen).to_event(2), obs=data, infer={"event_dims": ["time", "channel"]})
+            return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})

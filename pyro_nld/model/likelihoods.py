@@ -1,11 +1,9 @@
-"""From hidden position to data: decoders (means) and likelihoods (noise).
+"""From a hidden position to the data: decoders give the means, likelihoods add the noise.
 
-A decoder maps `(*batch, latent)` to `(*batch, channel)`; a likelihood turns that into a distribution over the
-channels at
-every time. Free decoders (linear, MLP) speak in standardised channels, so that a channel's unit does not change the
-fit;
-gauge-fixing ones (identity, orthonormal) speak in the data's own unit unless asked to standardise, because there the
-latent axes, and with them the temperature, are measured in it.
+A decoder maps `(*batch, latent)` to `(*batch, channel)`; a likelihood turns the result into a distribution of every
+channel at every time. Free decoders (linear, MLP) work in standardised channels, so that the unit of a channel does not
+change the fit. Decoders that fix the gauge (identity, orthonormal) work in the unit of the data unless they are asked
+to standardise, because the latent axes, and with them the temperature, are then measured in that unit.
 """
 
 from __future__ import annotations
@@ -18,18 +16,36 @@ from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ..nn import Physical, Quantity
+from ..dynamics.quantities import Physical, Quantity
 from .decoders import Decoder
 
 
 class Likelihood(Physical):
-    """The contract: positions at the observation times to a distribution per time and channel."""
+    """p(x | q), the contract: from positions at the observation times to a distribution per time and channel.
+
+    A subclass sets `decoder` and defines `forward`.
+
+    Examples
+    --------
+    Photon counts, whose rate grows exponentially with the position:
+
+    >>> from pyro import distributions as dist
+    >>> class Counts(nld.Likelihood):
+    ...     def __init__(self, decoder):
+    ...         super().__init__()
+    ...         self.decoder = decoder
+    ...     def forward(self, q):
+    ...         return dist.Poisson(self.decoder(q).exp())
+    >>> law = Counts(nld.IdentityDecoder(1))(torch.zeros(1, 50, 1))  # sequence, time, latent
+    >>> law.batch_shape, law.variance[0, 0].item()  # of a Poisson law: the rate
+    (torch.Size([1, 50, 1]), 1.0)
+    """
 
     decoder: Decoder
 
     @abstractmethod
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
-        """P(x | q), batch shape `(*batch, time, channel)`."""
+        """p(x | q), with batch shape `(*batch, time, channel)`."""
 
 
 class Gaussian(Likelihood):
@@ -37,20 +53,27 @@ class Gaussian(Likelihood):
 
     Parameters
     ----------
-    decoder: means.
-    noise_scale: s > 0, in the decoder's unit (the data's where it does not standardise): a number (fixed), a
-        distribution (latent site `noise_scale`), an `nn.Parameter`, one or one per channel; learned per channel when
-        None.
+    decoder: gives the means.
+    noise_scale: s > 0, one number or one per channel, in the unit of the decoder, which is that of the data where it
+        does not standardise. A number, a distribution (latent site `noise_scale`), or an `nn.Parameter`; when None, one
+        per channel is learned.
+
+    Examples
+    --------
+    >>> law = nld.Gaussian(nld.IdentityDecoder(1), noise_scale=0.5)(torch.zeros(1, 50, 1))
+    >>> law.variance[0, 0].item()  # s²
+    0.25
     """
 
     quantities = ("noise_scale",)
+    units = {"noise_scale": "the decoder's unit"}  # noqa: RUF012
 
     def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
         super().__init__()
         self.decoder = decoder
-        # Half a channel's standard deviation: neither explains everything by noise nor forces every wiggle into q.
+        # Half a channel's standard deviation: at first, neither noise alone nor q alone explains the data.
         self.noise_scale = nn.Parameter(torch.full((decoder.channels,), 0.5)) if noise_scale is None else noise_scale
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
-        """N(decoder(q), s²)."""
-        return dist.Normal(self.decoder(q), self.aligned("noise_scale") * self.decoder.scale)
+        """N(decoder(q), (s · channel scale)²)."""
+        return dist.Normal(self.decoder(q), self.broadcast_quantity("noise_scale") * self.decoder.scale)

@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._typing import Array
 from ..landscape import lift, plane, project
-from .style import ACCENT, CEILING, CLOUD, energies, mark, window
+from .style import ACCENT, CEILING, CLOUD, colour, energies, mark, window
 
 
 def energy(
@@ -37,6 +38,7 @@ def energy(
     view = plane(points, wells)
     cloud, centres = project(view, points), project(view, wells["position"].values)
     line = None if path is None else project(view, path)
+    others, owner, depth = _merged(wells)
     low, high = window(cloud, centres)
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
@@ -44,9 +46,12 @@ def energy(
     height = (energies(potential, lift(view, grid)) - float(wells["energy"].min())) / temperature
     if cloud.shape[-1] == 1:
         _draw_line(axes, grid, height, wells, temperature, cloud, line)
+        lowest = float(wells["energy"].min())
+        _draw_merged(axes, np.stack([others[:, 0], (depth - lowest) / temperature], -1), owner)
     else:
         _draw_plane(axes, grid, height, cloud, line)
         axes.set(xlabel="along the plane of the minima", ylabel="across", aspect="equal")
+        _draw_merged(axes, project(view, others), owner)
         for state, centre in enumerate(centres):
             mark(axes, state, centre)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9, markerscale=4)
@@ -76,7 +81,7 @@ def passes(landscape: xr.Dataset) -> Figure:
         for state, at in zip(ends, (0, -1), strict=True):
             mark(profile, int(state), np.array([share[at], scaled[at]]))
     profile.set(xlabel="share of the path from one minimum to the other", ylabel="U/T above the deepest well")
-    profile.set_title("minimum-energy paths" if landscape.sizes["saddle"] else "no path: there is one well")
+    profile.set_title("minimum-energy paths" if landscape.sizes["saddle"] else "no path: there is one state")
     _draw_tree(tree, (landscape["pass_energy"].values - lowest) / temperature)
     for axes in (profile, tree):
         axes.spines[["top", "right"]].set_visible(False)
@@ -155,9 +160,29 @@ def _draw_line(
     axes.set(xlabel="latent position", ylabel="U/T above the deepest well", ylim=(-0.06 * top, top))
 
 
+def _merged(wells: xr.Dataset) -> tuple[Array, NDArray[np.integer], Array]:
+    """The minima that speak for no state: where they are `(minimum, latent)`, whose they are, and their energy."""
+    place = wells["minimum_position"].values
+    spoken_for = (place[:, None] == wells["position"].values).all(-1).any(-1)
+    chosen = wells.isel(minimum=np.flatnonzero(~spoken_for))
+    energy = chosen["minimum_energy"].values if "minimum_energy" in chosen else np.full(len(place), np.nan)
+    return chosen["minimum_position"].values, chosen["minimum_state"].values, energy
+
+
+def _draw_merged(axes: Axes, places: Array, owner: NDArray[np.integer]) -> None:
+    """Rings in the colour of the state that a minimum belongs to."""
+    for count, (place, state) in enumerate(zip(places, owner, strict=True)):
+        label = None if count else "minimum, no state of its own"
+        axes.plot(*place, "o", ms=9, mfc="white", mec=colour(int(state)), mew=2, ls="", zorder=3, label=label)
+
+
 def _title(wells: xr.Dataset) -> str:
-    """The number of wells, and the share of the data in each."""
-    count = wells.sizes["state"]
-    title = "one well" if count == 1 else f"{count} wells"
+    """How many states, the share of the data in each, and how many minima are none."""
+    count, others = wells.sizes["state"], wells.sizes["minimum"] - wells.sizes["state"]
+    title = "one state" if count == 1 else f"{count} states"
     shares = wells.get("occupancy_data", wells["share"]).values
-    return title if count == 1 else f"{title}, with " + ", ".join(f"{100 * s:.0f} %" for s in shares) + " of the data"
+    if count > 1:
+        title += ", with " + ", ".join(f"{100 * share:.3g} %" for share in shares) + " of the data"
+    if others:
+        title += f"; {others} more {'minimum' if others == 1 else 'minima'} (rings)"
+    return title

@@ -12,20 +12,17 @@ from importlib import metadata, resources
 from string import Template
 from typing import NamedTuple
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import plots
 from ..checks import accuracy
 from ..errors import FitError, optional
-from ..plots.style import colour
 from ..results.fit import Fit
-from . import browser, checklist, tables
+from . import browser, checklist, states, tables
 from . import scene as interactive
 from .html import SHAPES, badge, facts, folded, number, picture, status, table
 
-FOLDED_ABOVE = 20  # channels; the table of more is folded
 VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
 
 
@@ -94,7 +91,7 @@ def page(fit: Fit, data: xr.Dataset, landscape: xr.Dataset, segments: xr.Dataset
         "lead": _lead(data, landscape, summary, origin),
         "tally": _tally(found),
         "data": _data(fit, data, names, origin),
-        "states": _states(landscape, summary, data, names),
+        "states": states.section(landscape, summary, data, names),
         "landscape": _landscape(landscape, summary, still, plots.passes(landscape)),
         "segmentation": _segmentation(segments, data, truth),
         "kinetics": _kinetics(landscape, summary),
@@ -118,18 +115,35 @@ def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin
     series, channels = _count(data.sizes["sequence"], "sequence"), _count(data.sizes["channel"], "channel")
     lead = f"{series} of {channels} were explained by a hidden system that moves on a landscape. "
     states = landscape.sizes["state"]
+    lead += _minima_in_words(landscape)
     if states == 1:
-        return lead + "The landscape has one well: no sign of more than one state was found."
+        return lead
     shares = _listed(
         [f"{number(p, '.0f', 100.0)}&nbsp;% in state {k}" for k, p in enumerate(summary["occupancy"]["data"])]
     )
-    lead += f"It has {states} wells, the states. The data spend {shares}. "
+    lead += f"The data spend {shares}. "
     dwell = [value for value in summary["dwell"]["counted"] if value]
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
         lead += f"A visit lasts {span} on average, in the data's unit of time. "
     believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
     return f"{lead}The speeds that the fitted model itself predicts {believed}."
+
+
+def _minima_in_words(landscape: xr.Dataset) -> str:
+    """How many states there are, what became of the other minima, and whether the data hold a process beside them."""
+    count = landscape.sizes["state"]
+    others = int((landscape["minimum_into"] >= 0).sum())
+    words = "It has one state. " if count == 1 else f"It has {count} states. "
+    if others:
+        kind = "Another minimum is no state" if others == 1 else f"{others} other minima are no states"
+        words += f"{kind} of its own, see below why. " if others == 1 else f"{kind} of their own, see below why. "
+    said, verdict = escape(landscape.attrs.get("process_message", "")), landscape.attrs.get("process_verdict", "")
+    if said and verdict != "good":
+        words += f"<strong>{said}</strong> "
+    elif said and count == 1:
+        words += "No slow process in the data speaks for a second one. "
+    return words
 
 
 def _tally(found: Sequence[checklist.Item]) -> str:
@@ -164,63 +178,6 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
         f"<p>{escape(origin.data)}</p>{facts(entries)}<p>Channels: {listed}.</p>"
         f"<p>The claim that was fitted to them: <em>{escape(origin.claim)}</em></p>"
     )
-
-
-def _states(landscape: xr.Dataset, summary: dict, data: xr.Dataset, names: Sequence[str]) -> str:
-    depth = (landscape["energy"] - landscape["energy"].min()).values / landscape.attrs["temperature"]
-    head = ["state", *(f"share of time,<br>{title}" for title in tables.OCCUPANCIES.values()), "bottom, kT"]
-    rows = [
-        [
-            badge(state),
-            *(
-                number(summary["occupancy"][route][state], ".3f", name=f"occupancy-{route}-{state}")
-                for route in tables.OCCUPANCIES
-            ),
-            number(float(depth[state]), ".2f"),
-        ]
-        for state in range(landscape.sizes["state"])
-    ]
-    table_of_states = table("How often, and how deep: each state is one well of the landscape.", head, rows)
-    means = np.asarray(summary["decoded_minima"], float)
-    return table_of_states + _means(means, data["observations"].values, names)
-
-
-def _means(means: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
-    """The means of the channels in each state, beside the range of the data."""
-    flat = x.reshape(-1, x.shape[-1])
-    low, high = np.nanquantile(flat, [0.05, 0.95], axis=0)
-    head = ["channel", "states within the data's range", *(badge(state) for state in range(len(means)))]
-    rows = [
-        [
-            escape(name),
-            _strip(means[:, c], low[c], high[c]),
-            *(number(float(mean), "#.3g", name=f"mean-{state}-{c}") for state, mean in enumerate(means[:, c])),
-        ]
-        for c, name in enumerate(names)
-    ]
-    caption = "What the channels show in each state, in their own units. The grey band holds 90 % of the data."
-    drawn = table(caption, head, rows)
-    if len(names) <= FOLDED_ABOVE:
-        return f"<h3>What each state looks like</h3>{drawn}"
-    return "<h3>What each state looks like</h3>" + folded(f"all {len(names)} channels", drawn)
-
-
-def _strip(means: np.ndarray, low: float, high: float) -> str:
-    start, end = min(low, float(means.min())), max(high, float(means.max()))
-    span = max(end - start, 1e-300)
-
-    def at(value: float) -> float:
-        return 4 + 92 * (value - start) / span
-
-    lane = 11  # pixels; every state has a lane, so that states with equal means do not hide each other
-    height = lane * len(means) + 4
-    discs = "".join(
-        f'<circle cx="{at(float(mean)):.1f}%" cy="{lane * state + 2 + lane / 2}" r="5" fill="{colour(state)}" '
-        f'stroke="#fff" stroke-width="1"/>'
-        for state, mean in enumerate(means)
-    )
-    band = f'<rect x="{at(low):.1f}%" width="{at(high) - at(low):.1f}%" height="{height}" rx="3" fill="#e3eaf0"/>'
-    return f'<svg class="strip" height="{height}" aria-hidden="true">{band}{discs}</svg>'
 
 
 def _landscape(landscape: xr.Dataset, summary: dict, still: Figure, passes: Figure) -> str:

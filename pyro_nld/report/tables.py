@@ -30,6 +30,27 @@ OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy
 ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyring_kramers": "Eyring–Kramers"}
 """The routes to a dwell time, and their names in a table."""
 
+WHY = {
+    "persistence": "forgotten as fast as the place in it",
+    "visits": "not come back to",
+    "sampling": "shorter than two observations",
+    "barrier": "shallower than asked for",
+}
+"""Why a minimum is no state of its own, by `minimum_reason`."""
+
+
+def landscape(found: xr.Dataset, truth: xr.Dataset | None = None) -> str:
+    """Everything there is to say of a landscape, table after table, and whether to believe its kinetics.
+
+    Parameters
+    ----------
+    found: `Fit.landscape()`. truth: from `score`.
+    """
+    told = [f"{states(found, truth)}\n{findings(found, truth)}", levels(found), merged(found)]
+    if found.sizes["state"] > 1:
+        told += [visits(found), transitions(found), relaxations(found)]
+    return "\n\n".join([table for table in told if table] + [verdict(found)])
+
 
 def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """One row per state: depth, occupancy by every route (and the true one), the interval of the counts, curvatures.
@@ -71,6 +92,68 @@ def levels(states: xr.Dataset) -> str:
     return _aligned(columns)
 
 
+def merged(landscape: xr.Dataset) -> str:
+    """One row per minimum that is no state of its own: what is there, why it joined, and which option keeps it.
+
+    Parameters
+    ----------
+    landscape: `Fit.landscape()`.
+
+    Returns
+    -------
+    Empty where every minimum is a state.
+    """
+    gone = np.flatnonzero(landscape["minimum_into"].values >= 0)
+    if not len(gone):
+        return ""
+    some = landscape.isel(minimum=gone)
+    level = some["minimum_decoded"].isel(channel=int(np.ptp(landscape["minimum_decoded"].values, axis=0).argmax()))
+    columns = {
+        "minimum": [str(minimum) for minimum in gone],
+        f"level of {level['channel'].values}": [_digits(value) for value in level.values],
+        "share": _numbers(some["minimum_share"], 3),
+        "barrier kT": [_digits(value) for value in some["minimum_barrier"].values],
+        "dwell": [_digits(value) for value in some["minimum_dwell"].values],
+        "persistence": [_digits(value) for value in some["minimum_persistence"].values],
+        "90 %": _interval(some, "minimum_persistence"),
+        "in state": [str(state) for state in some["minimum_state"].values],
+        "why": [WHY[str(reason)] for reason in some["minimum_reason"].values],
+        "to keep it": [keeping(some.isel(minimum=place)) for place in range(len(gone))],
+    }
+    return "Minima that are no states of their own:\n" + _aligned(columns)
+
+
+def keeping(minimum: xr.Dataset) -> str:
+    """The option of inference/landscape.py that makes a state of a minimum.
+
+    Parameters
+    ----------
+    minimum: one of `Fit.landscape()`, selected along `minimum`.
+    """
+    if str(minimum["minimum_reason"].item()) == "barrier":
+        return "--min-barrier 0"
+    return f"--min-persistence {np.floor(100 * minimum['minimum_kept'].item()) / 100:g}"
+
+
+def visits(landscape: xr.Dataset) -> str:
+    """One row per state: how often it was visited according to the labels, for how long, and its share of the time.
+
+    Parameters
+    ----------
+    landscape: `Fit.landscape()`, or from `kinetics.visits`.
+    """
+    columns = {
+        "state": [str(state) for state in range(landscape.sizes["state"])],
+        "visits": [f"{number:.0f}" for number in landscape["visits"].values],
+        "mean": [_digits(time) for time in landscape["visit_mean"].values],
+        "90 % of the mean": _interval(landscape, "visit_mean"),
+        "median": [_digits(time) for time in landscape["visit_median"].values],
+        "longest": [_digits(time) for time in landscape["visit_longest"].values],
+        "share of time": _numbers(landscape["time_share"], 3),
+    }
+    return _aligned(columns)
+
+
 def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """One row per attractor: share of the data (and the true one), slowest decay rate, angular frequency.
 
@@ -89,7 +172,7 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     columns["turning"] = [_digits(rate) for rate in states["turning"].values.max(-1)]
     lines = {} if truth is None else {"labels": agreement(truth)}
     lines["at rest nowhere"] = f"{100 * states.attrs['unsettled']:.1f} % of the points"
-    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(states)})])
+    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(states)}), levels(states)])
 
 
 def transitions(landscape: xr.Dataset) -> str:

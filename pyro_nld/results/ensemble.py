@@ -25,7 +25,7 @@ from ..fitting.draws import Draw
 from ..landscape import flows, saddles
 from ..model.decoders import Decoder, IdentityDecoder
 from ..model.latent_langevin import LatentLangevin
-from ..nn import fixed, random_attributes
+from ..nn import at_values, random_attributes
 
 Numbers = NDArray[np.integer]
 
@@ -51,12 +51,12 @@ def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr
     moving = bool(random_attributes(model.dynamics.potential))
     found, basins = [], []
     for draw in draws:
-        dynamics, here, over = fixed(model.dynamics, draw.globals), median, median
+        dynamics, here, over = at_values(model.dynamics, draw.globals), median, median
         if moving:
             here = follow(dynamics.potential, median)
             over = saddles.follow(dynamics.potential, here, median, temperature=float(dynamics.temperature))
             basins.append(_basins(dynamics.potential, here, draw.z))
-        decoder = fixed(model.likelihood, draw.globals).decoder
+        decoder = at_values(model.likelihood, draw.globals).decoder
         found.append(_numbers(dynamics, decoder, here, over, float(model.time_unit)))
     if not moving:
         basins = list(_basins(model.dynamics.potential, median, torch.stack([draw.z for draw in draws])))
@@ -83,31 +83,31 @@ def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
     FitError: no minimum is reached.
     """
     exact = in_double(potential)
-    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "dent_position"))
+    own, other = (torch.as_tensor(wells[name].values) for name in ("position", "minimum_position"))
     starts = torch.cat([own, other])
     ends = flows.follow(landscape.downhill(exact), starts)
     spread = float(starts.std(0).norm()) if len(starts) > 1 else 1.0
-    dents = landscape.polish(exact, ends, spread)
-    if not len(dents):
+    minima = landscape.polish(exact, ends, spread)
+    if not len(minima):
         raise FitError("a draw of the posterior has no minimum: none of the median's flows to one. Is it confining?")
-    below = torch.cdist(ends, dents).argmin(1)
+    below = torch.cdist(ends, minima).argmin(1)
     home: dict[int, int] = {}  # from a minimum to the state that keeps it
-    for state in (own - dents[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
+    for state in (own - minima[below[: len(own)]]).norm(dim=-1).argsort(stable=True).tolist():
         home.setdefault(int(below[state]), state)
     kept = sorted(home.values())
     owner = dict(home)
-    for dent, state in zip(below[len(own) :].tolist(), wells["dent_state"].values.tolist(), strict=True):
+    for minimum, state in zip(below[len(own) :].tolist(), wells["minimum_state"].values.tolist(), strict=True):
         if state in kept:
-            owner.setdefault(dent, state)
-    position = dents[sorted(home, key=lambda dent: home[dent])]
+            owner.setdefault(minimum, state)
+    position = minima[sorted(home, key=lambda one: home[one])]
     with torch.no_grad():
         energy = exact(position)
     variables = {
         "position": (("state", "latent"), position),
         "energy": ("state", energy),
         "curvature": (("state", "latent"), torch.linalg.eigvalsh(hessian(exact, position))),
-        "dent_position": (("dent", "latent"), dents[list(owner)]),
-        "dent_state": ("dent", torch.tensor([kept.index(state) for state in owner.values()])),
+        "minimum_position": (("minimum", "latent"), minima[list(owner)]),
+        "minimum_state": ("minimum", torch.tensor([kept.index(state) for state in owner.values()])),
     }
     return xr.Dataset({name: (dims, value.numpy()) for name, (dims, value) in variables.items()}, {"state": kept})
 

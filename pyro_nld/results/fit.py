@@ -8,23 +8,30 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
-from ..fitting.posterior import CHAINS, PATHS, Posterior
+from ..fitting.posterior import CHAINS, Posterior
 from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
+from ..io.memory import recognised
 from ..io.series import as_tensors, channel_moments
-from ..kinetics import verdicts
+from ..io.validation import check_rows
+from ..kinetics import verdicts, witness
+from ..kinetics.states import PERSISTENT
+from ..kinetics.visits import joined
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
+from ..nn import Described, numbers
 from . import ensemble
 from .groups import of_posterior, of_prior
 
@@ -37,7 +44,7 @@ PREDICTED = {"posterior_predictive", "prior_predictive"}
 NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
-class Fit(Posterior):
+class Fit(Described, Posterior):
     """A fitted model and guide with the data they were fitted on: a snapshot, which no later fit of them changes.
 
     Made by `fit`, or by hand after plain Pyro SVI: `Fit(model, guide, times, x)`.
@@ -48,6 +55,7 @@ class Fit(Posterior):
     times, x: the data.
     history: terms of the loss per observed value, gradient norm, learning rate and seconds, by `step`.
     runs: one entry per restart.
+    about: names, units and origins of the data, as coordinates and attributes, where they have any.
 
     Examples
     --------
@@ -74,17 +82,39 @@ class Fit(Posterior):
         x: Tensor,
         history: xr.Dataset | None = None,
         runs: list[dict] | None = None,
+        about: xr.Dataset | None = None,
     ) -> None:
-        super().__init__(*copy.deepcopy((model, guide)), times, x)
+        if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
+            with inference_mode(0):
+                guide(*check_rows(times, x), 1)
+        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
+        self._states: int | None = None  # as many as were found when somebody looked
 
-    def landscape(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
+    def _facts(self) -> dict[str, object]:
+        """What is known without a computation."""
+        sizes = map(_counted, self.x.shape, ("sequence", "time", "channel"))
+        facts: dict[str, object] = {"data": f"= {' × '.join(sizes)}"}
+        if steps := self.history.sizes["step"]:
+            late = max(1, steps // 20)
+            last = self.history.isel(step=slice(-late, None)).mean()
+            elbo = float(last["log_likelihood"] - last["path_kl"] - last["initial_kl"] - last["global_kl"])
+            seconds, runs = float(self.history["seconds"][-1]), _counted(len(self.runs), "run")
+            facts["steps"] = f"= {steps} in {seconds:.0f} s, {runs}"
+            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {_counted(late, 'step')}"
+        for name, median in vars(self).get("medians", {}).items():
+            if "." not in name:  # a physical quantity, no weight
+                facts[name] = f"= {numbers(median)}, posterior median"
+        facts["states"] = "not read yet" if self._states is None else f"= {self._states}"
+        return facts | {"model": self.model, "guide": self.guide}
+
+    def landscape(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
 
         Parameters
         ----------
-        seed: of posterior draws and simulations. min_barrier: see `landscape.minima`, kT.
+        seed: of posterior draws and simulations. min_persistence, min_barrier: see `wells`.
 
         Returns
         -------
@@ -93,7 +123,8 @@ class Fit(Posterior):
         `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
         bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
-        `implied (route, lag, mode)`, lags in observations;
+        `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
+        `segment`;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Raises
@@ -104,43 +135,70 @@ class Fit(Posterior):
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        dynamics, wells = self.dynamics, self.wells(seed, min_barrier)
+        dynamics, wells = self.dynamics, self.wells(seed, min_persistence, min_barrier)
         passes = saddles.saddles(dynamics.potential, wells, temperature=self.temperature)
-        starts, paths = self.encoded(limit=CHAINS, seed=seed), self.positions(draws=PATHS, seed=seed)
+        starts = self.encoded(limit=CHAINS, seed=seed)
         integrator, substeps = self.model.integrator, self.model.substeps
         counts, routes = kinetics.routes(
-            dynamics, integrator, wells, passes, paths, self.times.numpy(), starts,
+            dynamics, integrator, wells, passes, *self.recorded(seed), starts,
             substeps=substeps, time_unit=self.time_unit, seed=seed,
         )  # fmt: skip
-        story = xr.merge([wells, passes, routes, counts.drop_vars("exits").drop_dims("lag")], combine_attrs="drop")
+        label = kinetics.most_probable(self.probability(wells, seed=seed))
+        visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
+        parts = [
+            wells,
+            passes,
+            routes,
+            visits,
+            counts.drop_vars("exits").drop_dims("lag"),
+            self._processes(label, seed),
+        ]
+        found = xr.merge(parts, combine_attrs="drop_conflicts")
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
-        story = story.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
-        verdict = verdicts.kinetics(story, counts, routes)
-        said = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
-        return story.assign_attrs(said | {"interval": counts.attrs["interval"]})
+        found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
+        verdict = verdicts.kinetics(found, counts, routes)
+        judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
+        return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
 
-    def wells(self, seed: int = 0, min_barrier: float = 1.0) -> xr.Dataset:
+    def _processes(self, label: NDArray[np.integer], seed: int) -> xr.Dataset:
+        """The slow processes in the data that no pair of states carries, see `kinetics.witness`; names get a prefix."""
+        order = kinetics.recordings(self.times.numpy())
+        positions, times = self.recorded(seed)
+        x = np.moveaxis(joined(np.moveaxis(self.x.numpy(), -1, 0), order), 0, -1)
+        found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, seed=seed)
+        names = {name: f"process_{name}" for name in [*found.data_vars, "lag", "mode", "state_mode"]}
+        said = {f"process_{name}": found.attrs[name] for name in ("verdict", "message")}
+        return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)
+
+    def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
 
         Parameters
         ----------
-        seed: of the posterior draw that the search starts from. min_barrier: see `landscape.minima`, kT.
+        seed: of the posterior draws that the search starts from.
+        min_persistence: minima are states of their own if it takes so many times longer to forget whether the system
+            was there than to forget where in it; the others join a neighbour, see `kinetics.metastable`. 0 keeps all.
+        min_barrier: kT; minima that are less deep join a neighbour whatever their persistence, see `landscape.minima`.
 
         Returns
         -------
-        The variables of `landscape.minima`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
-        `decoded` (state, channel), the channels' means at the minima, in the data's unit; attrs `temperature`,
-        `time_unit`, `max_curvature_step` and what `landscape.discretisation` says of it.
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
+        channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
+        `max_curvature_step` and what `landscape.discretisation` says of it.
 
         Warns
         -----
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
-        potential, points, moves = self.potential, self.encoded(seed=seed), self.moves(seed=seed)
-        wells = landscape.minima(potential, points, temperature=self.temperature, min_barrier=min_barrier, moves=moves)
-        shares = landscape.occupancy(wells, self.temperature, self.basins(wells, points))
-        return self._described(wells.assign({f"occupancy_{route}": shares[route] for route in shares}))
+        wells = self.metastable(seed, min_persistence, min_barrier)
+        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
+        wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
+        return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
+            min_persistence=min_persistence, min_barrier=min_barrier
+        )
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
         """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.
@@ -170,6 +228,7 @@ class Fit(Posterior):
 
     def _described(self, states: xr.Dataset) -> xr.Dataset:
         """With the channels' means there, the units, and whether the step was fine enough."""
+        self._states = states.sizes["state"]
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
@@ -288,10 +347,14 @@ class Fit(Posterior):
         return None
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def fit(
     model: LatentLangevin,
     guide: AmortizedGuide,
-    data: xr.Dataset | tuple[Tensor, Tensor],
+    data: object,
     schedule: Schedule | None = None,
     *,
     seed: int = 0,
@@ -306,7 +369,7 @@ def fit(
     Parameters
     ----------
     model, guide: what to fit; trained in place (with restarts, they end as the best one).
-    data: Dataset with `observations`, or a pair `(times, x)`.
+    data: Dataset with `observations`, a pair `(times, x)`, a table, or lists of arrays: whatever `as_tensors` takes.
     schedule: steps, batch size, rates, annealing.
     seed: of all randomness in here; the caller's generators are left as they were.
     restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
@@ -340,12 +403,14 @@ def fit(
     >>> first < last < exact, round(exact, 1)  # nats per value
     (True, -1.3)
     """
-    series = as_tensors(data)
+    found = recognised(data)
+    series = as_tensors(found)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
         resume=resume, every=every, progress=progress,
     )  # fmt: skip
-    result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs)
+    about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
+    result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)
     with suppress(FitError):  # a fit without states is the reader's to judge
         result.discretisation()  # warns when the steps were too coarse for the landscape
     return result

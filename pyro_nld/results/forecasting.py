@@ -15,7 +15,7 @@ from torch import Tensor
 from ..dynamics.paths import LangevinPath, refine
 from ..errors import FitError, TimeGridError
 from ..fitting.draws import inference_mode
-from ..nn import holding
+from ..nn import condition_on
 from .fit import Fit
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -122,7 +122,7 @@ def _futures(fit: Fit, times: Tensor, x: Tensor, lead: np.ndarray, draws: int) -
 
 def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     """Moments and quantiles of new observations, and the share of futures in each basin."""
-    with holding(fit.model, futures.globals):
+    with condition_on(fit.model, futures.globals):
         law = fit.model.likelihood(futures.positions)
     mean, new, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
     sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the variance of the noise is known, not drawn

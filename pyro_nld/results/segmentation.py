@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 
 from ..errors import FitError
+from ..fitting.posterior import DRAWS
+from ..io.matching import dates_of
 from ..io.series import dataset_times
+from ..kinetics import most_probable
 from .fit import Fit
 
 
@@ -16,15 +18,16 @@ def segment(
     fit: Fit,
     data: object = None,
     *,
-    draws: int = 20,
+    draws: int = DRAWS,
     online: bool = False,
     wells: xr.Dataset | None = None,
     sure: float = 0.5,
     seed: int = 0,
 ) -> xr.Dataset:
-    """P(state = k at t | data) = share of posterior path draws that stand in basin k at t.
+    """P(state = k at t | data) = share of posterior path draws that are in state k at t.
 
-    Where there is no landscape, a basin is what the force at rest leads to one stable point, see `attractors`.
+    A path that turns back before it reaches the core of another state stays where it was; see `Fit.probability`. Where
+    there is no landscape, a state is what the force at rest leads to one stable point, see `attractors`.
 
     Parameters
     ----------
@@ -52,17 +55,12 @@ def segment(
             "Fit again with causal=True in the encoder, or segment without online."
         )
     wells = fit.states(seed=seed) if wells is None else wells
-    labels = fit.basins(wells, fit.positions(data, draws=draws, seed=seed))
-    states = torch.arange(wells.sizes["state"])
-    probability = (labels.unsqueeze(-1) == states).float().mean(0)
-    times = fit.series(data)[0]
-    ended = times.isnan()
-    label = torch.where(ended | (probability.amax(-1) < sure), -1, probability.argmax(-1))
+    probability = fit.probability(wells, data, draws, seed)
     return xr.Dataset(
         {
-            "probability": (("sequence", "time", "state"), np.where(ended[..., None], np.nan, probability)),
-            "label": (("sequence", "time"), label.numpy()),
-            "times": (("sequence", "time"), times.numpy()),
+            "probability": (("sequence", "time", "state"), probability),
+            "label": (("sequence", "time"), most_probable(probability, sure)),
+            "times": (("sequence", "time"), fit.series(data)[0].numpy()),
         },
         attrs={"online": int(causal), "draws": draws},
     )
@@ -70,6 +68,8 @@ def segment(
 
 def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
     """One row per observation: sequence, time, state (empty where undecided), probability_0, probability_1, …
+
+    Where the times count from a date, the date stands behind the time.
 
     Parameters
     ----------
@@ -84,6 +84,8 @@ def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:
     if "times" in data or "time" in data.coords:  # with all the digits that were given
         times = np.where(np.isnan(times), np.nan, dataset_times(data))
     columns: dict[str, object] = {"sequence": np.repeat(names, length), "time": times.ravel()}
+    if (dates := dates_of(data, times)) is not None:
+        columns["date"] = dates.ravel()
     columns["state"] = pd.Series(label, dtype="Int64").mask(label < 0)
     shares = segments["probability"].values.reshape(len(label), -1)
     columns |= {f"probability_{state}": share for state, share in enumerate(shares.T)}

@@ -9,14 +9,26 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
+import xarray as xr
 from tqdm import tqdm
 
 from ..errors import NLDError
 
+Time = Annotated[str | None, typer.Option(help="Column of times; rows: count them; columns: the titles are times.")]
+Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that tell sequences apart, with commas.")]
+Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
+Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
+"""Options for reading a table; what is not given is guessed."""
+
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
+PERSISTENCE = (
+    "A minimum is a state if it takes so many times longer to forget whether the system was there than to forget where "
+    "in it; 0 keeps every minimum."
+)
+BARRIER = "Join minima with a lower barrier than that, in kT, to a neighbour."
 
 
 def run(main: Callable[..., None]) -> None:
@@ -34,6 +46,18 @@ def run(main: Callable[..., None]) -> None:
             raise
         _end(f"error: {' '.join(error.format_message().split())} --help shows what there is.", 2)
     raise SystemExit(code)
+
+
+def reading(time: str | None, sequence: str | None, channels: str | None, missing: str | None) -> dict[str, str]:
+    """The options of a command for reading a table, those that were given."""
+    given = {"time": time, "sequence": sequence, "channels": channels, "missing": missing}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def tell(data: xr.Dataset) -> None:
+    """Print in one line how a table was read."""
+    if "read_as" in data.attrs:
+        print(f"read as: {data.attrs['read_as']}")
 
 
 @contextmanager

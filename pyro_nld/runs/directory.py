@@ -10,12 +10,12 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xarray as xr
 
@@ -24,6 +24,7 @@ from ..errors import DataError, RunDirectoryError
 from ..fitting.checkpoints import load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
+from ..io.matching import matched
 from ..results.fit import Fit
 from . import summary
 from .model_files import build, load_data, load_model_file
@@ -36,6 +37,10 @@ BUDGETS = {
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
 CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the work
+
+
+LATER: dict[str, object] = {"reading": {}}
+"""Settings that runs of the first schema lack, with the values that they imply."""
 
 
 class Run(NamedTuple):
@@ -52,9 +57,20 @@ class Run(NamedTuple):
 
 
 def settings(
-    data: Path | None, seed: int, restarts: int, minutes: float | None, budget: str, pieces: int | None = None
+    data: Path | None,
+    seed: int,
+    restarts: int,
+    minutes: float | None,
+    budget: str,
+    pieces: int | None = None,
+    reading: Mapping[str, str] | None = None,
 ) -> dict:
     """The settings of the command that makes a run, as `config.json` keeps them.
+
+    Parameters
+    ----------
+    data: the data file. seed, restarts, minutes, budget: of the fit. pieces: observations in one, at most.
+    reading: how a table is read, see `model_files.load_data`.
 
     Raises
     ------
@@ -66,6 +82,7 @@ def settings(
         "data": None if data is None else str(data.resolve()),
         "data_sha256": None if data is None else _digest(data),
         "pieces": pieces,
+        "reading": dict(reading or {}),
         "seed": seed,
         "restarts": restarts,
         "schedule": asdict(replace(BUDGETS[budget], minutes=minutes)),
@@ -127,17 +144,42 @@ def load(path: Path) -> Run:
     if len(state["runs"]) < config["restarts"]:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
     source = load_model_file(path / "model.py")
-    data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"])
+    data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
     pair = build(source, data, config["seed"])
     return Run(path, config, source, data, fit(path, pair, data, config))  # all runs are done: it only reads
 
 
-def recorded_landscape(run: Run) -> xr.Dataset:
-    """The landscape (or the attractors) of a run as recorded, so that states keep their numbers; otherwise read now."""
+def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[str, str] | None = None) -> xr.Dataset:
+    """Another data file, read like the data of the run, with the same channels in the same order and unit.
+
+    Parameters
+    ----------
+    run: a finished run. path: of the other data. pieces: observations in one, at most.
+    reading: how its table is read, where that differs from the run's own.
+
+    Raises
+    ------
+    DataError, ShapeError, TimeGridError: the file cannot be read, or lacks a channel of the run.
+    """
+    table = path.suffix not in (".npz", ".nc")
+    alike = {**(run.config["reading"] if table else {}), **(reading or {})}
+    return matched(load_data(run.source, path, 0, pieces, alike), run.data)
+
+
+def recorded_landscape(run: Run, min_persistence: float | None = None, min_barrier: float | None = None) -> xr.Dataset:
+    """The landscape (or the attractors) of a run as recorded, so that states keep their numbers; otherwise read now.
+
+    Parameters
+    ----------
+    run: from `load`. min_persistence, min_barrier: which minima are states, see `Fit.wells`; where either is given,
+        they are read anew.
+    """
     file = run.path / "landscape.nc"
-    if file.is_file():
+    rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
+    asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
+    if file.is_file() and not asked:
         return xr.load_dataset(file, engine="h5netcdf")
-    return run.fit.landscape() if run.fit.has_landscape else run.fit.attractors()
+    return run.fit.landscape(**asked) if run.fit.has_landscape else run.fit.attractors()
 
 
 def _create(path: Path, model_file: Path, config: dict) -> None:
@@ -161,7 +203,7 @@ def _require_run(path: Path) -> None:
 
 
 def _kept(path: Path) -> dict:
-    config = summary.read_json(path / "config.json")
+    config = LATER | summary.read_json(path / "config.json")
     expected = settings(None, 0, 1, None, "smoke")
     if config.keys() != expected.keys() or config["schedule"].keys() != expected["schedule"].keys():
         raise RunDirectoryError(f"{path} was made by another version of pyro_nld. Fit again, in another place.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyro
 import torch
@@ -63,10 +64,22 @@ def _pair(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
     return pair
 
 
-def load_data(source: ModuleType, path: str | Path | None, seed: int, pieces: int | None = None) -> xr.Dataset:
-    """The data file at `path`, or the simulation of the model file where it is None; cut where `pieces` is given."""
+def load_data(
+    source: ModuleType,
+    path: str | Path | None,
+    seed: int,
+    pieces: int | None = None,
+    reading: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """The data file at `path`, or the simulation of the model file where it is None; cut where `pieces` is given.
+
+    Parameters
+    ----------
+    source: the model file. path: of the data. seed: of the simulation. pieces: observations in one, at most.
+    reading: how a table is read: `time`, `sequence`, `channels`, `missing` of `load`.
+    """
     if path is not None:
-        data = load(path)
+        data = load(path, **(reading or {}))
     else:
         with _blaming(source.__file__):
             data = source.simulate(seed)

@@ -23,6 +23,8 @@ def origin(run: Run) -> report.Origin:
     else:
         title = Path(config["data"]).name
         data = f"Read from {title} (SHA-256 {config['data_sha256'][:16]}…)."
+        if "read_as" in run.data.attrs:
+            data += f" Read as: {run.data.attrs['read_as']}."
     if config["pieces"]:
         data += f" Cut at long pauses, and into pieces of at most {config['pieces']} observations."
     text = (run.path / "model.py").read_text("utf-8")
@@ -34,6 +36,8 @@ def commands(run: Run) -> list[str]:
     config, out = run.config, run.path.resolve().name
     options = ["--data", Path(config["data"]).name] if config["data"] else []
     options += ["--pieces", str(config["pieces"])] if config["pieces"] else []
+    for name, value in config["reading"].items():
+        options += [f"--{name}", value]
     options += ["--out", out, "--seed", str(config["seed"]), "--restarts", str(config["restarts"])]
     kept = Schedule(**config["schedule"])
     budget = next((name for name, known in BUDGETS.items() if replace(known, minutes=kept.minutes) == kept), "default")

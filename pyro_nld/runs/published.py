@@ -53,7 +53,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
-from ..dynamics.potentials import ResidualPotential
+from ..dynamics.neural_potentials import ResidualPotential
+from ..dynamics.quantities import Quantity
 from ..errors import CheckpointError
 from ..guide.amortized import AmortizedGuide
 from ..guide.controls import NeuralControl
@@ -62,7 +63,6 @@ from ..io.files import read_plain
 from ..model.decoders import LinearDecoder
 from ..model.latent_langevin import LatentLangevin
 from ..model.likelihoods import Gaussian
-from ..nn import Quantity
 
 LEARNED = ("_beta", "_gamma", "_i_mass")
 NOT_NEEDED = ("_diffusion", "_fixed_diffusion", "_energy_gradient.", "energy_gradient.")

@@ -30,6 +30,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "barriers_kT": (),
     "rates": ("eyring_kramers", "simulated", "counted"),
     "dwell": ("simulated", "counted"),
+    "merged": (),
     "discretisation": ("max_curvature_step", "ok"),
     "verdict": ("kinetics_agree", "messages"),
     "checks": ("verdicts", "messages"),
@@ -115,12 +116,24 @@ def of_landscape(landscape: xr.Dataset) -> dict:
         "barriers_kT": landscape["barrier"].values,
         "rates": {route: landscape["rate"].sel(route=route).values for route in FIELDS["rates"]},
         "dwell": {route: landscape["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
+        "merged": _merged(landscape),
         "discretisation": _step(landscape),
         "verdict": {
             "kinetics_agree": bool(landscape.attrs["kinetics_agree"]),
             "messages": landscape.attrs["messages"].splitlines(),
         },
     }
+
+
+def _merged(landscape: xr.Dataset) -> list[dict]:
+    """The minima that are no states of their own, as numbers; `kept_below` is the `min_persistence` that keeps it."""
+    names = {"share": "share", "barrier_kT": "barrier", "dwell": "dwell", "persistence": "persistence"}
+    names |= {"persistence_low": "persistence_low", "into": "state", "reason": "reason", "kept_below": "kept"}
+    return [
+        {"level": landscape["minimum_decoded"].values[place]}
+        | {field: landscape[f"minimum_{name}"].values[place] for field, name in names.items()}
+        for place in np.flatnonzero(landscape["minimum_into"].values >= 0)
+    ]
 
 
 def of_attractors(attractors: xr.Dataset) -> dict:

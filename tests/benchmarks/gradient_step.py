@@ -159,8 +159,8 @@ def contexts_before(pair: Pair, data: Data) -> Reference:
     gaps = model.batch(check_rows(*data)[0]).gaps
 
     def networks(contexts: Tensor) -> Callable[[int, Tensor], Tensor]:
-        told = guide.control.plan(contexts, gaps).told
-        return lambda k, z: guide.control.respond(told[:, k], z)
+        projected = guide.control.plan(contexts, gaps).projected
+        return lambda k, z: guide.control.respond(projected[:, k], z)
 
     return Reference(pair, data, networks)
 

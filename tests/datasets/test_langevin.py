@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from scipy.integrate import quad
 
-from pyro_nld.datasets.langevin import RESOLVED, langevin_wells
+from pyro_nld.datasets.langevin import LARGEST_CURVATURE_STEP, langevin_wells
 from pyro_nld.dynamics.potentials import DoubleWell, GaussianWells, Potential, Quadratic, Tilted
 from pyro_nld.errors import NLDError, PriorError, ShapeError, TimeGridError
 
@@ -116,7 +116,7 @@ def test_a_stiff_well_gets_the_steps_it_needs():
     wide = langevin_wells(Quadratic([10.0]), 2000, 3, seed=5, interval=0.1, fine=1, initial=[0.0])
     right = langevin_wells(Quadratic([10.0]), 2000, 10, seed=5, interval=0.1)
     assert off(wide["path"][:, -1, 0].to_numpy() ** 2, 0.1) > SE
-    assert off(right["path"][:, -1, 0].to_numpy() ** 2, 0.1 / (1 - RESOLVED / 4)) < SE
+    assert off(right["path"][:, -1, 0].to_numpy() ** 2, 0.1 / (1 - LARGEST_CURVATURE_STEP / 4)) < SE
 
 
 def test_a_seed_is_a_data_set_and_leaves_the_callers_randomness_alone():

@@ -131,8 +131,8 @@ def test_seeds_of_parameters_and_draws_are_apart() -> None:
 def test_the_same_number_seeds_two_streams() -> None:
     """Noise and means of seed 0 are unrelated; a shared stream would repeat the very same normal numbers."""
     data = three_state(30, 30)
-    noise = np.random.default_rng((switching.DRAWS, 0)).standard_normal(45)
-    means = np.random.default_rng((switching.PARAMETERS, 0)).standard_normal(45)
+    noise = np.random.default_rng((switching.DRAW_STREAM, 0)).standard_normal(45)
+    means = np.random.default_rng((switching.PARAMETER_STREAM, 0)).standard_normal(45)
     assert not np.intersect1d(noise, means).size
     assert data.attrs["seed"] == data.attrs["parameter_seed"] == 0
 

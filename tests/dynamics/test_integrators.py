@@ -27,7 +27,7 @@ def affine_map(dynamics, integrator, h):
     def advance(z, xi):
         z = z.unsqueeze(0)
         step = integrator.step(dynamics, z, dynamics.force(z), h)
-        return integrator.arrive(step, step.loc + step.scale * xi).squeeze(0)
+        return integrator.complete(step, step.loc + step.scale * xi).squeeze(0)
 
     units = torch.eye(dynamics.state, dtype=torch.float64)
     matrix = torch.stack([advance(unit, 0.0) for unit in units], -1)
@@ -81,7 +81,7 @@ def test_leapfrog_drifts_exactly_under_a_constant_force():
     dynamics, z, force = underdamped(), torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     for _ in range(200):
         step = nld.Leapfrog().step(dynamics, z, force, h)
-        z = nld.Leapfrog().arrive(step, step.loc)
+        z = nld.Leapfrog().complete(step, step.loc)
     assert float(z[0, 1]) / MASS == pytest.approx(1 / FRICTION, rel=1e-6)
 
 
@@ -122,7 +122,7 @@ def test_a_spring_of_unit_stiffness_closes_the_gap_in_one_step(make, integrator)
     z = torch.zeros(1, dynamics.state, dtype=torch.float64)
     force = integrator.unit_stiffness(dynamics, h) * (2.0 - z[..., :1])
     step = integrator.step(dynamics, z, force, h)
-    reached = integrator.arrive(step, step.loc)[0, 0]
+    reached = integrator.complete(step, step.loc)[0, 0]
     assert float(reached) == pytest.approx(2.0)
 
 

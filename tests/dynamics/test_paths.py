@@ -81,7 +81,7 @@ def joint(path):
 
     def walk(noise):
         q, p = (first[:2], first[2:]) if momentum else (first, None)
-        noisy = []
+        components = []
         for k in range(STEPS):
             if isinstance(path, nld.ControlledPath):
                 x = G * h[k] / M
@@ -99,11 +99,11 @@ def joint(path):
                 decay, weight = math.exp(-x), (1 - math.exp(-x)) / x
                 p = decay * p + weight * h[k] * force + math.sqrt(2 * M * T * weight * (1 - decay)) * ratio @ noise[k]
                 q = q + h[k] * p / M
-                noisy.append(p)
+                components.append(p)
             else:
                 q = q + h[k] * force / G + math.sqrt(2 * T * h[k] / G) * ratio @ noise[k]
-                noisy.append(q)
-        return torch.cat(noisy)
+                components.append(q)
+        return torch.cat(components)
 
     mean = walk(torch.zeros(STEPS, 2))
     response = torch.stack([walk(unit.view(STEPS, 2)) - mean for unit in torch.eye(2 * STEPS)], -1)
@@ -116,8 +116,8 @@ def test_log_prob_is_that_of_the_joint_gaussian(make, which):
     path = one_of(which, make, start(make))
     torch.manual_seed(1)
     value = path.sample()
-    noisy = path.integrator.noisy(value).flatten()
-    torch.testing.assert_close(path.log_prob(value), joint(path).log_prob(noisy))
+    components = path.integrator.stochastic_component(value).flatten()
+    torch.testing.assert_close(path.log_prob(value), joint(path).log_prob(components))
 
 
 @BOTH
@@ -125,8 +125,8 @@ def test_a_score_with_the_wrong_step_would_be_caught(make):
     prior, _ = prior_and_posterior(make, start(make))
     torch.manual_seed(1)
     value = prior.sample()
-    noisy = prior.integrator.noisy(value).flatten()
-    expected = joint(prior).log_prob(noisy)
+    components = prior.integrator.stochastic_component(value).flatten()
+    expected = joint(prior).log_prob(components)
     prior.grid = Grid(1.1 * prior.grid.h, prior.grid.valid)
     assert abs(float(prior.log_prob(value) - expected)) > 0.1
 
@@ -138,13 +138,13 @@ def test_samples_have_the_moments_of_the_joint_gaussian(make, which):
     exact = joint(path)
     torch.manual_seed(2)
     n = 40_000
-    noisy = path.integrator.noisy(path.sample(torch.Size([n]))).flatten(1)
-    error = (noisy.mean(0) - exact.mean) / (exact.variance / n).sqrt()
+    components = path.integrator.stochastic_component(path.sample(torch.Size([n]))).flatten(1)
+    error = (components.mean(0) - exact.mean) / (exact.variance / n).sqrt()
     assert float(error.abs().max()) < 5
     # Var of a sample covariance entry: (Σii Σjj + Σij²)/n.
     covariance, spread = exact.covariance_matrix, exact.variance
     se = ((spread[:, None] * spread[None] + covariance.square()) / n).sqrt()
-    assert float(((noisy.T.cov() - covariance) / se).abs().max()) < 5
+    assert float(((components.T.cov() - covariance) / se).abs().max()) < 5
 
 
 @BOTH
@@ -175,7 +175,7 @@ def test_baoa_cannot_be_steered():
     value = posterior.sample()
     position, momentum = prior._origins(value).chunk(2, -1)
     step = prior.transitions(prior._origins(value))
-    reached = step.midpoint + step.lever * value[..., 2:]
+    reached = step.midpoint + step.sensitivity * value[..., 2:]
     assert float((reached - value[..., :2]).abs().max()) > 1e-3  # the posterior's path is none of the prior's
     assert position.shape == momentum.shape
 
@@ -250,13 +250,13 @@ def test_gradients_through_the_linear_run(make, coupled, draws):
         posterior = nld.ControlledPath(dynamics, integrator, initial, grid((2,)), decision)
         return run_linear(posterior, *decision.law(posterior), noise)
 
-    gains = [gain.root if gain.pull is None else gain.pull for gain in template.gains]
+    gains = [gain.root if gain.coupling is None else gain.coupling for gain in template.gains]
     inputs = [start(make, (*draws, 2)), template.target, template.ratio, *gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
 
 
 @BOTH
-def test_neural_control_keeps_the_forces_it_met(make):
+def test_neural_control_keeps_the_forces_on_its_way(make):
     dynamics, integrator = make()
     torch.manual_seed(7)
     control = NeuralControl(hidden=8)
@@ -266,7 +266,7 @@ def test_neural_control_keeps_the_forces_it_met(make):
     posterior = nld.ControlledPath(dynamics, integrator, initial, grid((4,)), neural)
     prior = nld.LangevinPath(dynamics, integrator, initial, grid((4,)))
     value = posterior.rsample()
-    kept = posterior._met(prior, value)
+    kept = posterior._cached_forces(prior, value)
     assert isinstance(kept, Forces)
     torch.testing.assert_close(kept.posterior, posterior.force(posterior._origins(value)))
     torch.testing.assert_close(posterior.kl_along(prior, value), posterior.kl_along(prior, value.clone()))
@@ -283,7 +283,7 @@ def test_kl_does_not_reuse_forces_of_other_physics():
         dynamics, integrator, initial, grid((4,)), control.plan(torch.randn(4, 4, 3), torch.rand(4, 3))
     )
     value = posterior.rsample()
-    assert posterior._met(nld.LangevinPath(other, integrator, initial, grid((4,))), value) is None
+    assert posterior._cached_forces(nld.LangevinPath(other, integrator, initial, grid((4,))), value) is None
 
 
 @BOTH

@@ -8,7 +8,8 @@ from pyro import distributions as dist
 from pyro.nn import PyroSample
 
 import pyro_nld as nld
-from pyro_nld.dynamics.potentials import Dense, gradient, hessian
+from pyro_nld.dynamics.potentials import gradient, hessian
+from pyro_nld.nn import Dense
 
 MEMBERS = {
     "neural": lambda: nld.NeuralPotential(2, hidden=(8, 7)),

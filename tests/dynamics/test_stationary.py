@@ -10,14 +10,14 @@ from pyro import distributions as dist
 from pyro.infer import Predictive
 
 import pyro_nld as nld
-from pyro_nld.dynamics.stationary import Equilibrium
+from pyro_nld.dynamics.stationary import StationaryLaw
 
 STIFFNESS, TEMPERATURE, MASS = torch.tensor([2.0, 5.0]), 0.7, 0.3
 
 
 def adapted(dynamics, calls=150):
     torch.manual_seed(0)
-    start = Equilibrium(dynamics.latent)
+    start = StationaryLaw(dynamics.latent)
     for _ in range(calls):
         start.distribution(dynamics)
     return start

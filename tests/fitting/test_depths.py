@@ -6,7 +6,7 @@ import torch
 from polynomials import INTERVAL, NOISE, SEQUENCES, TIMES, Polynomial, follower, recording
 
 import pyro_nld as nld
-from pyro_nld.dynamics.stationary import Equilibrium
+from pyro_nld.dynamics.stationary import StationaryLaw
 from pyro_nld.fitting import depths
 from pyro_nld.fitting.depths import balance
 from pyro_nld.fitting.em import COEFFICIENT_PRECISION
@@ -80,7 +80,7 @@ def test_sequences_that_start_in_equilibrium_say_more(tilted):
         return np.array([0.45, 0.55])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.model, "equilibrium", Equilibrium(1))
+        patch.setattr(fit.model, "equilibrium", StationaryLaw(1))
         patch.setattr(depths.counting, "reversible", law)
         found = balance(fit)
     ridge = np.sort(np.roots([4 * TRUE[2], 0, 2 * TRUE[1], TILT]).real)[1]  # of the potential before it is balanced

@@ -10,7 +10,6 @@ from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
-from torch.distributions import kl_divergence
 
 import pyro_nld as nld
 from pyro_nld.datasets.oracles import LinearGaussian, kalman
@@ -379,12 +378,29 @@ def test_all_bounds_agree_on_average(make, control, autoguide):
     assert close(one_by_one, reference)
 
 
-def test_the_density_of_a_delta_counts():
+def a_point():
+    """log q(v) and log p(v) of a point v that stands for a global, as an autoguide draws it."""
+    value, prior = torch.tensor(0.3), dist.LogNormal(0.0, 1.0)
+
+    def model():
+        pyro.sample("s", prior)
+
+    def guide():
+        pyro.sample("s", dist.Delta(value, log_density=torch.tensor(0.7)))
+
+    return model, guide, 0.7 - float(prior.log_prob(value))
+
+
+def test_the_density_of_a_point_counts():
     """Pyro 1.9 forgets it, and with it the Jacobian of every constrained site of its autoguides."""
-    value = torch.tensor([0.3, 2.0])
-    point = dist.Delta(value, log_density=torch.tensor([0.7, -0.2]))
-    prior = dist.LogNormal(0.0, 1.0)
-    torch.testing.assert_close(kl_divergence(point, prior), torch.tensor([0.7, -0.2]) - prior.log_prob(value))
+    model, guide, exact = a_point()
+    assert nld.PathELBO().loss(model, guide) == pytest.approx(exact)
+
+
+def test_pyros_own_loss_of_another_guide_is_left_as_it_is():
+    """It lacks log q = 0.7. To mend it here would change the losses of models that are not ours."""
+    model, guide, exact = a_point()
+    assert TraceMeanField_ELBO().loss(model, guide) == pytest.approx(exact - 0.7)
 
 
 @BOTH

@@ -8,7 +8,7 @@ import torch
 from polynomials import INTERVAL, NOISE, Polynomial, follower, recording
 
 import pyro_nld as nld
-from pyro_nld.dynamics.stationary import Equilibrium
+from pyro_nld.dynamics.stationary import StationaryLaw
 from pyro_nld.fitting import em, training
 from pyro_nld.fitting.em import feature_slope, learn_layers, solve_coefficients
 
@@ -81,7 +81,7 @@ def test_all_layers_learn_the_force_from_paths(scene, monkeypatch):
 def test_sequences_that_start_in_equilibrium_pull_by_where_they_start(scene, monkeypatch):
     """Slope and bend of Σ log p(z₀), with its norm by quadrature."""
     model, _, _, x = scene
-    law, potential = Equilibrium(1), model.dynamics.potential
+    law, potential = StationaryLaw(1), model.dynamics.potential
     monkeypatch.setattr(model, "equilibrium", law)
     for _ in range(100):
         law.distribution(model.dynamics)  # settles

@@ -104,7 +104,7 @@ def exact_posterior(chain, x, coupled=True):
     gains = [_Gain(torch.ones(2), torch.stack(parts)) for parts in zip(*gains, strict=True)]
     plan = _AffinePlan(torch.stack(target, 1), gains, torch.stack(ratio), torch.stack(mixing))
     if not coupled:
-        gains = [_Gain(gain.pull.diagonal(dim1=-2, dim2=-1).sqrt()) for gain in gains]
+        gains = [_Gain(gain.coupling.diagonal(dim1=-2, dim2=-1).sqrt()) for gain in gains]
         plan = _AffinePlan(plan.target, gains, plan.ratio)
     whole = precision + torch.linalg.inv(chain.first)
     return plan, dist.MultivariateNormal(torch.linalg.solve(whole, pull.T).T, precision_matrix=whole)

@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 
 from pyro_nld.errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
-from pyro_nld.io.series import as_labels, as_tensors, dataset_times, from_arrays
+from pyro_nld.io.matching import centred
+from pyro_nld.io.series import AXES, as_labels, as_tensors, cut, dataset_times, from_arrays, from_the_start
 
 SHAPE = (4, 25, 2)
 TIMES = np.arange(25) * 0.5
@@ -29,6 +30,7 @@ def ragged() -> xr.Dataset:
     return from_arrays(times, x)
 
 
+DRAW = np.random.default_rng(9)
 MASKED = np.ma.MaskedArray(X, np.isnan(X))
 
 SPELLINGS: dict[str, Callable[[], object]] = {
@@ -114,11 +116,6 @@ REFUSED: dict[str, tuple[Callable[[], object], type[NLDError], str]] = {
     "words": (lambda: (TIMES, X.astype(str)), DataError, "observations must be real numbers: got <U"),
     "complex": (lambda: (TIMES, X * 1j), DataError, "got complex128"),
     "complex tensor": (lambda: (TIMES, torch.zeros(SHAPE, dtype=torch.cfloat)), DataError, "got torch.complex64"),
-    "dates": (
-        lambda: example().assign_coords(time=np.datetime64("2024-01-01") + np.arange(25)),
-        DataError,
-        "times must be real numbers: got datetime64[s].",
-    ),
     "nothing": (lambda: (None, None), DataError, "times must be real numbers: got object."),
     "no observations": (
         lambda: example().rename(observations="signal"),
@@ -143,10 +140,10 @@ REFUSED: dict[str, tuple[Callable[[], object], type[NLDError], str]] = {
         "every sequence has 0.0 after 0.0 (index 1)",
     ),
     "too large for float32": (lambda: (TIMES, 1e300 * X), DataError, "observations do not fit into torch.float32."),
-    "too close for float32": (
-        lambda: (1.7e9 + TIMES, X),
+    "too long for float32": (
+        lambda: (np.append(1e6 * np.arange(24), 2.3e7 + 1e-3), X),
         TimeGridError,
-        "times are too close together for torch.float32, which merges some of them. Subtract the first time, or pass",
+        "times are too close together for torch.float32, which merges some of them. Cut long sequences with",
     ),
 }
 
@@ -166,11 +163,68 @@ def test_the_remedies_for_narrow_numbers_work() -> None:
 
 
 def test_intervals_that_a_narrow_type_changes_are_doubted() -> None:
+    times = np.append(0, 1e5 + 0.1 * np.arange(24))
     with pytest.warns(DoubtfulDataWarning, match=r"torch.float32 changes intervals by up to \d+ %"):
-        as_tensors((1e5 + 0.1 * np.arange(25), X))
+        as_tensors((times, X), whole=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        as_tensors((1e5 + 0.1 * np.arange(25), X), torch.float64)
+        as_tensors((times, X), torch.float64, whole=False)
+
+
+@pytest.mark.parametrize("origin", [1e5, 1.7e9, -6e7])
+def test_where_time_begins_does_not_matter(origin: float) -> None:
+    often = TIMES / 5
+    times, _ = as_tensors((origin + often, X))
+    np.testing.assert_allclose(times.diff(), 0.1, rtol=1e-5)
+    late = np.stack([origin + often + shift for shift in range(4)])
+    times, _ = as_tensors((late, X))
+    np.testing.assert_allclose(times, np.tile(often, (4, 1)), atol=1e-6)
+
+
+def test_times_near_zero_stay_as_they_are() -> None:
+    times, _ = as_tensors((3.0 + TIMES, X))
+    np.testing.assert_array_equal(times, (3.0 + TIMES).astype(np.float32))
+
+
+def test_lost_digits_are_said_with_their_remedy() -> None:
+    far = X + np.array([0.0, 9192631770.0])
+    with pytest.warns(
+        DoubtfulDataWarning, match=r"torch.float32 rounds channel 1 to less than its values tell\. Subtra"
+    ):
+        as_tensors((TIMES, far))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_tensors((TIMES, far), torch.float64)
+        _, x = as_tensors(centred(from_arrays(TIMES, far)))
+    np.testing.assert_allclose(x.std((0, 1)), X.std((0, 1)), rtol=0.03)
+
+
+def test_leading_nans_move_a_sequence_to_the_start() -> None:
+    times, x = np.tile(TIMES, (4, 1)), X.copy()
+    times[1, :5], x[1, :5] = np.nan, np.nan
+    grid, series = as_tensors((times, x), torch.float64)
+    np.testing.assert_array_equal(grid[1, :20], TIMES[5:])
+    np.testing.assert_array_equal(series[1, :20], X[1, 5:])
+    assert bool(grid[1, 20:].isnan().all() & series[1, 20:].isnan().all())
+    np.testing.assert_array_equal(grid[0], TIMES)
+
+
+def test_leading_nans_move_the_states_too() -> None:
+    data = xr.Dataset(
+        {"times": (AXES[:2], np.tile(TIMES, (4, 1))), "observations": (AXES, X), "states": (AXES[:2], STATES)}
+    )
+    late = data.where(data["times"] > 2.0)
+    moved = from_the_start(late)
+    np.testing.assert_array_equal(moved["states"][2, :20], STATES[2, 5:])
+    np.testing.assert_array_equal(moved["times"][2, :20], TIMES[5:])
+    xr.testing.assert_identical(from_the_start(data), data)
+
+
+def test_a_nan_between_times_is_still_refused() -> None:
+    times = np.tile(TIMES, (4, 1))
+    times[2, [0, 7]] = np.nan
+    with pytest.raises(TimeGridError, match="times may be NaN only after the end of a sequence"):
+        as_tensors((times, X))
 
 
 def test_a_few_sequences_are_held_to_less_than_a_data_set() -> None:
@@ -203,3 +257,38 @@ def test_unknown_states_become_minus_one() -> None:
 def test_states_must_be_numbers_of_states(states: np.ndarray, kind: type[NLDError], message: str) -> None:
     with pytest.raises(kind, match=message):
         from_arrays(TIMES, X, states)
+
+
+def nights(hours: int) -> xr.Dataset:
+    """One recording, hourly from 5 o'clock, with nothing for so many hours at night."""
+    day = np.arange(24.0 - hours + 1)
+    times = np.concatenate([5 + 24 * night + day for night in range(4)])
+    return from_arrays(times, DRAW.normal(size=(1, len(times), 1)))
+
+
+@pytest.mark.parametrize("hours", [10, 11])
+def test_a_pause_of_ten_intervals_is_one(hours: int) -> None:
+    data = nights(hours)
+    with pytest.warns(DoubtfulDataWarning, match=f"pauses for {hours} times the usual interval after 1"):
+        as_tensors(data)
+    assert dict(cut(data)["observations"].sizes) == {"sequence": 4, "time": 25 - hours, "channel": 1}
+
+
+def test_a_pause_of_nine_intervals_is_none() -> None:
+    data = nights(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_tensors(data)
+    assert cut(data).sizes["sequence"] == 1
+
+
+def test_pieces_keep_names_units_and_origins() -> None:
+    data = from_arrays(np.arange(30.0), DRAW.normal(size=(2, 30, 2)))
+    data = data.assign_coords(sequence=["x", "y"], site=("sequence", ["north", "south"]), unit=("channel", ["pA", ""]))
+    data = data.assign_coords(channel=["a", "b"]).assign_attrs(units="s", time_origin="2021-03-01T00:00:00")
+    data["time"].attrs["units"] = "s"
+    pieces = cut(data, 10)
+    assert pieces["site"].values.tolist() == ["north"] * 3 + ["south"] * 3
+    assert pieces["unit"].values.tolist() == ["pA", ""]
+    assert pieces["times"].attrs == {"units": "s"}
+    assert pieces.attrs == data.attrs

@@ -65,34 +65,34 @@ def test_float32_networks_are_polished_in_float64():
 
 
 def test_a_shallow_dent_belongs_to_its_neighbour():
-    """Two wells, and beside the right one a dent with an escape barrier of about half a kT."""
+    """Two wells, and beside the right one a minimum with an escape barrier of about half a kT."""
     centres = [[-2.0], [2.0], [3.4]]
     potential = nld.GaussianWells(centres, [0.5, 0.45, 0.05], [0.4, 0.45, 0.25])
     starts = torch.linspace(-3, 4, 300).unsqueeze(-1)
     whole = minima(potential, starts)
     apart = minima(potential, starts, min_barrier=0.0)
     assert apart.sizes["state"] == 3
-    assert whole.sizes == {"state": 2, "latent": 1, "dent": 3}
-    dent = whole["dent_position"].values[:, 0].argmax()
+    assert whole.sizes == {"state": 2, "latent": 1, "minimum": 3}
+    minimum = whole["minimum_position"].values[:, 0].argmax()
     right = whole["position"].values[:, 0].argmax()
-    assert int(whole["dent_state"][dent]) == right
+    assert int(whole["minimum_state"][minimum]) == right
     labels = basins(potential, whole, torch.tensor([[3.4], [2.0], [-2.0]]))
     assert labels.tolist() == [right, right, 1 - right]
 
 
 def test_the_data_say_whose_a_shallow_dent_is():
-    """Between two wells a dent, whose lower pass leads to the left; the data come and go on the right."""
+    """Between two wells a minimum, whose lower pass leads to the left; the data come and go on the right."""
     centres = [[-2.0], [0.7], [2.0]]
     potential = nld.GaussianWells(centres, [0.6, 0.02, 0.38], [0.9, 0.25, 0.3])
     starts = torch.linspace(-3, 3, 300).unsqueeze(-1)
     crossings = [[0.7, 2.0], [2.0, 0.7], [0.6, 2.1], [-2.0, 0.7], [-2.0, -1.9], [0.7, 0.6]]
     moves = torch.tensor(crossings).unsqueeze(-1)
     for found, owner in ((minima(potential, starts), -2.0), (minima(potential, starts, moves=moves), 2.0)):
-        assert found.sizes == {"state": 2, "latent": 1, "dent": 3}
-        middle = int(abs(found["dent_position"].values[:, 0] - 0.7).argmin())
-        assert float(found["position"][int(found["dent_state"][middle]), 0]) == pytest.approx(owner, abs=0.2)
+        assert found.sizes == {"state": 2, "latent": 1, "minimum": 3}
+        middle = int(abs(found["minimum_position"].values[:, 0] - 0.7).argmin())
+        assert float(found["position"][int(found["minimum_state"][middle]), 0]) == pytest.approx(owner, abs=0.2)
     unmet = minima(potential, starts, moves=moves[-2:])  # nothing is seen to leave: the lowest pass, again
-    np.testing.assert_array_equal(unmet["dent_state"], minima(potential, starts)["dent_state"])
+    np.testing.assert_array_equal(unmet["minimum_state"], minima(potential, starts)["minimum_state"])
 
 
 def test_occupancies_of_gaussian_wells_are_their_weights(wells):

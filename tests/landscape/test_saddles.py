@@ -145,7 +145,7 @@ def test_saddles_inside_a_state_are_dropped_and_paths_go_on_to_its_minimum():
     """The way from the left ends in a dent of the right state, half a kT deep, and has to go on."""
     potential = nld.GaussianWells([[-2.0], [2.0], [0.6]], [0.5, 0.45, 0.05], [0.4, 0.45, 0.25])
     wells, story = searched(potential, torch.linspace(-3, 4, 200).unsqueeze(-1))
-    assert wells.sizes["dent"] == 3
+    assert wells.sizes["minimum"] == 3
     assert wells.sizes["state"] == 2
     assert pairs(story) == [(0, 1)]
     assert float(story["saddle_position"].values[0, 0]) < 0.5
@@ -202,9 +202,9 @@ def test_both_sides_lead_to_the_named_states_by_an_independent_solver(neural):
         matrix = torch.autograd.functional.hessian(exact, torch.as_tensor(place)).numpy()
         kick = 1e-2 * np.linalg.eigh(matrix)[1][:, 0]
         last = [solve_ivp(downhill, (0, 50), place + side * kick, "LSODA", rtol=1e-6).y[:, -1] for side in (-1, 1)]
-        apart = np.linalg.norm(wells["dent_position"].values - np.array(last)[:, None], axis=-1)
+        apart = np.linalg.norm(wells["minimum_position"].values - np.array(last)[:, None], axis=-1)
         assert apart.min(1).max() < 1e-3
-        assert set(wells["dent_state"].values[apart.argmin(1)]) == set(ends)
+        assert set(wells["minimum_state"].values[apart.argmin(1)]) == set(ends)
 
 
 def test_the_highest_image_of_a_string_is_no_saddle_yet(mueller_brown):

@@ -12,7 +12,7 @@ from pyro.nn import PyroSample
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld.nn import holding
+from pyro_nld.nn import condition_on
 
 TIMES = torch.tensor([0.0, 0.3, 0.5, 1.1])
 SEQUENCES, SUBSTEPS, CHANNELS = 3, 2, 4
@@ -167,7 +167,7 @@ def test_condition_reaches_the_path(make):
 def noise_of_steps(trace):
     """The noise of a path's first step at friction 1."""
     path = trace.nodes["z"]["fn"]
-    with holding(path.dynamics, path.latents | {"friction": torch.tensor(1.0)}):
+    with condition_on(path.dynamics, path.latents | {"friction": torch.tensor(1.0)}):
         return float(path.transitions(trace.nodes["z"]["value"]).scale[0, 0, 0])
 
 

@@ -11,6 +11,7 @@ from pyro.nn import PyroSample
 
 import pyro_nld as nld
 from pyro_nld.fitting import draws
+from pyro_nld.nn import at_values
 from pyro_nld.results import ensemble
 
 UNIT = 5.0
@@ -109,7 +110,7 @@ def leaning():
     with torch.no_grad():
         model(torch.arange(3.0))  # names the sites
     slopes = [-1.0, 2.0, 6.0]
-    middle = nld._modules.fixed(model.dynamics, {name: torch.tensor(0.1)})
+    middle = at_values(model.dynamics, {name: torch.tensor(0.1)})
     story = told(middle.potential, torch.tensor([[-1.0], [1.0], [-0.9]]), 0.5)
     z = torch.tensor([[[-1.0], [1.0]]])
     with torch.no_grad():

@@ -80,6 +80,11 @@ def test_the_potential_is_a_function_without_sites_or_gradients():
     assert not energies[0].requires_grad
 
 
+def test_a_guide_that_has_met_no_data_can_be_read():
+    pair = build(temperature=dist.LogNormal(0.0, 0.3))
+    assert nld.Fit(*pair, *data()).temperature == pytest.approx(1.0, rel=0.5)
+
+
 def test_any_autoguide_can_be_read():
     fitted = by_hand(temperature=dist.LogNormal(0.0, 0.3), autoguide=AutoMultivariateNormal)
     assert fitted.temperature > 0

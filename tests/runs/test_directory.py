@@ -134,6 +134,20 @@ def test_damaged_settings_are_refused(programs, finished, out):
     refused(programs.run("landscape", out), "was made by another version of pyro_nld. Fit again, in another place.")
 
 
+def test_a_run_of_the_first_schema_is_read(programs, finished, out):
+    """Neither how a table was read nor what later summaries hold was recorded then."""
+    shutil.copytree(finished, out)
+    config = json.loads((out / "config.json").read_text())
+    del config["reading"]
+    (out / "config.json").write_text(json.dumps(config))
+    kept = json.loads((out / "summary.json").read_text())
+    del kept["merged"], kept["temperature"]["verdict"]
+    (out / "summary.json").write_text(json.dumps(kept | {"schema": 1}))
+    ended = programs.run("landscape", out)
+    assert ended.code == 0, ended.err
+    assert json.loads((out / "summary.json").read_text())["schema"] == 2
+
+
 def test_data_that_changed_are_refused(programs, out):
     data = nld.datasets.ornstein_uhlenbeck(4, 10)
     nld.save(data, programs.folder / "changing.npz")

@@ -33,7 +33,7 @@ from pyro_nld import datasets, plots, results
 from pyro_nld.checks import accuracy
 from pyro_nld.datasets import hidden_markov
 from pyro_nld.dynamics.equations import OverdampedLangevin, UnderdampedLangevin
-from pyro_nld.dynamics.potentials import ResidualPotential
+from pyro_nld.dynamics.neural_potentials import ResidualPotential
 from pyro_nld.errors import DataError, FitError, RunDirectoryError
 from pyro_nld.fitting.posterior import Pair
 from pyro_nld.fitting.schedule import Schedule
@@ -171,8 +171,8 @@ def run_cell(
 def sampling_error(data: xr.Dataset) -> float:
     """ℓ1 error of the stationary law of the transitions that were drawn: no fit to the data beats it but by luck.
 
-    A landscape's occupancies are those of equilibrium, and a finite recording has its own luck: this much of an error
-    is of the data, not of the method.
+    The occupancies of a landscape are those of equilibrium, and a finite recording deviates from it by chance. This
+    much of an error belongs to the data, not to the method.
 
     Parameters
     ----------

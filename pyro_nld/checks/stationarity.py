@@ -1,0 +1,373 @@
+"""What cannot be a state, in words: series that no stationary Langevin process would make.
+
+Slow causes are read from block means, about `BLOCKS` in all, so that noise and what is fast do not matter. Every cause
+names stationary data about once in a thousand times, over all channels together, if the recordings are 40 of their
+correlation times or longer. Shorter recordings cannot tell a slow process from a random walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import norm
+
+from .._typing import Array
+from ..errors import ShapeError
+from ..io.series import dataset_times
+from ..kinetics.words import listed, named, number
+from .block_means import CHANGES, Recordings, Slow, recordings, slow
+from .findings import VERDICTS, finding
+
+States = NDArray[np.integer]
+
+ODDS = 0.001  # of a false alarm by one cause, over all channels
+ALTERNATES = -0.2  # correlation of successive observations below which it matters
+BRIEF = 2.0  # observations that a state lasts on average, below which it is not resolved
+ALIKE = 0.3  # correlation of a state with itself one observation later, below which it is not either
+CYCLES = 5  # in a recording, from which on a period can be told
+BESIDE = (3, 10)  # frequencies from a spectral line, that it is compared with
+LINE = 0.1  # of the variance, in a line that matters
+RANGE = (0.02, 0.98)  # quantiles between which a recording lies
+VALUES = (10, 50)  # different values of a channel that is discrete, and of one that holds counts
+
+
+class Cause(NamedTuple):
+    """Why the data, or some of their channels or states, are no stationary Langevin process."""
+
+    name: str
+    verdict: str
+    sentence: str
+
+
+def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
+    """`examine` of a data set, with its own names and unit of time.
+
+    Parameters
+    ----------
+    data: observations(sequence, time, channel), and the coordinate `time` or times(sequence, time); its attribute
+        `units` is that of time. labels: `(sequence, time)`, see `examine`.
+
+    Examples
+    --------
+    >>> from pyro_nld import datasets
+    >>> data = datasets.three_state(sequences=20, steps=200, seed=0)
+    >>> of_data(data).attrs["verdict"]
+    'good'
+    """
+    observed = data["observations"].transpose("sequence", "time", "channel")
+    times = np.broadcast_to(np.asarray(dataset_times(data), float), observed.shape[:2])
+    return examine(observed, times, labels, str(data.attrs.get("units", "")))
+
+
+def examine(
+    observed: xr.DataArray, times: xr.DataArray | Array, labels: States | None = None, unit: str = ""
+) -> xr.Dataset:
+    """Whether a stationary process that hops between states could have made these series; if not, why, in words.
+
+    Parameters
+    ----------
+    observed: `(sequence, time, channel)`, NaN where missing; coordinates `channel` and `sequence` name what they are.
+    times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
+    labels: the state of every observation `(sequence, time)`, −1 where undecided; None where no states are known.
+    unit: of time, for the sentences.
+
+    Returns
+    -------
+    By `channel`: `lag_one`, the correlation of successive observations; `coming_back`, how strongly block means return
+    to their mean, and `coming_back_of_walk`, which 95 % of random walks stay below; `changes` between two levels;
+    `trend` and `drift`, in standard errors; `period`, NaN where there is none; `values`, how many different ones there
+    are. Attrs `causes` and `says`, one line for each cause.
+
+    Raises
+    ------
+    ShapeError: observations, times and labels do not fit.
+
+    Examples
+    --------
+    >>> draw = np.random.default_rng(0)
+    >>> x = xr.DataArray(draw.standard_normal((1, 1000, 1)).cumsum(1), dims=("sequence", "time", "channel"))
+    >>> found = examine(x.assign_coords(channel=["price"]), np.arange(1000.0)[None])
+    >>> found.attrs["causes"], found.attrs["message"][:41]
+    ('random walk', 'Channel price wanders like a random walk ')
+    """
+    x, grid = observed.transpose("sequence", "time", "channel").values.astype(float), np.asarray(times, float)
+    if grid.shape != x.shape[:2] or (labels is not None and labels.shape != grid.shape):
+        raise ShapeError(
+            f"times and labels must be (sequence, time) = {x.shape[:2]}: got {grid.shape}"
+            f"{'' if labels is None else f' and {labels.shape}'}. Give one per observation."
+        )
+    names, step = _named(observed, "channel"), _step(grid)
+    clock = _Clock(step, f" {unit}" if unit else "")
+    series = [recordings(x[..., channel], grid) for channel in range(len(names))]
+    odds = ODDS / len(names)
+    moves = [slow(one, odds) for one in series]
+    periods = [_period(one, step, odds) for one in series]
+    columns = {
+        "lag_one": [_lag_one(one, step)[0] for one in series],
+        "coming_back": [one.back for one in moves],
+        "coming_back_of_walk": [one.walk for one in moves],
+        "changes": [one.changes for one in moves],
+        "trend": [one.trend for one in moves],
+        "drift": [one.drift for one in moves],
+        "period": periods,
+        "values": [len(np.unique(x[..., channel][np.isfinite(x[..., channel])])) for channel in range(len(names))],
+    }
+    found = [
+        *_fast(series, names, step, odds),
+        *_brief(labels, grid, clock),
+        *_moving(moves, names),
+        *_states_drift(labels, grid),
+        *_periodic(periods, names, clock),
+        *_apart(x, grid, _named(observed, "sequence"), names, clock),
+        *_discrete(x, names),
+    ]
+    verdict = max((cause.verdict for cause in found), key=VERDICTS.index, default="good")
+    message = " ".join(cause.sentence for cause in found) or "Nothing in the data speaks against a stationary process."
+    made = finding({name: ("channel", np.array(column)) for name, column in columns.items()}, verdict, message,
+                   channel=names)  # fmt: skip
+    lines = {"causes": [cause.name for cause in found], "says": [cause.sentence for cause in found]}
+    return made.assign_attrs({name: "\n".join(line) for name, line in lines.items()})
+
+
+class _Clock(NamedTuple):
+    step: float
+    unit: str
+
+    def __call__(self, time: float) -> str:
+        return f"{time:.4g}{self.unit}"
+
+
+# Fast causes
+
+
+def _fast(series: Sequence[Recordings], names: list[str], step: float, odds: float) -> Iterator[Cause]:
+    """Successive observations that alternate: below zero by more than chance, and by enough to matter."""
+    found = [_lag_one(one, step) for one in series]
+    limit = norm.isf(odds)
+    which = [i for i, (value, pairs) in enumerate(found) if value < ALTERNATES and value * np.sqrt(pairs) < -limit]
+    if which:
+        size = listed([number(found[i][0], ".2f") for i in which])
+        yield Cause(
+            "alternating",
+            "bad",
+            f"Successive observations of {_channels(names, which)} alternate (correlation {size}), which no Langevin "
+            "process does: states that change at every observation are not seen. Sample more finely, or use a hidden "
+            "Markov model.",
+        )
+
+
+def _lag_one(recordings: Recordings, step: float) -> tuple[float, int]:
+    """Correlation of successive observations, and how many pairs there are."""
+    values = np.concatenate([x for _, x in recordings]) if recordings else np.zeros(1)
+    pairs = [np.stack([x[:-1], x[1:]])[:, np.diff(time) < 1.5 * step] for time, x in recordings if len(x) > 1]
+    if not pairs or not values.std() > 0:
+        return 0.0, 0
+    one, other = np.concatenate(pairs, 1) - values.mean()
+    return (float((one * other).mean() / values.var()), len(one)) if len(one) else (0.0, 0)
+
+
+def _brief(labels: States | None, grid: Array, clock: _Clock) -> Iterator[Cause]:
+    """States that last less than two observations, or hardly agree with themselves one observation later."""
+    if labels is None or labels.max(initial=0) < 1:
+        return
+    pairs = (labels[:, :-1] >= 0) & (labels[:, 1:] >= 0) & np.isfinite(grid[:, 1:])
+    here, next_one = labels[:, :-1][pairs], labels[:, 1:][pairs]
+    last = {}
+    for state in np.unique(here).tolist():
+        stays, share = (next_one[here == state] == state).mean(), (here == state).mean()
+        if share < 1 and (stays < 1 - 1 / BRIEF or stays - share < ALIKE * (1 - share)):
+            last[state] = 1 / (1 - stays)
+    if last:
+        size = listed([clock(dwell * clock.step) for dwell in last.values()])
+        yield Cause(
+            "too fast",
+            "bad",
+            f"{named('state', list(last), start=True)} last{_s(list(last))} {size} on average, hardly longer than by "
+            f"chance at observations {clock(clock.step)} apart: visits in between are missed. Sample more finely.",
+        )
+
+
+# Slow causes
+
+
+def _moving(moves: list[Slow], names: list[str]) -> Iterator[Cause]:
+    def those(cause: str) -> list[int]:
+        return [i for i, one in enumerate(moves) if one.cause == cause]
+
+    if which := those("trend"):
+        size = listed([number(moves[i].rise, "+.3g") for i in which])
+        yield Cause(
+            "trend",
+            "bad",
+            f"{_channels(names, which, True)} follow{_s(which)} a straight trend ({size} from the first observation to "
+            "the last): a stationary landscape has none, and states along it are slices of the trend. Subtract it, or "
+            "fit shorter pieces.",
+        )
+    if which := those("few changes"):
+        size = listed([
+            f"{number(moves[i].levels[0])} and {number(moves[i].levels[1])} ({moves[i].changes})" for i in which
+        ])  # fmt: skip
+        yield Cause(
+            "few changes",
+            "doubtful",
+            f"{_channels(names, which, True)} change{_s(which)} fewer than {CHANGES} times between the levels {size}: "
+            "too few transitions to know shares of time, depths or dwell times, or to tell levels from a slow drift. "
+            "Record longer.",
+        )
+    if which := those("walk"):
+        yield Cause(
+            "random walk",
+            "bad",
+            f"{_channels(names, which, True)} wander{_s(which)} like a random walk and come{_s(which)} back to no "
+            "level within the recording: states found along it are pieces of one path. Record longer, or fit the "
+            "increments.",
+        )
+    if which := those("drift"):
+        size = listed([f"{number(moves[i].thirds[0])} to {number(moves[i].thirds[1])}" for i in which])
+        yield Cause(
+            "drift",
+            "doubtful",
+            f"The mean of {_channels(names, which)} drifts from the first third to the last ({size}): the data are not "
+            "stationary, and one landscape is an average of several. Fit the parts on their own.",
+        )
+
+
+def _states_drift(labels: States | None, grid: Array) -> Iterator[Cause]:
+    """Shares of time of the states in the first and last third."""
+    if labels is None or labels.max(initial=0) < 1:
+        return
+    known = labels >= 0
+    states = range(int(labels.max()) + 1)
+    found = [slow(recordings(np.where(known, labels == state, np.nan), grid), ODDS / len(states)) for state in states]
+    which = [state for state in states if found[state].cause in ("drift", "trend")]
+    which = which[-1:] if len(states) == 2 else which  # the share of the other is the rest
+    if which:
+        size = listed([f"{found[i].thirds[0]:.2f} to {found[i].thirds[1]:.2f}" for i in which])
+        yield Cause(
+            "occupancy drift",
+            "doubtful",
+            f"The share of time in {named('state', which)} drifts from the first third to the last ({size}): the data "
+            "are not stationary, and depths and rates are averages. Fit the parts on their own.",
+        )
+
+
+# Periods
+
+
+def _periodic(periods: Sequence[float], names: list[str], clock: _Clock) -> Iterator[Cause]:
+    which = [i for i, period in enumerate(periods) if np.isfinite(period)]
+    if which:
+        size = listed(sorted({clock(periods[i]) for i in which}))
+        yield Cause(
+            "periodic",
+            "bad",
+            f"{_channels(names, which, True)} repeat{_s(which)} with a fixed period of {size}: nothing that rolls down "
+            "a landscape is periodic, and its turning points are no states. Subtract the cycle first.",
+        )
+
+
+def _period(recordings: Recordings, step: float, odds: float) -> float:
+    """The period of a spectral line in the longest recording at regular times; NaN where there is none."""
+    time, x = max(recordings, key=lambda one: len(one[0]), default=(np.zeros(0), np.zeros(0)))
+    place = np.round((time - time[:1]) / step).astype(int)
+    near, far = BESIDE
+    if len(x) < 64 or np.abs(np.diff(time) / step - np.diff(place)).max() > 0.1 or place[-1] > 2 * len(x):
+        return np.nan
+    evenly = np.zeros(place[-1] + 1)
+    evenly[place] = x - x.mean()
+    power = np.abs(np.fft.rfft(evenly * np.hanning(len(evenly)))) ** 2
+    beside = np.concatenate([-np.arange(near, far + 1), np.arange(near, far + 1)])
+    at = np.arange(CYCLES, len(power) - far)
+    around = power[np.maximum(at[:, None] + beside, 1)]
+    # a mean of m exponential ordinates: P(power > r × mean) = (1 + r/m)^−m; the taper makes neighbours one of two
+    count = len(beside) / 2
+    chance = -count * np.log1p(power[at] / around.mean(1) / count)
+    best = int(chance.argmin())
+    share = power[at[best] - 1 : at[best] + 2].sum() / power[1:].sum()
+    line = chance[best] < np.log(odds / len(at)) and share > LINE
+    return float(len(evenly) * step / at[best]) if line else np.nan
+
+
+# What never meets, and what is no number
+
+
+def _apart(x: Array, grid: Array, names: list[str], channels: list[str], clock: _Clock) -> Iterator[Cause]:
+    """Recordings that share no values with the others."""
+    there = np.isfinite(grid)
+    whole = [i for i in range(len(x)) if np.isfinite(x[i]).all(-1).sum() >= 10]
+    if len(whole) < 2:
+        return
+    low, high = (np.array([np.nanquantile(x[i], level, axis=0) for i in whole]) for level in RANGE)
+    meet = (low[:, None] <= high) & (low <= high[:, None])
+    count, group = connected_components(meet.all(-1), directed=False)
+    if count < 2:
+        return
+    first, second = (np.flatnonzero(group == part) for part in (0, 1))
+    gap = ~(meet[np.ix_(first, second)].any((0, 1)))
+    where = int(gap.argmax()) if gap.any() else int((~meet[first[0], second[0]]).argmax())
+    longest = max(grid[i][there[i]][-1] - grid[i][there[i]][0] for i in whole)
+    ends = [(low[part, where].min(), high[part, where].max()) for part in (first, second)]
+    span = [f"{number(one)} to {number(other)}" for one, other in ends]
+    sets = [_few([names[whole[i]] for i in part]) for part in (first, second)]
+    yield Cause(
+        "disconnected",
+        "bad",
+        f"The recordings fall into {count} sets that share no values ({sets[0]}: {channels[where]} from {span[0]}; "
+        f"{sets[1]}: from {span[1]}): no transition between them was ever seen, so that their relative depth and all "
+        f"times between them are unknown, except that they last longer than {clock(longest)}. Record a transition.",
+    )
+
+
+def _discrete(x: Array, names: list[str]) -> Iterator[Cause]:
+    """Channels of few values, or of whole numbers."""
+    sets = [np.unique(one[np.isfinite(one)]) for one in np.moveaxis(x, -1, 0)]
+    sizes = np.isfinite(x).sum((0, 1))
+    which = [
+        i for i, one in enumerate(sets)
+        if len(one) > 1 and sizes[i] >= 5 * len(one)
+        and (len(one) <= VALUES[0] or (len(one) <= VALUES[1] and (one == np.round(one)).all()))
+    ]  # fmt: skip
+    if which:
+        size = listed([f"{len(sets[i])} different values from {sets[i][0]:g} to {sets[i][-1]:g}" for i in which])
+        yield Cause(
+            "discrete",
+            "doubtful",
+            f"{_channels(names, which, True)} hold{_s(which)} only {size}: no Gaussian noise makes such data. Use a "
+            f"likelihood that does (Bernoulli, Poisson), or leave {'it' if len(which) == 1 else 'them'} out.",
+        )
+
+
+# Words
+
+
+def _step(grid: Array) -> float:
+    """The usual observation interval."""
+    gaps = np.diff(grid)
+    return float(np.median(gaps[np.isfinite(gaps)])) if np.isfinite(gaps).any() else 1.0
+
+
+def _named(values: xr.DataArray, dim: str) -> list[str]:
+    """The names along a dimension; its numbers where it has none."""
+    if dim in values.coords:
+        return [str(name) for name in values[dim].values]
+    return [str(number) for number in range(values.sizes[dim])]
+
+
+def _few(names: Sequence[str]) -> str:
+    """As `listed`, three names at most."""
+    return listed(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
+
+
+def _channels(names: list[str], which: Sequence[int], start: bool = False) -> str:
+    chosen = [names[i] for i in which]
+    return named("channel", chosen if len(chosen) <= 3 else [*chosen[:2], f"{len(chosen) - 2} more"], start)
+
+
+def _s(which: Sequence[int]) -> str:
+    """The ending of a verb whose subject is one or several."""
+    return "s" if len(which) == 1 else ""

@@ -1,0 +1,47 @@
+"""How sentences name states and numbers: one sentence for a cause, with all states that it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts with commas and one "and".
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def named(what: str, which: Sequence[object], start: bool = False) -> str:
+    """One thing or several of a kind, at the start of a sentence or inside it.
+
+    Parameters
+    ----------
+    what: a noun that takes an s. which: names or numbers, at least one. start: with a capital.
+
+    Examples
+    --------
+    >>> named("state", [0, 2], start=True)
+    'States 0 and 2'
+    """
+    noun = what if len(which) == 1 else f"{what}s"
+    return f"{noun.capitalize() if start else noun} {listed([str(one) for one in which])}"
+
+
+def number(value: float, form: str = ".4g") -> str:
+    """A number with the minus of mathematics.
+
+    Parameters
+    ----------
+    value: the number. form: of Python's format language.
+
+    Examples
+    --------
+    >>> number(-0.5)
+    '−0.5'
+    """
+    return f"{value:{form}}".replace("-", "−")
