@@ -10,7 +10,7 @@ import typer
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyro_nld import Fit, plots, runs, segment, tables
+from pyro_nld import Fit, datasets, plots, runs, segment, tables
 
 
 def main(
@@ -28,9 +28,9 @@ def main(
         rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
         found = fit.landscape(**rule) if fit.has_landscape else fit.attractors()
         found = found.assign_coords(channel=loaded.data["channel"])  # its name
-        segments = segment(fit, wells=found)
-        truth = tables.score(segments, loaded.data)
-        pictures = {"segmentation": plots.segmentation(segments, loaded.data["observations"], truth)}
+        segments, data = datasets.joined(segment(fit, wells=found), loaded.data), datasets.joined(loaded.data)
+        truth = tables.score(segments, data)
+        pictures = {"segmentation": plots.segmentation(segments, data, truth)}
         pictures |= _of_landscape(fit, found) if fit.has_landscape else _of_force(fit, found)
         for name, figure in pictures.items():
             plots.save(figure, run / "figures" / f"{name}.png")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import report, runs, segment
+from pyro_nld import datasets, report, runs, segment
 from pyro_nld.runs import command_line, summary
 
 
@@ -27,11 +27,11 @@ def main(
         loaded = runs.load(run)
         report.require_landscape(loaded.fit)
         landscape = runs.recorded_landscape(loaded, min_persistence, min_barrier)
-        segments = segment(loaded.fit, wells=landscape)
+        segments = datasets.joined(segment(loaded.fit, wells=landscape), loaded.data)
         known = summary.update(run, warned)
         if known["states"] is None or min_persistence is not None or min_barrier is not None:
             known = runs.record_landscape(run, loaded.fit, landscape, warned)
-        page = report.page(loaded.fit, loaded.data, landscape, segments, known, runs.origin(loaded))
+        page = report.page(loaded.fit, datasets.joined(loaded.data), landscape, segments, known, runs.origin(loaded))
         runs.write_text(run / "report.html", page)
     print(f"Wrote {run / 'report.html'}: {len(page) / 1e6:.1f} MB, one file. Open it in a browser.")
 

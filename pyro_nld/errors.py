@@ -1,7 +1,7 @@
-"""Every error and warning of the library, and how an optional package is asked for.
+"""Every error and warning of the library, and the import of optional packages.
 
-A message is one sentence that says what was expected and what was got, with its index and value, and one that says what
-to do. Every class of errors is an `NLDError`, and also the built-in error that a caller would expect.
+A message has two sentences. The first says what was expected and what was found, with its index and value; the second
+says what to do. Every class of errors is an `NLDError`, and also the built-in error that a caller would expect.
 
 Examples
 --------
@@ -21,7 +21,7 @@ from types import ModuleType
 
 
 class NLDError(Exception):
-    """Anything this library refuses to do, with the reason and the remedy."""
+    """An operation that this library refuses. The message gives the reason and the remedy."""
 
 
 class DataError(NLDError, ValueError):
@@ -29,7 +29,7 @@ class DataError(NLDError, ValueError):
 
 
 class ShapeError(NLDError, ValueError):
-    """Axes do not have the number or the length that was expected."""
+    """The number or the length of axes is not as expected."""
 
 
 class TimeGridError(NLDError, ValueError):
@@ -45,7 +45,7 @@ class CheckpointError(NLDError, ValueError):
 
 
 class FitError(NLDError, RuntimeError):
-    """A fit cannot start or cannot go on."""
+    """A fit cannot start, or cannot continue."""
 
 
 class RunDirectoryError(NLDError, OSError):
@@ -57,22 +57,22 @@ class MissingExtra(NLDError, ImportError):
 
 
 class DoubtfulDataWarning(UserWarning):
-    """Data that are legal but probably not what was meant."""
+    """Data that are valid, but probably not what was meant."""
 
 
 class DoubtfulFitWarning(UserWarning):
-    """A fit whose numbers are to be read with care."""
+    """A fit whose numbers may be wrong."""
 
 
 NO_LANDSCAPE = (
     "this model's force is no gradient: depths, barriers, occupancies by energy and rates from them cannot be read. "
     "Attractors, segments and pictures of the force can: see Fit.attractors."
 )
-"""What a reading that needs U says of a model without one."""
+"""The message of every function that needs U, for a model without one."""
 
 
 def optional(name: str, extra: str) -> ModuleType:
-    """Import the optional module `name`, or say which extra brings it.
+    """Import the optional module `name`, or say which extra installs it.
 
     Raises
     ------

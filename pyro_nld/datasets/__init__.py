@@ -12,12 +12,12 @@ Three states that are equally frequent and last 20 steps on average, in 15 chann
 """
 
 from . import hidden_markov, oracles
-from ..io import as_tensors, centred, cut, from_arrays, from_table, load, matched, save
+from ..io import as_tensors, centred, cut, from_arrays, from_table, joined, load, matched, save
 from .switching import asymmetric_transition, three_state
 from .harmonic import ornstein_uhlenbeck
 from .langevin import langevin_wells
 
 __all__ = [
-    "hidden_markov", "oracles", "as_tensors", "centred", "cut", "from_arrays", "from_table", "load", "matched", "save",
-    "asymmetric_transition", "three_state", "ornstein_uhlenbeck", "langevin_wells",
+    "hidden_markov", "oracles", "as_tensors", "centred", "cut", "from_arrays", "from_table", "joined", "load",
+    "matched", "save", "asymmetric_transition", "three_state", "ornstein_uhlenbeck", "langevin_wells",
 ]  # fmt: skip

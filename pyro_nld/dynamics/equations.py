@@ -174,7 +174,8 @@ class OverdampedLangevin(Overdamped):
 
     Notes
     -----
-    Overdamped data determine only U/γ and T/γ. If the decoder is free, γ and the unit of an axis cannot be told apart.
+    Overdamped data determine only U/γ and T/γ. If the decoder is free, γ and the unit of an axis cannot be
+    distinguished.
     It still helps to learn γ: a fit can then change the speed of an axis by one number, instead of changing decoder,
     landscape and guide together.
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._typing import Array
@@ -20,7 +21,7 @@ from ..io.matching import matched
 from ..io.memory import recognised
 from ..io.series import as_tensors
 from ..io.validation import check_rows
-from ..kinetics import memberships, metastable, recordings, state_paths
+from ..kinetics import memberships, metastable, recordings, state_paths, witness
 from ..kinetics.states import PERSISTENT
 from ..kinetics.visits import joined, parted
 from ..landscape import attractors, basins, flows, minima, step_size
@@ -209,6 +210,24 @@ class Posterior:
             label = self.basins(states, positions).numpy()
         share = (label[..., None] == np.arange(states.sizes["state"])).mean(0)
         return np.where(np.isnan(times)[..., None], np.nan, share)
+
+    def processes(self, label: NDArray[np.integer], seed: int = 0) -> xr.Dataset:
+        """The slow processes in the data that no pair of states carries, see `kinetics.witness`.
+
+        Parameters
+        ----------
+        label: state of every observation `(sequence, time)`, −1 where undecided. seed: of the posterior draw.
+
+        Returns
+        -------
+        What `witness.processes` finds in whole recordings, its names and attrs with the prefix `process_`.
+        """
+        order, (positions, times) = recordings(self.times.numpy()), self.recorded(seed)
+        x = np.moveaxis(joined(np.moveaxis(self.x.numpy(), -1, 0), order), 0, -1)
+        found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, seed=seed)
+        names = {name: f"process_{name}" for name in [*found.data_vars, "lag", "mode", "state_mode"]}
+        said = {f"process_{name}": found.attrs[name] for name in ("verdict", "message")}
+        return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)
 
     def decode(self, points: Tensor) -> Tensor:
         """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""

@@ -12,9 +12,9 @@ Two sequences of three times in one channel; one value is missing.
 from . import inference_data
 from .frames import from_table
 from .matching import centred, matched
-from .series import as_tensors, cut, from_arrays
+from .series import as_tensors, cut, from_arrays, joined
 from .files import load, save
 
 __all__ = [
-    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "load", "save",
+    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "load", "save",
 ]  # fmt: skip

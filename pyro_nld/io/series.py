@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
@@ -127,7 +129,7 @@ def dataset_states(data: xr.Dataset) -> NDArray[np.generic]:
 
 
 def _parts(data: object) -> tuple[object, object]:
-    """Times and observations, still as they came."""
+    """Times and observations, not converted yet."""
     found = recognised(data)
     return (dataset_times(found), dataset_observations(found)) if isinstance(found, xr.Dataset) else found
 
@@ -143,7 +145,7 @@ def _variable(data: xr.Dataset, name: str, axes: tuple[str, ...]) -> NDArray[np.
 
 
 def _real(name: str, values: object) -> Tensor:
-    """A floating tensor in the precision the values came with."""
+    """A floating tensor in the precision of the values."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(_array(name, values))
     if tensor.is_complex():
         raise DataError(f"{name} must be real numbers: got {tensor.dtype}. Convert them.")
@@ -166,7 +168,7 @@ def _array(name: str, values: object) -> NDArray[np.floating]:
 
 
 def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
-    """Times in the precision asked for, from the first of each sequence where it could not tell them apart."""
+    """Times in the requested precision; counted from the first of each sequence where they would lose digits."""
     if _change(times, dtype) > CHANGE:
         times = times - times[..., :1]
     try:
@@ -188,12 +190,12 @@ def _narrow_times(times: Times, dtype: torch.dtype) -> Times:
 
 
 def _change(times: Times, dtype: torch.dtype) -> float:
-    """By how much the precision changes an interval, at most."""
+    """The largest relative change of an interval by the precision."""
     return float((times.to(dtype).to(times.dtype).diff() / times.diff() - 1).abs().nan_to_num().max())
 
 
 def _doubt_digits(x: Series, narrow: Series) -> None:
-    """Say of a channel that a narrow type rounds to a part of its spread."""
+    """Warn of a channel whose digits are lost in a narrow type."""
     if narrow.dtype == x.dtype:
         return
     error = (narrow.to(x.dtype) - x).abs().nan_to_num().amax((0, 1))
@@ -208,7 +210,7 @@ def _doubt_digits(x: Series, narrow: Series) -> None:
 
 
 def _from_the_start(times: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Sequences moved to the start where their times begin with NaN; what stood before is missing behind."""
+    """Sequences moved to the start of their row where their times begin with NaN, which moves to the end."""
     if times.dim() != 2 or x.shape[:2] != times.shape or not bool(times[:, 0].isnan().any()):
         return times, x
     first = times.isfinite().to(torch.uint8).argmax(1, keepdim=True)
@@ -239,25 +241,32 @@ def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
 
 
 def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
-    """Pieces without long pauses, each sequence's of nearly one length and none longer than `length` observations.
+    """Sequences cut at long pauses, and into pieces of at most `length` observations and of nearly equal length.
 
-    A fit steps as coarsely as the longest time between two observations, and learns from many short sequences sooner
-    than from a long one.
+    The steps of a fit are as long as the longest time between two observations requires, and a fit learns faster from
+    many short sequences than from a long one.
 
     Parameters
     ----------
     data: sequences of any length.
-    length: observations in a piece, at most.
-    pause: times the median time between observations; where a sequence pauses for so long or longer, it is cut.
+    length: largest number of observations in a piece.
+    pause: in median times between observations; a sequence is cut where it pauses for so long or longer.
 
     Returns
     -------
-    Dataset with the same observations, and states where known; `sequence` names the pieces, `recording (sequence)` what
-    each was cut out of. A lone observation between two pauses is dropped.
+    Dataset with the same observations, and states where known. `sequence` names the pieces, and `recording (sequence)`
+    the sequence that each is a part of. A single observation between two pauses is dropped.
 
     Raises
     ------
-    ShapeError: `length` is below 2. TimeGridError: every observation stands alone.
+    ShapeError: `length` is below 2. TimeGridError: every observation is alone between pauses.
+
+    Examples
+    --------
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=1, steps=500)
+    >>> pieces = nld.io.cut(data, length=200)
+    >>> dict(pieces["observations"].sizes)  # 500 observations are 3 pieces of 166 or 167
+    {'sequence': 3, 'time': 167, 'channel': 1}
     """
     if length < 2:
         raise ShapeError(f"a piece needs 2 observations or more: got length={length}. Ask for longer pieces.")
@@ -299,3 +308,71 @@ def _pieces(times: Array, longest: float, length: int) -> list[NDArray[np.int64]
     return [
         piece for run in runs for piece in np.array_split(run, -(-len(run) // length)) if len(run) and len(piece) > 1
     ]
+
+
+def joined(data: xr.Dataset, pieces: xr.Dataset | None = None) -> xr.Dataset:
+    """Whole recordings out of their pieces: the inverse of `cut`, also for what was found piece by piece.
+
+    Parameters
+    ----------
+    data: variables over (sequence, time, …): pieces from `cut`, or what `segment` found in them.
+    pieces: from `cut`, when `data` has no coordinate `recording` itself.
+
+    Returns
+    -------
+    Dataset with one sequence per recording, padded with NaN (-1 for integers); `sequence` names the recordings. The
+    times jump where a pause was cut out. A coordinate of sequences is that of the first piece; a variable with one
+    value per piece is left out. Data without `recording`, and pieces that overlap in time, come back as they are.
+
+    Raises
+    ------
+    ShapeError: `data` and `pieces` have other sequences or times.
+
+    Examples
+    --------
+    >>> import pyro_nld as nld
+    >>> recording = nld.datasets.three_state(sequences=1, steps=1000, seed=0)
+    >>> pieces = nld.datasets.cut(recording, length=200)
+    >>> whole = nld.datasets.joined(pieces)
+    >>> pieces.sizes["sequence"], whole.sizes["sequence"], whole.sizes["time"]
+    (5, 1, 1000)
+    """
+    pieces = data if pieces is None else pieces
+    if "recording" not in pieces.coords:
+        return data
+    shape, found = ([one.sizes[axis] for axis in AXES[:2]] for one in (pieces, data))
+    if shape != found:
+        raise ShapeError(f"data must have the sequences and times of their pieces, {shape}: got {found}. Pass both.")
+    times = np.broadcast_to(np.asarray(dataset_times(pieces), float), shape)
+    number, names = pd.factorize(pieces["recording"].values)
+    row, column = np.nonzero(np.isfinite(times))
+    order = np.argsort(number[row], kind="stable")
+    row, column = row[order], column[order]
+    if (np.diff(times[row, column])[np.diff(number[row]) == 0] <= 0).any():
+        return data
+    place = np.arange(len(row)) - np.searchsorted(number[row], number[row])  # within the recording
+
+    def whole(values: xr.Variable) -> xr.Variable:
+        moved = values.transpose(*AXES[:2], ...)
+        found = np.zeros((len(names), int(place.max()) + 1, *moved.shape[2:]), moved.dtype)
+        if moved.dtype.kind in "fi":
+            found[...] = np.nan if moved.dtype.kind == "f" else -1
+        found[number[row], place] = moved.values[row, column]
+        return xr.Variable(moved.dims, found, values.attrs)
+
+    first = np.unique(number, return_index=True)[1]
+    return _with_rows(data, whole, first, times).assign_coords(sequence=np.asarray(names, pieces["recording"].dtype))
+
+
+def _with_rows(
+    data: xr.Dataset, whole: Callable[[xr.Variable], xr.Variable], first: NDArray[np.integer], times: Array
+) -> xr.Dataset:
+    """The Dataset with its variables over sequence and time made whole, and the coordinates of the first pieces."""
+    over = {str(name): {*AXES[:2]} & {*values.dims} for name, values in data.variables.items()}
+    long = {name: whole(data.variables[name]) for name, axes in over.items() if len(axes) == 2}
+    if "time" in data.coords:  # one clock for all pieces: each recording has one of its own
+        long["times"] = whole(xr.Variable(AXES[:2], times, data["time"].attrs))
+    short = {name: data.variables[name] for name, axes in over.items() if not axes and name in data.data_vars}
+    coords = data.isel(sequence=first).drop_vars(["recording", "time"], errors="ignore").coords
+    rows = {name: values for name, values in coords.items() if "time" not in values.dims}
+    return xr.Dataset(long | short, rows, data.attrs)

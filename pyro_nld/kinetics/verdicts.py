@@ -41,13 +41,15 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
 
     Parameters
     ----------
-    story: states and saddles: `barrier (state, to)` in kT, attrs `ok`, `max_curvature_step`, `substeps_needed`.
+    story: states and saddles: `barrier (state, to)` in kT, attrs `ok`, `max_curvature_step`, `substeps_needed`,
+        and what `witness.processes` says as `process_verdict` and `process_message`, where it was asked.
     counts: from `kinetics.count` of posterior paths of the data.
     routes: from `kinetics.joined`: `counted` and `simulated`, perhaps `eyring_kramers` and `exact`.
     """
     if story.sizes["state"] < 2:
-        return Verdict(False, ["There is one well, so there are no transitions to time."])
+        return Verdict(False, [*_left_over(story), "There is one state, so there are no transitions to time."])
     against = [
+        *_left_over(story),
         *_data(counts),
         *_step(story),
         *_prior(routes),
@@ -61,6 +63,11 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         "error of the counts is added."
     )
     return Verdict(True, [agreement, *_notes(story, counts)])
+
+
+def _left_over(story: xr.Dataset) -> list[str]:
+    """The slow process that no pair of states carries, if the witness saw one."""
+    return [] if story.attrs.get("process_verdict", "good") == "good" else [story.attrs["process_message"]]
 
 
 def _data(counts: xr.Dataset) -> list[str]:

@@ -2,7 +2,7 @@
 
 Examples
 --------
-A particle in a double well, seen at 41 times with a noise of 0.1, in 5 steps of the integrator per interval:
+A particle in a double well, observed at 41 times with a noise of 0.1, in 5 steps of the integrator per interval:
 
 >>> import pyro
 >>> prior = nld.OverdampedLangevin(nld.DoubleWell(barrier=3.0))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -40,6 +41,27 @@ def window(cloud: Array, centres: Array) -> tuple[Array, Array]:
     high = np.maximum(np.quantile(cloud, 0.999, axis=0), centres.max(0))
     margin = 0.15 * (high - low)
     return low - margin, high + margin
+
+
+def channel_names(data: xr.Dataset) -> list[str]:
+    """What stands beside the axes of channels: their names, with the units of the coordinate `unit (channel)`.
+
+    Parameters
+    ----------
+    data: observations `(sequence, time, channel)`.
+    """
+    channels = data.sizes["channel"]
+    plain = ["observed"] if channels == 1 else [f"channel {channel}" for channel in range(channels)]
+    names = [str(name) for name in data["channel"].values] if "channel" in data.coords else plain
+    units = data["unit"].values if "unit" in data.coords else [""] * channels
+    return [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
+
+
+def time_name(data: xr.Dataset) -> str:
+    """What stands below an axis of time, with the unit in the attribute `units` of the times or of the Dataset."""
+    clocks = [data[name] for name in ("times", "time") if name in data.variables]
+    unit = next((str(one.attrs["units"]) for one in (*clocks, data) if one.attrs.get("units")), "")
+    return f"time ({unit})" if unit else "time"
 
 
 def energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:

@@ -161,12 +161,13 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
     shortest, longest = int(lengths.min()), int(lengths.max())
     low, middle, high = float(gaps.min()), float(gaps.median()), float(gaps.max())
     even = high - low < 1e-3 * middle
+    pieces = " piece" if len(fit.x) > data.sizes["sequence"] else ""
     holes = float(fit.x.isnan().logical_and(fit.times.isfinite().unsqueeze(-1)).float().sum()) / (
         float(lengths.sum()) * fit.x.shape[-1]
     )
     entries = {
-        "sequences": f"{len(fit.x)}",
-        "observations in each": f"{longest}" if shortest == longest else f"{shortest} to {longest}",
+        "sequences": f"{data.sizes['sequence']}" + (f", cut into {len(fit.x)} pieces" if pieces else ""),
+        f"observations in each{pieces}": f"{longest}" if shortest == longest else f"{shortest} to {longest}",
         "channels": f"{fit.x.shape[-1]}",
         "time between two": f"{middle:.4g}" if even else f"{low:.3g} to {high:.3g}, typically {middle:.3g}",
         "values missing": f"{100 * holes:.1f} %",
@@ -227,7 +228,8 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     kind = "the past and present alone" if segments.attrs["online"] else "the whole sequence, before and after"
     text = (
         f"<p>For every observation, the probability of each state given {kind}, and the most probable state. "
-        "Choose a sequence; move along it with the slider, or point into the picture.</p>"
+        "Choose a sequence; move along it with the slider, or point into the picture; drag over a part to look closer, "
+        "or go from visit to visit. In a long one each column of pixels holds all that its observations show.</p>"
     )
     if truth is not None:
         text += f"<p>The data carry their true states: {tables.agreement(truth)}.</p>"
@@ -239,17 +241,10 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
     if shown < segments.sizes["sequence"]:
         notes.append(f"The first {shown} of {segments.sizes['sequence']} sequences are in this page.")
     if step > 1:
-        notes.append(f"One observation of {step} is shown.")
-    if data.sizes["channel"] > 4:
+        notes.append(f"One observation of {step} is shown, and the first of every visit.")
+    if data.sizes["channel"] > 6:
         notes.append("Channels are rows of colour: blue is low, orange high, in each channel's own range.")
-    return (
-        f'{text}<div class="buttons"><label for="choice">sequence</label><select id="choice"></select>'
-        '<button type="button" id="before">◀ previous</button><button type="button" id="after">next ▶</button></div>'
-        '<p id="about" aria-live="polite"></p><div><canvas id="trace" role="img"></canvas></div>'
-        '<div class="cursor"><label for="cursor">at</label> <output id="said" for="cursor"></output>'
-        '<input type="range" id="cursor" min="0" value="0" step="1"></div>'
-        f'<ul class="key">{key}{grey}</ul><p>{" ".join(notes)}</p>'
-    )
+    return f'{text}{browser.CONTROLS}<ul class="key">{key}{grey}</ul><p>{" ".join(notes)}</p>'
 
 
 def _kinetics(landscape: xr.Dataset, summary: dict) -> str:

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import kinetics, landscape
@@ -26,9 +24,8 @@ from ..io.inference_data import Results, to_inference_data
 from ..io.memory import recognised
 from ..io.series import as_tensors, channel_moments
 from ..io.validation import check_rows
-from ..kinetics import verdicts, witness
+from ..kinetics import verdicts
 from ..kinetics.states import PERSISTENT
-from ..kinetics.visits import joined
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
 from ..nn import Described, numbers
@@ -118,7 +115,7 @@ class Fit(Described, Posterior):
         bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
-        `segment`;
+        `segment`; those of `processes`, slow ones that no pair of states carries;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
         Raises
@@ -139,31 +136,14 @@ class Fit(Described, Posterior):
         )  # fmt: skip
         label = kinetics.most_probable(self.probability(wells, seed=seed))
         visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
-        parts = [
-            wells,
-            passes,
-            routes,
-            visits,
-            counts.drop_vars("exits").drop_dims("lag"),
-            self._processes(label, seed),
-        ]
-        found = xr.merge(parts, combine_attrs="drop_conflicts")
+        parts = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
+        found = xr.merge([*parts, self.processes(label, seed)], combine_attrs="drop_conflicts")
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
-
-    def _processes(self, label: NDArray[np.integer], seed: int) -> xr.Dataset:
-        """The slow processes in the data that no pair of states carries, see `kinetics.witness`; names get a prefix."""
-        order = kinetics.recordings(self.times.numpy())
-        positions, times = self.recorded(seed)
-        x = np.moveaxis(joined(np.moveaxis(self.x.numpy(), -1, 0), order), 0, -1)
-        found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, seed=seed)
-        names = {name: f"process_{name}" for name in [*found.data_vars, "lag", "mode", "state_mode"]}
-        said = {f"process_{name}": found.attrs[name] for name in ("verdict", "message")}
-        return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)
 
     def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.

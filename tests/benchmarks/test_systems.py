@@ -253,7 +253,7 @@ def test_a_false_state_and_a_missing_word_are_told():
     doubtful = reading(line, np.zeros((1, line.sizes["time"]), int), ("There is a trend in channel 0.",))
     doubtful.landscape.attrs["kinetics_agree"] = 0
     assert missed("trend", doubtful) == set()
-    silent = reading(line, np.zeros((1, line.sizes["time"]), int), ("There is one well.",))
+    silent = reading(line, np.zeros((1, line.sizes["time"]), int), ("There is one state.",))
     assert missed("trend", silent) == {"says", "verdict"}
 
 

@@ -72,7 +72,7 @@ def start(make, batch=()):
 
 
 def joint(path):
-    """The joint Gaussian of the noise-bearing parts, from the chain's response to unit noises alone.
+    """The joint Gaussian of the stochastic components, from the chain's response to unit noises alone.
 
     Steps by hand with the scheme's formulas, independent of the library's transitions.
     """

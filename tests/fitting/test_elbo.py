@@ -83,7 +83,7 @@ class Chain:
 
     @property
     def noisy(self):
-        """Mean of the noise-bearing part, as coefficients of the state."""
+        """Mean of the stochastic component, as coefficients of the state."""
         return self.matrix[..., -1, :]
 
 
@@ -176,7 +176,7 @@ def see(x, chain):
 
 
 def as_plan(chain, k, wanted, offset):
-    """Targets and gains whose step has the mean `wanted · z + offset` in its noise-bearing part."""
+    """Targets and gains whose step has the mean `wanted · z + offset` in its stochastic component."""
     h = chain.h[:, k]
     if not chain.momentum:
         gain = 1 - wanted[..., 0]

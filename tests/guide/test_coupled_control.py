@@ -111,7 +111,7 @@ def exact_posterior(chain, x, coupled=True):
 
 
 def as_gains(chain, wanted, offset):
-    """Target and gain matrices whose step has the mean `wanted · z + offset` in its noise-bearing part."""
+    """Target and gain matrices whose step has the mean `wanted · z + offset` in its stochastic component."""
     if not chain.momentum:
         gain = torch.eye(2) - wanted
         return torch.linalg.solve(gain, offset.T).T, [gain]

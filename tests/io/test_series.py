@@ -12,7 +12,7 @@ import xarray as xr
 
 from pyro_nld.errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
 from pyro_nld.io.matching import centred
-from pyro_nld.io.series import AXES, as_labels, as_tensors, cut, dataset_times, from_arrays, from_the_start
+from pyro_nld.io.series import AXES, as_labels, as_tensors, cut, dataset_times, from_arrays, from_the_start, joined
 
 SHAPE = (4, 25, 2)
 TIMES = np.arange(25) * 0.5
@@ -292,3 +292,89 @@ def test_pieces_keep_names_units_and_origins() -> None:
     assert pieces["unit"].values.tolist() == ["pA", ""]
     assert pieces["times"].attrs == {"units": "s"}
     assert pieces.attrs == data.attrs
+
+
+# Pieces, joined
+
+
+def recordings() -> xr.Dataset:
+    """Two recordings of 9 and 5 observations at uneven times; the first pauses for 50 after its fifth."""
+    draw = np.random.default_rng(7)
+    times = np.cumsum(draw.uniform(0.6, 1.4, (2, 9)), -1)
+    times[0, 5:] += 50
+    times[1, 5:] = np.nan
+    x = np.where(np.isnan(times)[..., None], np.nan, draw.standard_normal((2, 9, 2)))
+    x[0, 2, 1] = np.nan
+    states = np.where(np.isnan(times), -1, np.arange(9) % 3)
+    names = {"sequence": ["long", "short"], "channel": ["fret", "intensity"]}
+    return from_arrays(times, x, states).assign_coords(names)
+
+
+@pytest.mark.parametrize("length", [3, 4, 200])
+def test_pieces_joined_are_what_was_cut(length: int) -> None:
+    data = recordings()
+    pieces = cut(data, length)
+    assert pieces.sizes["sequence"] > 2
+    xr.testing.assert_identical(joined(pieces), data)
+
+
+def test_a_regular_series_comes_back_with_times_of_its_own() -> None:
+    data = example()
+    whole = joined(cut(data, 7))
+    np.testing.assert_array_equal(whole["observations"], data["observations"])
+    np.testing.assert_array_equal(whole["states"], data["states"])
+    np.testing.assert_array_equal(whole["times"], np.tile(TIMES, (4, 1)))
+    assert whole["sequence"].values.tolist() == [0, 1, 2, 3]
+
+
+def test_what_was_found_in_pieces_is_joined_as_they_are() -> None:
+    """Segments know nothing of recordings; their numbers go where the observations go."""
+    data = recordings()
+    pieces = cut(data, 3)
+    there = pieces["times"].notnull()
+    found = xr.Dataset(
+        {
+            "probability": pieces["observations"].rename(channel="state"),
+            "label": pieces["states"],
+            "times": pieces["times"].astype("float32"),
+            "log_evidence": ("sequence", np.arange(pieces.sizes["sequence"])),
+            "partner": ("state", [1, 0]),
+        },
+        attrs={"online": 0},
+    ).drop_vars(["sequence", "recording", "state"])
+    whole = joined(found, pieces)
+    np.testing.assert_array_equal(whole["probability"], data["observations"])
+    np.testing.assert_array_equal(whole["label"], data["states"])
+    assert whole["label"].dtype == data["states"].dtype
+    np.testing.assert_array_equal(whole["times"], data["times"].astype("float32"))
+    assert whole["sequence"].values.tolist() == ["long", "short"]
+    assert whole["partner"].values.tolist() == [1, 0]
+    assert "log_evidence" not in whole
+    assert whole.attrs == {"online": 0}
+    assert int(whole["times"].notnull().sum()) == int(there.sum())
+
+
+def test_names_and_units_stay_with_a_joined_recording() -> None:
+    pieces = cut(recordings(), 3).assign_coords(unit=("channel", ["", "kHz"])).assign_attrs(units="s")
+    pieces["times"].attrs["units"] = "s"
+    pieces = pieces.assign_coords(group=("sequence", [3.0] * 3 + [4.0] * (pieces.sizes["sequence"] - 3)))
+    whole = joined(pieces)
+    assert whole["unit"].values.tolist() == ["", "kHz"]
+    assert (whole.attrs, whole["times"].attrs) == ({"units": "s"}, {"units": "s"})
+    assert whole["group"].dims == ("sequence",)
+    assert "recording" not in whole.coords
+
+
+def test_what_is_no_piece_comes_back_as_it_is() -> None:
+    data = recordings()
+    assert joined(data) is data
+    segments = data.drop_vars("sequence")
+    assert joined(segments, data) is segments
+    trials = data.assign_coords(recording=("sequence", ["one", "one"]))  # both begin at the same time
+    assert joined(trials) is trials
+
+
+def test_pieces_of_other_data_are_refused() -> None:
+    pieces = cut(recordings(), 3)
+    with pytest.raises(ShapeError, match=r"data must have the sequences and times of their pieces, \[6, 3\]: got"):
+        joined(pieces.isel(sequence=slice(2)), pieces)

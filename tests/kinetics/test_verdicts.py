@@ -156,7 +156,7 @@ MISLEADING = {
     instant_switching: "longer than the data do",
     too_coarse_a_look: "visits between observations are missed",
     too_coarse_a_step: "chain and landscape disagree",
-    one_well: "There is one well",
+    one_well: "There is one state",
     never_visited_twice: "too few for a dwell time",
     drifting: "not stationary",
     too_short_to_tell: "or record longer",
@@ -283,3 +283,14 @@ def test_visits_that_do_not_forget_are_mentioned():
     verdict = verdicts.kinetics(STORY, steady(old=0.25), routes_of(counted=(50, 50), simulated=(50, 50)))
     assert verdict.agree
     assert "dwell times are not exponential" in verdict.messages[1]
+
+
+@pytest.mark.parametrize("case", [own_double_well, one_well], ids=lambda case: case.__name__)
+def test_a_process_that_the_states_do_not_carry_is_a_reason_not_to_believe(case, monkeypatch):
+    """Whatever the routes say of each other: a state that hides others has no one dwell time."""
+    said = {"process_verdict": "doubtful", "process_message": "A process of 21 ms hops inside state 0."}
+    judge = verdicts.kinetics
+    monkeypatch.setattr(verdicts, "kinetics", lambda story, *rest: judge(story.assign_attrs(said), *rest))
+    verdict = judged(case())
+    assert not verdict.agree
+    assert verdict.messages[0] == said["process_message"]

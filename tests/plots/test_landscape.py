@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.colors import to_hex
 
 import pyro_nld as nld
 from pyro_nld import plots
@@ -31,15 +30,6 @@ def history(steps=40):
     step = np.arange(steps)
     columns = dict.fromkeys(COLUMNS, ("step", 1.0 / (1 + step)))
     return xr.Dataset(columns | {"log_likelihood": ("step", -1.0 / (1 + step)), "global_kl": ("step", 0.0 * step)})
-
-
-def segments(states=3, times=12):
-    label = np.arange(times)[None] // 4 % states
-    probability = np.where(label[..., None] == np.arange(states), 0.8, 0.2 / (states - 1))
-    clock = np.arange(times, dtype=float)[None]
-    clock[:, -2:], probability[:, -2:], label[:, -2:] = np.nan, np.nan, -1
-    dims = ("sequence", "time")
-    return xr.Dataset({"probability": ((*dims, "state"), probability), "label": (dims, label), "times": (dims, clock)})
 
 
 def labels_of(axes):
@@ -70,10 +60,23 @@ def test_every_minimum_is_marked_where_it_is(scene):
         assert marks[str(state)][0] == pytest.approx(place[0], abs=1e-6)
 
 
-def test_one_well_is_called_one_well():
+def test_one_state_is_called_one_state():
     potential, points = nld.Quadratic([1.0, 1.0]), torch.randn(100, 2)
     figure = plots.energy(potential, nld.landscape.minima(potential, points), points, resolution=20)
-    assert figure.axes[0].get_title() == "one well"
+    assert figure.axes[0].get_title() == "one state"
+
+
+def test_a_minimum_that_is_no_state_is_a_ring():
+    """No picture shows two wells under the title of one."""
+    potential, points = nld.DoubleWell(0.5), 1.5 * torch.randn(400, 1)
+    wells = nld.landscape.minima(potential, points, min_barrier=1.0)
+    assert (wells.sizes["state"], wells.sizes["minimum"]) == (1, 2)
+    figure = plots.energy(potential, wells, points, resolution=20)
+    assert figure.axes[0].get_title() == "one state; 1 more minimum (rings)"
+    rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    (spoken_for,) = wells["position"].values[:, 0]
+    assert [line.get_xdata()[0] for line in rings] == pytest.approx([-spoken_for], abs=1e-3)
+    assert rings[0].get_ydata()[0] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_loss_shows_bound_and_terms():
@@ -87,26 +90,6 @@ def test_the_loss_shows_bound_and_terms():
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_short_history_can_be_drawn(steps):
     plots.loss(history(steps)).canvas.draw()
-
-
-@pytest.mark.parametrize("channels", [2, 9])
-def test_a_segmentation_ends_where_the_sequence_ends(channels):
-    observations = xr.DataArray(
-        np.random.default_rng(0).normal(size=(1, 12, channels)), dims=("sequence", "time", "channel")
-    )
-    truth = xr.Dataset({"states": (("sequence", "time"), segments()["label"].values)})
-    figure = plots.segmentation(segments(), observations, truth)
-    figure.canvas.draw()
-    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "label")
-    assert bar.get_xlim() == (0.0, 10.0)
-    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel() == "truth"] == ["truth"]
-
-
-def test_states_keep_their_colour_across_pictures():
-    observations = xr.DataArray(np.zeros((1, 12, 1)), dims=("sequence", "time", "channel"))
-    figure = plots.segmentation(segments(), observations)
-    colours = [to_hex(patch.get_facecolor()).upper() for patch in figure.legends[0].get_patches()]
-    assert colours == plots.STATE_COLOURS[:3]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +120,7 @@ def test_the_tree_joins_at_the_passes(landscape):
 def test_one_well_has_no_path():
     wells = nld.landscape.minima(nld.Quadratic([1.0, 2.0]), torch.randn(50, 2))
     landscape = wells.merge(nld.saddles.saddles(nld.Quadratic([1.0, 2.0]), wells)).assign_attrs(temperature=1.0)
-    assert plots.passes(landscape).axes[0].get_title() == "no path: there is one well"
+    assert plots.passes(landscape).axes[0].get_title() == "no path: there is one state"
 
 
 def test_a_picture_is_written_whole(tmp_path):

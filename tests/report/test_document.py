@@ -182,11 +182,11 @@ def test_one_axis_is_a_line(line):
     assert Reader(line.text).open == []
 
 
-def test_one_well_has_no_kinetics(tmp_path):
+def test_one_state_has_no_kinetics(tmp_path):
     """A single state: no barriers, no rates, no dwell times, and it is said."""
     one = made([[0.0, 0.0]], tmp_path)
     reader = Reader(one.text)
-    assert "one well: no sign of more than one state" in reader.text
+    assert "It has one state." in reader.text
     assert not [name for name in reader.numbers if name.startswith(("barrier", "rate", "dwell"))]
     assert reader.open == []
 
@@ -250,7 +250,7 @@ def test_sequences_are_unpacked_as_they_were(page):
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values
-    low, high = np.nanquantile(x.reshape(-1, 2), browser.CHANNEL_QUANTILES, axis=0)
+    low, high = browser.ranges(x, label)
     for row, one in enumerate(packed["sequences"]):
         length = 50 if row == 2 else 60
         raw = {key: np.frombuffer(base64.b64decode(one[key]), np.uint8) for key in ("x", "p", "label", "truth")}
@@ -267,16 +267,82 @@ def test_sequences_are_unpacked_as_they_were(page):
         assert (raw["truth"] < 3).all()
 
 
-def test_long_series_are_thinned_and_many_are_cut():
+def recordings(label, channels=1):
+    """Segments and data of sequences `(sequence, time)` that show their labels."""
+    dims = ("sequence", "time")
+    times = np.broadcast_to(0.5 * np.arange(label.shape[1]), label.shape)
+    segments = xr.Dataset(
+        {
+            "probability": ((*dims, "state"), np.eye(3)[label]),
+            "label": (dims, label),
+            "times": (dims, times),
+        }
+    )
+    data = xr.Dataset({"observations": ((*dims, "channel"), np.repeat(label[..., None].astype(float), channels, -1))})
+    return segments, data.assign(times=segments["times"])
+
+
+def unpacked(one):
+    times, x = np.frombuffer(base64.b64decode(one["times"])), np.frombuffer(base64.b64decode(one["x"]), np.uint8)
+    return times, x, np.frombuffer(base64.b64decode(one["visits"]), "<u4").reshape(-1, 4)
+
+
+def test_a_long_recording_comes_whole():
+    """40 000 observations, and a visit of one observation among them, whose level is far from all others."""
+    label = np.zeros((1, 40_000), int)
+    label[0, 10_000:30_000], label[0, 12_345] = 1, 2
+    segments, data = recordings(label)
+    assert browser.shown_part(segments, data) == (1, 1)
+    packed = browser.packed(segments, data, ["level"])
+    times, x, visits = unpacked(packed["sequences"][0])
+    np.testing.assert_array_equal(times, 0.5 * np.arange(40_000))
+    assert (packed["low"], packed["high"]) == ([0.0], [2.0])
+    assert x[12_345] == browser.BYTE_LEVELS
+    assert (x == browser.BYTE_LEVELS).sum() == 1
+    expected = [[0, 0, 10_000], [1, 10_000, 12_345], [2, 12_345, 12_346], [1, 12_346, 30_000], [0, 30_000, 40_000]]
+    np.testing.assert_array_equal(visits, [[*one, one[2] - one[1]] for one in expected])
+    assert packed["sequences"][0]["share"] == pytest.approx([0.5, 0.499975, 0.000025])
+
+
+def test_of_what_is_too_long_no_visit_is_lost():
+    label = np.zeros((1, 200_000), int)
+    label[0, 777::1000] = 2
+    segments, data = recordings(label, channels=9)
+    shown, step = browser.shown_part(segments, data)
+    assert (shown, step) == (1, 3)
+    one = browser.packed(segments, data, list("abcdefghi"))["sequences"][0]
+    times, x, visits = unpacked(one)
+    assert len(times) < 70_000
+    assert (np.diff(times) <= 0.5 * step).all()
+    rare = visits[visits[:, 0] == 2]
+    assert len(rare) == 200
+    np.testing.assert_array_equal(2 * times[rare[:, 1]], np.flatnonzero(label[0] == 2))
+    assert (rare[:, 3] == 1).all()
+    assert (x.reshape(-1, 9)[rare[:, 1]] == browser.BYTE_LEVELS).all()
+    assert (one["observations"], one["share"][2]) == (200_000, 0.001)
+    assert one["pause"] > np.diff(times).max()
+
+
+def test_many_sequences_are_cut():
     def sizes(sequences, times, channels):
         empty = xr.Dataset({"probability": (("sequence", "time", "state"), np.zeros((sequences, times, 3)))})
-        data = xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))})
-        return browser.shown_part(empty, data)
+        empty["times"] = ("sequence", "time"), np.zeros((sequences, times))
+        return browser.shown_part(
+            empty, xr.Dataset({"observations": (("a", "b", "channel"), np.zeros((1, 1, channels)))})
+        )
 
     assert sizes(5, 200, 15) == (5, 1)
     assert sizes(1000, 200, 15) == (browser.PAGE_BYTES // (200 * 28), 1)
-    assert sizes(1, 15_000, 45) == (1, 8)
+    assert sizes(1, 15_000, 45) == (1, 1)
     assert sizes(4, 4000, 400) == (1, 2)
+
+
+def test_names_in_the_browser_have_their_units():
+    segments, data = recordings(np.zeros((1, 50), int), 2)
+    data["times"].attrs["units"] = "ms"
+    packed = browser.packed(segments, data.assign_coords(unit=("channel", ["nm", ""])), ["extension", "force"])
+    assert (packed["channels"], packed["time"]) == (["extension (nm)", "force"], "time (ms)")
+    assert browser.packed(segments, data, ["a", "b"])["channels"] == ["a", "b"]
 
 
 # Checklist

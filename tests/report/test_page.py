@@ -7,10 +7,14 @@ build/screenshots.
 from __future__ import annotations
 
 import base64
+import json
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from pages import CENTRES, INTERVAL, made
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -18,6 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from pyro_nld.plots.style import STATE_COLOURS
+from pyro_nld.report import browser
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +73,41 @@ def screen(request, chromium, run):
     place = chromium.find_element(By.ID, "turnable")
     waiting(chromium).until(lambda _: place.get_attribute("data-ready") or place.get_attribute("data-failed"))
     assert place.get_attribute("data-failed") is None
+    chromium.screen = request.param
+    return chromium
+
+
+SHORT = 25_431  # the one observation of state 2
+VISITS = (3000, 9000, 21_000)  # where state 1 begins, each time for 40 observations
+
+
+def long_recording():
+    """40 000 observations of two levels 0.5 ms apart, with a pause, three visits to state 1 and a shortest one to 2."""
+    label = np.zeros(40_000, int)
+    for begin in VISITS:
+        label[begin : begin + 40] = 1
+    label[SHORT] = 2
+    times = 0.5 * np.arange(40_000) + 2000.0 * (np.arange(40_000) >= 30_000)
+    x = np.stack([120.0 + 8 * label, 3.0 - label], -1) + np.random.default_rng(1).standard_normal((40_000, 2))
+    dims = ("sequence", "time")
+    found = {"probability": ((*dims, "state"), np.eye(3)[label][None]), "label": (dims, label[None])}
+    data = xr.Dataset({"observations": ((*dims, "channel"), x[None]), "times": (dims, times[None], {"units": "ms"})})
+    return xr.Dataset(found | {"times": data["times"]}), data.assign_coords(unit=("channel", ["nm", "pN"]))
+
+
+@pytest.fixture(params=SCREENS)
+def recording(request, chromium, run):
+    """The page with a long recording in its browser of sequences."""
+    packed = browser.packed(*long_recording(), ["extension", "force"])
+    content = f'<script type="application/json" id="sequences">{json.dumps(packed)}</script>'
+    text = re.sub(r'<script type="application/json" id="sequences">.*?</script>', content, run.text, flags=re.DOTALL)
+    file = run.file.with_name("long.html")
+    file.write_text(text, "utf-8")
+    width, height = SCREENS[request.param]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": request.param == "narrow"}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    chromium.get(file.as_uri())
+    chromium.execute_script("document.getElementById('segmentation').scrollIntoView()")
     chromium.screen = request.param
     return chromium
 
@@ -178,6 +218,104 @@ def test_pointing_into_the_picture_moves_the_cursor(screen):
     )
     found = int(screen.find_element(By.ID, "cursor").get_attribute("value"))
     assert found == pytest.approx(60 * middle, abs=1.01)
+
+
+def press(driver, name):
+    """With the keyboard alone."""
+    driver.find_element(By.ID, name).send_keys(Keys.ENTER)
+
+
+def stretch(driver):
+    """From when to when the picture goes."""
+    return tuple(float(number) for number in re.findall(r"[\d.]+", text(driver, "extent"))[:2])
+
+
+def colours(driver, top, height):
+    """How many points of a strip of the picture have the colour of each state."""
+    read = (
+        "const c = document.getElementById('trace'); const r = window.devicePixelRatio;"
+        "const strip = [70 * r, arguments[0] * r, c.width - 74 * r, arguments[1] * r];"
+        "return Array.from(c.getContext('2d').getImageData(...strip).data)"
+    )
+    points = np.array(driver.execute_script(read, top, height)).reshape(-1, 4)[:, :3]
+    shades = [[int(shade[at : at + 2], 16) for at in (1, 3, 5)] for shade in STATE_COLOURS[:3]]
+    return [int((points == shade).all(-1).sum()) for shade in shades]
+
+
+def test_a_whole_recording_shows_its_shortest_visit(recording):
+    """One observation of 40 000, in its colour in the trace and in the lane of its state."""
+    assert text(recording, "about") == (
+        "Sequence 0, 40000 observations: state 0 for 100 % of it in 6 visits, state 1 for 0 % of it in 3 visits, "
+        "state 2 for 0 % of it in 1 visit."
+    )
+    assert text(recording, "extent") == "Shown: time (ms) 0 to 22000, the whole sequence."
+    assert min(colours(recording, 0, 120)) > 0
+    assert min(colours(recording, 60 + 60 * 2 + 14 + 98, 24)) > 0
+    picture(recording, f"recording-{recording.screen}")
+
+
+def test_the_next_visit_is_found(recording):
+    """The state seen least is asked for first; any other can be. All by keyboard."""
+    chosen = Select(recording.find_element(By.ID, "visited"))
+    assert chosen.first_selected_option.text == "state 2 (1 visit)"
+    assert not recording.find_element(By.ID, "visit-before").is_enabled()
+    press(recording, "visit-after")
+    assert int(recording.find_element(By.ID, "cursor").get_attribute("value")) == SHORT
+    assert text(recording, "said").startswith(f"time {SHORT / 2:g}: state 2 (")
+    assert text(recording, "said").endswith("; visit 1 of 1 to state 2, 1 observation")
+    begin, end = stretch(recording)
+    assert begin < SHORT / 2 < end
+    assert end - begin == pytest.approx(75, abs=1)
+    assert not recording.find_element(By.ID, "visit-after").is_enabled()
+    picture(recording, f"visit-{recording.screen}")
+    chosen.select_by_index(1)
+    for number, begin in reversed(list(enumerate(VISITS, 1))):
+        press(recording, "visit-before")
+        assert int(recording.find_element(By.ID, "cursor").get_attribute("value")) == begin
+        assert text(recording, "said").endswith(f"; visit {number} of 3 to state 1, 40 observations")
+    assert not recording.find_element(By.ID, "visit-before").is_enabled()
+
+
+def test_one_can_look_closer_and_wider(recording):
+    whole = stretch(recording)
+    cursor = recording.find_element(By.ID, "cursor")
+    recording.execute_script("arguments[0].value = 10000; arguments[0].dispatchEvent(new Event('input'))", cursor)
+    for times in (1, 2, 3):
+        press(recording, "closer")
+        begin, end = stretch(recording)
+        assert end - begin == pytest.approx(whole[1] / 2**times, rel=1e-3)
+        assert begin <= 5000 < end
+    press(recording, "wider")
+    assert np.diff(stretch(recording))[0] == pytest.approx(whole[1] / 4, rel=1e-3)
+    cursor.send_keys(Keys.END)  # the picture follows
+    assert stretch(recording)[1] == whole[1]
+    press(recording, "whole")
+    assert stretch(recording) == whole
+    assert not recording.find_element(By.ID, "wider").is_enabled()
+    for _ in range(20):
+        if recording.find_element(By.ID, "closer").is_enabled():
+            press(recording, "closer")
+    assert np.diff(stretch(recording))[0] == pytest.approx(8 * 0.5)
+
+
+def test_a_drag_looks_closer(recording):
+    """From a quarter to a half of the picture, which is what is shown then."""
+    canvas = recording.find_element(By.ID, "trace")
+    width = recording.execute_script("return arguments[0].clientWidth", canvas)
+    places = [round(70 + part * (width - 74) - width / 2) for part in (0.25, 0.5)]
+    mouse = webdriver.ActionChains(recording).move_to_element_with_offset(canvas, places[0], 0).click_and_hold()
+    mouse.move_by_offset(places[1] - places[0], 0).release().perform()
+    assert stretch(recording) == pytest.approx((5500, 11_000), abs=22_000 / (width - 74) * 1.5)
+    assert stretch(recording)[0] <= float(recording.find_element(By.ID, "cursor").get_attribute("value")) / 2
+
+
+def test_a_pause_is_empty(recording):
+    """Between 15 and 17 seconds nothing was observed, in the whole recording and close up."""
+    width = recording.execute_script("return document.getElementById('trace').clientWidth")
+    middle = 70 + (width - 74) * 16_000 / 22_000
+    for y in (200, 240, 60 + 60 * 2 + 14 + 98 + 3):
+        assert pixel(recording, middle, y) == "#000000"  # nothing was painted, which is black and clear
+        assert pixel(recording, middle - (width - 74) * 1500 / 22_000, y) != "#000000"
 
 
 def test_the_page_prints(screen):
