@@ -6,7 +6,7 @@ Examples
 >>> points = torch.linspace(-1.5, 1.5, 200).unsqueeze(-1)
 >>> figure = nld.plots.energy(well, nld.landscape.minima(well, points), points)
 >>> figure.axes[0].get_title()
-'2 wells, with 50 %, 50 % of the data'
+'2 states, with 50 %, 50 % of the data'
 """
 
 from .style import save

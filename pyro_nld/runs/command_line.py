@@ -21,9 +21,9 @@ Time = Annotated[str | None, typer.Option(help="Column of times; rows: count the
 Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that tell sequences apart, with commas.")]
 Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
 Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
-"""How a table is read; guessed where nothing is said."""
+"""Options for reading a table; what is not given is guessed."""
 
-INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
+INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 PERSISTENCE = (
     "A minimum is a state if it takes so many times longer to forget whether the system was there than to forget where "
     "in it; 0 keeps every minimum."
@@ -49,13 +49,13 @@ def run(main: Callable[..., None]) -> None:
 
 
 def reading(time: str | None, sequence: str | None, channels: str | None, missing: str | None) -> dict[str, str]:
-    """The options of a command that say how a table is read: those that were given."""
+    """The options of a command for reading a table, those that were given."""
     given = {"time": time, "sequence": sequence, "channels": channels, "missing": missing}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def tell(data: xr.Dataset) -> None:
-    """Say in one line how a table was read."""
+    """Print in one line how a table was read."""
     if "read_as" in data.attrs:
         print(f"read as: {data.attrs['read_as']}")
 

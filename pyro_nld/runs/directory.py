@@ -40,7 +40,7 @@ CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the wor
 
 
 LATER: dict[str, object] = {"reading": {}}
-"""Settings that runs of the first schema did not have, and what they meant by that."""
+"""Settings that runs of the first schema lack, with the values that they imply."""
 
 
 class Run(NamedTuple):
@@ -150,7 +150,7 @@ def load(path: Path) -> Run:
 
 
 def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[str, str] | None = None) -> xr.Dataset:
-    """Another data file in the terms of the run's own data: read alike, the same channels in the same order and unit.
+    """Another data file, read like the data of the run, with the same channels in the same order and unit.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[
 
 
 def recorded_landscape(run: Run, min_persistence: float | None = None, min_barrier: float | None = None) -> xr.Dataset:
-    """The states of a run as they were recorded, so that they keep their numbers; read now if they were not.
+    """The landscape (or the attractors) of a run as recorded, so that states keep their numbers; otherwise read now.
 
     Parameters
     ----------

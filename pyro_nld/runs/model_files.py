@@ -71,7 +71,7 @@ def load_data(
     pieces: int | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """The data file at `path`, or the model file's own simulation when there is none; cut into pieces where asked.
+    """The data file at `path`, or the simulation of the model file where it is None; cut where `pieces` is given.
 
     Parameters
     ----------

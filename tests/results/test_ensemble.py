@@ -39,28 +39,28 @@ def hot():
     """Three wells at five temperatures; z stands at the minima, and nowhere after the end."""
     potential = nld.GaussianWells(CENTRES, [0.5, 0.3, 0.2], 0.5)
     model = modelled(potential, 2, temperature=dist.LogNormal(0.0, 0.3))
-    story = told(potential, torch.tensor(CENTRES).repeat(20, 1))
-    z = torch.as_tensor(story["position"].values).float().unsqueeze(0).repeat(2, 1, 1)
+    landscape = told(potential, torch.tensor(CENTRES).repeat(20, 1))
+    z = torch.as_tensor(landscape["position"].values).float().unsqueeze(0).repeat(2, 1, 1)
     z[1, 2] = math.nan
-    return model, story, ensemble.read(model, [draw(z, temperature=heat) for heat in HEAT], story)
+    return model, landscape, ensemble.read(model, [draw(z, temperature=heat) for heat in HEAT], landscape)
 
 
 def test_heights_scale_with_the_draws_temperature(hot):
-    _, story, reading = hot
-    energy, heat = story["energy"].values, HEAT.double().numpy()[:, None]
+    _, landscape, reading = hot
+    energy, heat = landscape["energy"].values, HEAT.double().numpy()[:, None]
     np.testing.assert_allclose(reading["depth"], (energy - energy.min()) / heat, rtol=1e-6)
-    climb = story["pass_energy"].values - energy[:, None]
+    climb = landscape["pass_energy"].values - energy[:, None]
     np.testing.assert_allclose(reading["barrier"], climb / heat[..., None], rtol=1e-6)
     assert (np.diagonal(reading["barrier"].values, axis1=1, axis2=2) == 0).all()
 
 
 def test_occupancies_and_rates_are_those_of_the_landscape_at_that_temperature(hot):
-    model, story, reading = hot
+    model, landscape, reading = hot
     for place, heat in enumerate(HEAT.tolist()):
-        expected = nld.landscape.occupancy(story, heat)["harmonic"]
+        expected = nld.landscape.occupancy(landscape, heat)["harmonic"]
         np.testing.assert_allclose(reading["occupancy"][place], expected, rtol=1e-6)
         dynamics = nld.OverdampedLangevin(model.dynamics.potential, heat)
-        route = nld.kinetics.eyring_kramers(dynamics, story, story)
+        route = nld.kinetics.eyring_kramers(dynamics, landscape, landscape)
         np.testing.assert_allclose(reading["rate"][place], np.nan_to_num(route["rate"]) / UNIT, rtol=1e-5)
         np.testing.assert_allclose(reading["dwell"][place], route["dwell"] * UNIT, rtol=1e-5)
     assert (np.diff(reading["dwell"].values, axis=0) < 0).all()  # hotter is faster
@@ -73,8 +73,8 @@ def test_every_position_has_its_basin_and_none_after_the_end(hot):
 
 
 def test_minima_are_shown_in_the_datas_unit(hot):
-    _, story, reading = hot
-    np.testing.assert_allclose(reading["decoded"], np.tile(story["position"], (3, 1, 1)), rtol=1e-6)
+    _, landscape, reading = hot
+    np.testing.assert_allclose(reading["decoded"], np.tile(landscape["position"], (3, 1, 1)), rtol=1e-6)
 
 
 class Leaning(nld.Potential):
@@ -111,10 +111,10 @@ def leaning():
         model(torch.arange(3.0))  # names the sites
     slopes = [-1.0, 2.0, 6.0]
     middle = at_values(model.dynamics, {name: torch.tensor(0.1)})
-    story = told(middle.potential, torch.tensor([[-1.0], [1.0], [-0.9]]), 0.5)
+    landscape = told(middle.potential, torch.tensor([[-1.0], [1.0], [-0.9]]), 0.5)
     z = torch.tensor([[[-1.0], [1.0]]])
     with torch.no_grad():
-        return slopes, ensemble.read(model, [draw(z, **{name: torch.tensor(slope)}) for slope in slopes], story)
+        return slopes, ensemble.read(model, [draw(z, **{name: torch.tensor(slope)}) for slope in slopes], landscape)
 
 
 def test_minima_and_barriers_follow_random_weights(leaning):
