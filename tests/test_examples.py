@@ -34,15 +34,6 @@ PUBLIC = {
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 1.0  # of a processor, for one example
 
-WITHOUT: dict[str, set[str]] = {
-    "landscape": {"landscape", "samplers", "saddles", "attractors"},
-
-    "kinetics": {"kinetics", "generators", "verdicts"},
-
-    "results": {"segment"},
-}  # fmt: skip
-"""Names that have no example yet, by room. This list only shrinks."""
-
 
 def explained(value: object) -> bool:
     """Whether a docstring has the section Examples with code in it. An error class is explained by its module."""
@@ -87,7 +78,7 @@ def parsed(text: str) -> doctest.DocTest:
 
 def test_every_public_name_has_an_example():
     bare = {name for name in nld.__all__ if not explained(getattr(nld, name))}
-    assert bare == set().union(*WITHOUT.values())
+    assert bare == set()
 
 
 def test_no_example_is_overlooked():

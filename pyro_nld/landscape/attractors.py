@@ -4,6 +4,15 @@ A force that is no gradient has no depths and no barriers. It still has points o
 are stable are states: a position belongs to the one that the force at rest, dq/ds = F(q, 0), leads it to. Where the
 force is −∇U these are the minima and their basins. Cycles draw in too, but are nowhere at rest: what ends in one stays
 without a state, and its share is told.
+
+Examples
+--------
+Of U = 3 (1 − z²)² with friction 1, a push decays at the rate U″(±1) = 24:
+
+>>> dynamics = nld.OverdampedLangevin(nld.DoubleWell(3.0))
+>>> found = nld.attractors.rest_points(dynamics, torch.linspace(-2.0, 2.0, 100).unsqueeze(-1))
+>>> sorted(found["position"].values.ravel().round(3).tolist()), found["decay"].values.ravel().round(1).tolist()
+([-1.0, 1.0], [24.0, 24.0])
 """
 
 from __future__ import annotations
