@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,6 +145,9 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
     page = (out / "report.html").read_text("utf-8")
     assert f"trace.csv: <span>{landscape.sizes['state']} state" in page
     assert "--data trace.csv --pieces 40" in page
+    book = json.loads(re.search(r'id="sequences">(.*?)</script>', page)[1])
+    assert [one["observations"] for one in book["sequences"]] == [rows]
+    assert book["channels"] == ["fret", "intensity"]
     assert str(programs.folder) not in page
 
 
