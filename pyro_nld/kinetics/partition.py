@@ -98,9 +98,10 @@ def timescales(series: Series, labels: States, seed: int) -> dict[str, tuple[tup
             continue
         counts = both_ways(both[begin], both[end], cells * states).reshape(cells, states, cells, states)
         of_cells, of_states = counts.sum((1, 3)), counts.sum((0, 2))
-        fine[row] = _implied(of_cells, lag * series.step)[:MODES]
+        slow = min(MODES, cells - 1)  # few places have few processes between them
+        fine[row, :slow] = _implied(of_cells, lag * series.step)[:MODES]
         coarse[row] = _implied(of_states, lag * series.step)
-        carried[row] = _carried(slowest(of_cells), of_cells, counts.sum((1, 2)), of_states)
+        carried[row, :slow] = _carried(slowest(of_cells), of_cells, counts.sum((1, 2)), of_states)
     return {"partition": (("lag", "mode"), fine), "states": (("lag", "state_mode"), coarse),
             "carried": (("lag", "mode"), carried)}  # fmt: skip
 
