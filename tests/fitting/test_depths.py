@@ -81,7 +81,7 @@ def test_sequences_that_start_in_equilibrium_say_more(tilted):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit.model, "equilibrium", StationaryLaw(1))
-        patch.setattr(depths.counting, "reversible", law)
+        patch.setattr(depths.markov, "reversible", law)
         found = balance(fit)
     ridge = np.sort(np.roots([4 * TRUE[2], 0, 2 * TRUE[1], TILT]).real)[1]  # of the potential before it is balanced
     left = float((fit.positions(draws=depths.PATHS)[:, :, 0, 0] < ridge).sum()) / depths.PATHS
