@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,6 +145,9 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
     page = (out / "report.html").read_text("utf-8")
     assert f"trace.csv: <span>{landscape.sizes['state']} state" in page
     assert "--data trace.csv --pieces 40" in page
+    book = json.loads(re.search(r'id="sequences">(.*?)</script>', page)[1])
+    assert [one["observations"] for one in book["sequences"]] == [rows]
+    assert book["channels"] == ["fret", "intensity"]
     assert str(programs.folder) not in page
 
 
@@ -260,7 +264,7 @@ def test_a_run_is_checked_in_words(programs, finished):
     ended = programs.run("check", "checked", "--draws", 20, "--sequences", 4)
     assert ended.code == 0, ended.err
     words = dict(line.split()[:2] for line in ended.out.splitlines()[:-1])
-    assert {"optimisation", "guide", "evidence", "identifiability", "step", "replicates", "prior"} <= set(words)
+    assert {"data", "optimisation", "guide", "evidence", "identifiability", "step", "replicates", "prior"} <= set(words)
     assert set(words.values()) <= {"good", "doubtful", "bad", "unknown"}
     assert (programs.folder / "checked" / "checks.nc").is_file()
     summary = json.loads((programs.folder / "checked" / "summary.json").read_text())

@@ -20,7 +20,7 @@ from ..dynamics.potentials import Potential
 from ..errors import PriorError, ShapeError
 from ..io.series import from_arrays
 from ..io.validation import check_times
-from ..landscape.minima import STARTS
+from ..landscape.rest import STARTS
 from .switching import PARAMETER_STREAM
 
 QUADRATURE_NODES = 2**17

@@ -158,6 +158,15 @@ def kalman(x: Numbers, model: LinearGaussian) -> xr.Dataset:
     References
     ----------
     S. Särkkä, Bayesian Filtering and Smoothing, 2013, theorems 4.2 and 8.2; update in Joseph's form.
+
+    Examples
+    --------
+    A random walk with steps of variance 1, observed with noise of variance 1, is known with the variance (√5 − 1)/2.
+
+    >>> one = np.eye(1)
+    >>> walk = nld.oracles.LinearGaussian(np.zeros(1), *[one] * 5)
+    >>> round(float(nld.oracles.kalman(np.zeros((1, 20, 1)), walk)["filtered_covariance"][0, -1, 0, 0]), 4)
+    0.618
     """
     x = np.asarray(x, float)
     model = _broadcast(x, model)

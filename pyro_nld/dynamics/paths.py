@@ -64,6 +64,11 @@ def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
     ----------
     times: `(*batch, time)`, increasing; NaN after the end of a ragged sequence.
     substeps: steps per interval, ≥ 1.
+
+    Examples
+    --------
+    >>> nld.dynamics.paths.refine(torch.tensor([0.0, 1.0, 3.0]), substeps=2).h.flatten().tolist()
+    [0.5, 0.5, 1.0, 1.0]
     """
     gaps = times.diff()
     valid = gaps.isfinite()

@@ -30,6 +30,12 @@ def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tens
     ----------
     potential: U, maps `(*batch, latent)` to `(*batch,)`; its own `gradient` method is used when it has one.
     z: points, `(*batch, latent)`.
+
+    Examples
+    --------
+    >>> from pyro_nld.dynamics.potentials import gradient
+    >>> gradient(lambda z: z.square().sum(-1), torch.tensor([3.0])).tolist()
+    [6.0]
     """
     own = getattr(potential, "gradient", None)
     return own(z) if own is not None else _autograd_gradient(potential, z)
@@ -42,6 +48,14 @@ def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tenso
     ----------
     potential: U, twice differentiable.
     z: points, `(*batch, latent)`.
+
+    Examples
+    --------
+    The curvature of a double well is 8 B/a² in a minimum and −4 B/a² on the barrier.
+
+    >>> from pyro_nld.dynamics.potentials import hessian
+    >>> hessian(nld.DoubleWell(barrier=3.0), torch.tensor([[1.0], [0.0]])).flatten().tolist()
+    [24.0, -12.0]
     """
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()

@@ -1,4 +1,13 @@
-"""Time read: from labels to counts, rates by independent routes, and whether to believe them."""
+"""Time read: from labels to counts, rates by independent routes, and whether to believe them.
+
+Examples
+--------
+Two states that are left at the rates 0.1 and 0.3 relax within 1/(0.1 + 0.3), and share the time 3 to 1:
+
+>>> rates = np.array([[0.0, 0.1], [0.3, 0.0]])
+>>> nld.kinetics.relaxation(rates).round(3).tolist(), nld.kinetics.stationary(rates).round(3).tolist()
+([2.5], [0.75, 0.25])
+"""
 
 from . import generators, verdicts, witness
 from .counting import by_counting, count, milestones, transition_matrix

@@ -3,6 +3,15 @@
 A generator L acts on functions of the cells: (L f)_i = Σ_j L_ij (f_j − f_i), L_ij the rate of hops from cell i to its
 neighbour j. Committors, passage times and relaxation times are linear algebra with it. Where a grid is too large, in
 three axes or more, the same questions are answered by simulation (`kinetics`).
+
+Examples
+--------
+In a harmonic well the slowest relaxation time is γ/k:
+
+>>> dynamics = nld.OverdampedLangevin(nld.Quadratic([2.0]), temperature=1.0, friction=1.0)
+>>> grid = nld.generators.generator(dynamics, [-4.0], [4.0], cells=400)
+>>> nld.generators.relaxation_times(grid, 1).round(2).tolist()
+[0.5]
 """
 
 from __future__ import annotations

@@ -56,7 +56,10 @@ def cells_of(positions: Array, there: Where, seed: int) -> States:
     points = (points - points.mean(0)) / np.maximum(points.std(0), 1e-300)
     draw = np.random.default_rng(seed)
     some = points if len(points) <= SAMPLE else draw.choice(points, SAMPLE, replace=False)
-    centres, _ = kmeans2(some, int(np.clip(len(points) / POINTS, 4, CELLS)), minit="++", seed=draw)
+    count = int(np.clip(len(points) / POINTS, 4, CELLS))
+    centres = np.unique(some, axis=0)
+    if len(centres) > count:  # otherwise each place is a cell: channels may be discrete
+        centres, _ = kmeans2(some, count, minit="++", seed=draw)
     cell = np.full(there.shape, -1)
     cell[there] = cKDTree(centres).query(points)[1]
     return cell
@@ -98,9 +101,10 @@ def timescales(series: Series, labels: States, seed: int) -> dict[str, tuple[tup
             continue
         counts = both_ways(both[begin], both[end], cells * states).reshape(cells, states, cells, states)
         of_cells, of_states = counts.sum((1, 3)), counts.sum((0, 2))
-        fine[row] = _implied(of_cells, lag * series.step)[:MODES]
+        slow = min(MODES, cells - 1)  # few places have few processes between them
+        fine[row, :slow] = _implied(of_cells, lag * series.step)[:MODES]
         coarse[row] = _implied(of_states, lag * series.step)
-        carried[row] = _carried(slowest(of_cells), of_cells, counts.sum((1, 2)), of_states)
+        carried[row, :slow] = _carried(slowest(of_cells), of_cells, counts.sum((1, 2)), of_states)[:slow]
     return {"partition": (("lag", "mode"), fine), "states": (("lag", "state_mode"), coarse),
             "carried": (("lag", "mode"), carried)}  # fmt: skip
 

@@ -3,6 +3,15 @@
 A verdict never repairs a number. It says yes only where the fitted prior's dwell times were checked against counts that
 are sampled finely enough, steady in time, and so many that their own error leaves no more than TOLERANCE open;
 everything else is a no, with the reason and what to do.
+
+Examples
+--------
+Where there is one state, nothing can be timed:
+
+>>> import xarray as xr
+>>> one = xr.Dataset(coords={"state": [0]})
+>>> nld.verdicts.kinetics(one, xr.Dataset(), xr.Dataset()).messages
+['There is one state, so there are no transitions to time.']
 """
 
 from __future__ import annotations

@@ -4,6 +4,15 @@ A force that is no gradient has no depths and no barriers. It still has points o
 are stable are states: a position belongs to the one that the force at rest, dq/ds = F(q, 0), leads it to. Where the
 force is −∇U these are the minima and their basins. Cycles draw in too, but are nowhere at rest: what ends in one stays
 without a state, and its share is told.
+
+Examples
+--------
+Of U = 3 (1 − z²)² with friction 1, a push decays at the rate U″(±1) = 24:
+
+>>> dynamics = nld.OverdampedLangevin(nld.DoubleWell(3.0))
+>>> found = nld.attractors.rest_points(dynamics, torch.linspace(-2.0, 2.0, 100).unsqueeze(-1))
+>>> sorted(found["position"].values.ravel().round(3).tolist()), found["decay"].values.ravel().round(1).tolist()
+([-1.0, 1.0], [24.0, 24.0])
 """
 
 from __future__ import annotations
@@ -19,13 +28,10 @@ from torch import Tensor
 from ..dynamics.equations import Dynamics, jacobian
 from ..errors import FitError
 from . import flows
+from .rest import newton, points_of_rest
 
-STARTS = 2000  # points that flow in search of rest
 SLOW = 2e-3  # largest force at the end of a flow that has come to rest; flows stop at half of it
-LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 STILL = 1e-6  # a rest point's largest force, relative to its stiffness
-NEWTON = 50  # steps of the polish
-FAR = 1e3  # times the largest start: whoever gets there has escaped
 CHUNK = 200_000  # points that flow at a time
 
 
@@ -53,20 +59,10 @@ def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr
     Not checked: whether there are attractors that no start flows to.
     """
     exact = copy.deepcopy(dynamics).double()
-    points = starts.detach().double()
-    points = flows.some(points, STARTS)
-    ends = flows.follow(exact.rest_force, points)
-    ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
-    with torch.no_grad():
-        ends = ends[exact.rest_force(ends).norm(dim=-1) < SLOW]
-    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
-    found = _polish(exact, ends, least)
-    if not len(found):
+    found = points_of_rest(exact.rest_force, starts, lambda ends, least: _polished(exact, ends, least), slowest=SLOW)
+    if not len(found.position):
         raise FitError("no attractor was found: no start comes to rest. Fit longer, or look at the lines of flow.")
-    reached = _reached(found, ends)
-    share = torch.bincount(reached[reached >= 0], minlength=len(found)).double() / len(points)
-    order = share.argsort(descending=True, stable=True)
-    return _described(exact, found[order], share[order])
+    return _described(exact, *found)
 
 
 def basins(dynamics: Dynamics, attractors: xr.Dataset, points: Float[Tensor, "*batch latent"]) -> Int[Tensor, "*batch"]:
@@ -97,29 +93,18 @@ def _metric(stiffness: Tensor) -> Tensor:
     return 0.5 * (found + found.mT)
 
 
-def _polish(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
-    """Newton's method from one representative of every cluster of ends; what is not stable in the end is dropped."""
-    if not len(ends):
-        return ends
-    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
-    points = flows.distinct(ends, 1e-2 * spread + 1e-9)
+def _polished(exact: Dynamics, ends: Tensor, least: float) -> Tensor:
+    """The stable points of rest that Newton's method leads to."""
+
+    def move(points: Tensor) -> Tensor:
+        return torch.linalg.lstsq(exact.stiffness(points), exact.rest_force(points).unsqueeze(-1)).solution.squeeze(-1)
+
     with torch.no_grad():
-        for _ in range(NEWTON):
-            move = torch.linalg.lstsq(exact.stiffness(points), exact.rest_force(points).unsqueeze(-1)).solution
-            move = move.squeeze(-1)
-            points = points + move * (0.1 * spread / move.norm(dim=-1, keepdim=True).clamp(min=0.1 * spread))
+        points = newton(ends, least, move)
         stiffness, force = exact.stiffness(points), exact.rest_force(points)
-        scale = torch.linalg.matrix_norm(stiffness).clamp(min=1.0)
-        at_rest = force.norm(dim=-1) < STILL * scale
+        at_rest = force.norm(dim=-1) < STILL * torch.linalg.matrix_norm(stiffness).clamp(min=1.0)
         led_in = (torch.linalg.eigvals(stiffness).real > 0).all(-1) & (_modes(exact, points).real < 0).all(-1)
-    return flows.distinct(points[at_rest & led_in], 1e-4 * spread + 1e-9)
-
-
-def _reached(found: Tensor, ends: Tensor) -> Tensor:
-    gaps = torch.cdist(found, found).fill_diagonal_(torch.inf)
-    reach = 0.5 * float(gaps.min()) if len(found) > 1 else torch.inf
-    nearest = torch.cdist(ends, found)
-    return torch.where(nearest.amin(1) < reach, nearest.argmin(1), -1)
+    return points[at_rest & led_in]
 
 
 def _modes(exact: Dynamics, points: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
-"""Reading a landscape: minima, basins, occupancies, the check of the step, the viewing plane.
+"""Minima of a landscape, the states that they make, and the basins that flow down to them.
 
 Everything takes any callable U, `(*batch, latent)` to `(*batch,)`, and returns Datasets of float64 numbers. Flows go
 down the gradient without an autograd graph, so that memory does not grow with their length.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import xarray as xr
@@ -15,14 +13,11 @@ from torch import Tensor
 from ..dynamics.potentials import Energy, gradient, hessian, in_double
 from ..errors import FitError
 from . import flows
+from .rest import newton, points_of_rest
 from .strings import pass_heights
 
-STARTS = 2000  # points that flow in search of minima
-LEAST = 1e-2  # spread of the ends, relative to that of the starts, that is told from none
 FLAT = 1e-6  # a minimum's largest gradient
 CHUNK = 200_000  # points that flow at a time
-FAR = 1e3  # times the largest start: whoever gets there has escaped
-MANY = 500  # clusters of ends polished at most
 
 
 def minima(
@@ -60,35 +55,21 @@ def minima(
     Not checked: whether there are minima that no start flows to.
     """
     exact = in_double(potential)
-    points = starts.detach().double().reshape(-1, starts.shape[-1])
-    points = flows.some(points, STARTS)
-    ends = flows.follow(downhill(exact), points)
-    ends = ends[ends.isfinite().all(-1) & (ends.abs() < FAR * points.abs().max()).all(-1)]
-    least = LEAST * float(points.std(0).norm()) if len(points) > 1 else 0.0
-    found = _merge(exact, polish(exact, ends, least) if len(ends) else ends)
+    found = points_of_rest(downhill(exact), starts, lambda ends, least: polish(exact, ends, least))
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
-    nearest = torch.cdist(ends, found.position)
-    reached = torch.where(nearest.amin(1) < found.reach, nearest.argmin(1), -1)
-    number, largest = reached[reached >= 0].bincount(minlength=len(found.position)).sort(descending=True, stable=True)
-    found = _Found(found.position[largest], found.energy[largest], found.reach)
-    height = pass_heights(exact, found.position) if len(largest) > 1 else torch.full((1, 1), torch.nan)
-    owner = _joined(exact, found, height, min_barrier * temperature, moves)
+    with torch.no_grad():
+        energy = exact(found.position)
+    height = pass_heights(exact, found.position) if len(energy) > 1 else torch.full((1, 1), torch.nan)
+    owner = _joined(exact, found.position, energy, height, min_barrier * temperature, moves)
     variables = {
         "minimum_position": (("minimum", "latent"), found.position),
-        "minimum_energy": ("minimum", found.energy),
-        "minimum_share": ("minimum", number.double() / len(points)),
-        "minimum_barrier": ("minimum", (height.amin(1) - found.energy) / temperature),
+        "minimum_energy": ("minimum", energy),
+        "minimum_share": ("minimum", found.share),
+        "minimum_barrier": ("minimum", (height.amin(1) - energy) / temperature),
     }
     arrays = {name: (dims, value.numpy()) for name, (dims, value) in variables.items()}
-    unsettled = 1 - float((reached >= 0).sum()) / len(points)
-    return grouped(potential, xr.Dataset(arrays, attrs={"unsettled": unsettled}), owner)
-
-
-class _Found(NamedTuple):
-    position: Tensor  # (minimum, latent)
-    energy: Tensor  # (minimum,)
-    reach: float  # distance at which the end of a flow counts as this minimum
+    return grouped(potential, xr.Dataset(arrays, attrs={"unsettled": 1 - float(found.share.sum())}), owner)
 
 
 def grouped(potential: Energy, wells: xr.Dataset, owner: Tensor) -> xr.Dataset:
@@ -162,52 +143,45 @@ def polish(potential: Energy, ends: Tensor, least: float, steps: int = 50) -> Te
     ----------
     potential: U, in float64. ends: of flows, `(point, latent)`. least: spread they are taken to have at least.
     """
-    spread = max(float(ends.std(0).norm()), least) if len(ends) > 1 else 1.0
-    points = flows.distinct(ends, 1e-2 * spread + 1e-9)[:MANY]
-    for _ in range(steps):
+
+    def move(points: Tensor) -> Tensor:
         slope, matrix = gradient(potential, points).detach(), hessian(potential, points)
         value, vector = torch.linalg.eigh(matrix)
         # |eigenvalues|, floored: downhill also where the landscape is not convex yet
         scaled = (vector.mT @ slope.unsqueeze(-1)).squeeze(-1) / value.abs().clamp(min=1e-3 * float(value.abs().max()))
-        move = (vector @ scaled.unsqueeze(-1)).squeeze(-1)
-        points = points - move * (0.1 * spread / move.norm(dim=-1, keepdim=True).clamp(min=0.1 * spread))
+        return -(vector @ scaled.unsqueeze(-1)).squeeze(-1)
+
+    points = newton(ends, least, move, steps)
     slope = gradient(potential, points).detach().norm(dim=-1)
     stiff = torch.linalg.eigvalsh(hessian(potential, points))
     return points[(slope < FLAT * stiff[:, -1].clamp(min=1.0)) & (stiff[:, 0] > 0)]
 
 
-def _merge(potential: Energy, points: Tensor) -> _Found:
-    spread = float(points.std(0).norm()) if len(points) > 1 else 1.0
-    distinct = flows.distinct(points, 1e-4 * spread + 1e-9)
-    gaps = torch.cdist(distinct, distinct).fill_diagonal_(torch.inf)
-    reach = 0.5 * float(gaps.min()) if len(distinct) > 1 else torch.inf
-    with torch.no_grad():
-        return _Found(distinct, potential(distinct) if len(distinct) else distinct.sum(-1), reach)
-
-
-def _joined(potential: Energy, found: _Found, height: Tensor, least: float, moves: Tensor | None) -> Tensor:
+def _joined(
+    potential: Energy, position: Tensor, energy: Tensor, height: Tensor, least: float, moves: Tensor | None
+) -> Tensor:
     """Who speaks for each minimum: shallow ones join a neighbour, by the data or by the lowest pass.
 
     Parameters
     ----------
     height: of the passes, `(minimum, minimum)`. least: the lowest barrier that counts, in the unit of U.
     """
-    owner = torch.arange(len(found.position))
-    if not bool((height.amin(1) - found.energy < least).any()):
+    owner = torch.arange(len(position))
+    if not bool((height.amin(1) - energy < least).any()):
         return owner
-    exchange = torch.zeros_like(height) if moves is None else _exchange(potential, found.position, moves)
-    for shallow in found.energy.argsort(descending=True):
+    exchange = torch.zeros_like(height) if moves is None else _exchange(potential, position, moves)
+    for shallow in energy.argsort(descending=True):
         free = owner != owner[shallow]
         if not bool(free.any()):
             continue
         passes = torch.where(free, height[shallow], torch.inf)
         lowest = int(passes.argmin())
-        deeper = found.energy[owner[lowest]] <= found.energy[shallow]
-        if bool(deeper) and float(passes[lowest] - found.energy[shallow]) < least:
+        deeper = energy[owner[lowest]] <= energy[shallow]
+        if bool(deeper) and float(passes[lowest] - energy[shallow]) < least:
             met = torch.where(free, exchange[~free].sum(0), 0.0)
             met = torch.zeros_like(met).index_add_(0, owner, met)
             both = torch.stack([owner[shallow], met.argmax() if bool(met.any()) else owner[lowest]])
-            owner[torch.isin(owner, both)] = both[found.energy[both].argmin()]
+            owner[torch.isin(owner, both)] = both[energy[both].argmin()]
     return owner
 
 

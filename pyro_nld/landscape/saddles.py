@@ -2,6 +2,16 @@
 
 Strings relaxed between minima only suggest where to look. What counts is certified on its own: a saddle is a point with
 ∇U = 0 and one negative eigenvalue of ∇²U, and it joins the two states that its two sides flow down to.
+
+Examples
+--------
+The barrier of a double well is 3 kT from either side:
+
+>>> U = nld.DoubleWell(3.0)
+>>> wells = nld.landscape.minima(U, torch.linspace(-2.0, 2.0, 100).unsqueeze(-1))
+>>> found = nld.saddles.saddles(U, wells, temperature=1.0)
+>>> found.sizes["saddle"], found["barrier"].values[0, 1].round(3).item()
+(1, 3.0)
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from ..plots import envelopes
-from ..plots.style import STATE_COLOURS, time_name
+from ..plots.style import STATE_COLOURS, channel_names, time_name
 from .html import INKS
 
 PAGE_BYTES = 1_500_000  # of sequences in a page
@@ -69,15 +68,13 @@ def _quantiles(x: NDArray) -> NDArray:
     return found
 
 
-def packed(
-    segments: xr.Dataset, data: xr.Dataset, names: Sequence[str], truth: xr.Dataset | None = None
-) -> dict[str, object]:
+def packed(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | None = None) -> dict[str, object]:
     """The data of the sequence browser in `page.js`.
 
     Parameters
     ----------
     segments: from `segment`. data: what was segmented, `observations (sequence, time, channel)`; whole recordings
-        where pieces were joined. names: of the channels. truth: from `tables.score`, where the data carry one.
+        where pieces were joined. truth: from `tables.score`, where the data carry one.
 
     Returns
     -------
@@ -99,9 +96,8 @@ def packed(
         if truth is not None:
             one["truth"] = _bytes(truth["states"].values[row, there])
         sequences.append(one)
-    units = data["unit"].values if "unit" in data.coords else [""] * len(names)
     look = {
-        "channels": [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)],
+        "channels": channel_names(data),
         "low": low.tolist(),
         "high": high.tolist(),
         "time": time_name(data),

@@ -101,7 +101,7 @@ def page(fit: Fit, data: xr.Dataset, landscape: xr.Dataset, segments: xr.Dataset
         "version": metadata.version("pyro_nld"),
         "css": _file("page.css"),
         "js": _file("page.js"),
-        "sequences": _embedded(json.dumps(browser.packed(segments, data, names, truth))),
+        "sequences": _embedded(json.dumps(browser.packed(segments, data, truth))),
         "scene": _embedded(scene.to_json()),
         "plotly": interactive.library(),
     }

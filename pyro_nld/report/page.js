@@ -311,8 +311,12 @@ function draw() {
   const row = top / channels;
   const rows = { ratio, row, lines, base, bars, height: (c, level) => (c + 0.94 - 0.88 * (level / 254)) * row };
   book.channels.forEach((name, c) => {
-    if (lines || row > 10) text(name, LEFT - 8, (c + 0.5) * row, "right");
+    const [word, unit] = lines ? name.split(/ (?=\([^(]*\)$)/) : [name];
+    if (lines || row > 10) text(word, LEFT - 8, (c + 0.5) * row - (unit ? 7 : 0), "right");
+    if (unit) text(unit, LEFT - 8, (c + 0.5) * row + 8, "right");
     if (!lines) return;
+    pen.fillStyle = GREY;
+    if (c) pen.fillRect(LEFT, Math.round(c * row), width - LEFT - 4, 1);
     text(short(book.high[c]), LEFT - 8, rows.height(c, 254) + 2, "right", 11);
     text(short(book.low[c]), LEFT - 8, rows.height(c, 0) - 2, "right", 11);
   });

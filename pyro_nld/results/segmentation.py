@@ -47,6 +47,19 @@ def segment(
     Raises
     ------
     FitError: `online` with an encoder that sees the future; no state was found.
+
+    Examples
+    --------
+    In one harmonic well every observation is in its one state:
+
+    >>> _ = torch.manual_seed(0)
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=4, steps=10)
+    >>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]))
+    >>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=2)
+    >>> fit = nld.Fit(model, nld.AmortizedGuide(model, nld.GRUEncoder(1)), *nld.as_tensors(data))
+    >>> found = nld.segment(fit, draws=2)
+    >>> found["label"].values.max().item(), found["probability"].values.min().item()
+    (0, 1.0)
     """
     causal = fit.guide.encoder.causal
     if online and not causal:

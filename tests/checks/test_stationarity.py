@@ -9,6 +9,7 @@ from signals import autoregressive, ring, telegraph, well
 
 from pyro_nld import ShapeError
 from pyro_nld.checks import stationarity
+from pyro_nld.io.series import from_arrays
 
 
 @pytest.fixture
@@ -187,6 +188,15 @@ def test_the_unit_of_a_channel_or_of_time_does_not_matter(draw):
     one, other = examined(x, times=times), examined(1e-6 * x + 7, times=1e9 * times)
     assert causes(one) == causes(other)
     np.testing.assert_allclose(one["drift"].values, other["drift"].values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_data_set_is_examined_with_its_own_names_and_unit(draw, shared):
+    times = np.arange(2000.0) if shared else np.tile(np.arange(2000.0), (1, 1))
+    data = from_arrays(times, sine(draw)[None]).assign_coords(channel=["d"]).assign_attrs(units="ms")
+    found = stationarity.of_data(data)
+    assert found.attrs["says"].startswith("Channel d repeats with a fixed period of 40 ms:")
+    assert found["channel"].values.tolist() == ["d"]
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -157,7 +157,7 @@ MISLEADING = {
     too_coarse_a_look: "visits between observations are missed",
     too_coarse_a_step: "chain and landscape disagree",
     one_well: "There is one state",
-    never_visited_twice: "too few for a dwell time",
+    never_visited_twice: "No transition between states 0 and 1 was ever seen",
     drifting: "not stationary",
     too_short_to_tell: "or record longer",
     half_the_barrier: "shorter than the data do",

@@ -172,3 +172,14 @@ def test_sequences_of_different_lengths_and_missing_observations(draw):
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match=r"same \(sequence, time\): got \(2, 5, 1\), \(2, 4\)"):
         witness.processes(np.zeros((2, 5, 1)), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_few_distinct_places_have_few_processes(places, seed):
+    """A partition cannot have more cells than there are places, nor more processes than cells less one."""
+    draw = np.random.default_rng(seed)
+    position = draw.integers(0, places, (4, 500, 1)).astype(float)
+    found = witness.processes(position, np.broadcast_to(np.arange(500.0), (4, 500)))
+    known = np.isfinite(found["partition"].values).any(0)
+    assert known.sum() <= places - 1
+    assert found.attrs["verdict"] == "good"

@@ -245,8 +245,7 @@ def test_plotly_travels_gzipped():
 
 
 def test_sequences_are_unpacked_as_they_were(page):
-    names = ["0", "1"]
-    packed = browser.packed(page.segments, page.data, names, accuracy.score(page.segments, page.data))
+    packed = browser.packed(page.segments, page.data, accuracy.score(page.segments, page.data))
     assert embedded(page.text, "sequences") == packed
     assert len(packed["sequences"]) == 6
     x, label = page.data["observations"].values, page.segments["label"].values
@@ -293,7 +292,7 @@ def test_a_long_recording_comes_whole():
     label[0, 10_000:30_000], label[0, 12_345] = 1, 2
     segments, data = recordings(label)
     assert browser.shown_part(segments, data) == (1, 1)
-    packed = browser.packed(segments, data, ["level"])
+    packed = browser.packed(segments, data)
     times, x, visits = unpacked(packed["sequences"][0])
     np.testing.assert_array_equal(times, 0.5 * np.arange(40_000))
     assert (packed["low"], packed["high"]) == ([0.0], [2.0])
@@ -310,7 +309,7 @@ def test_of_what_is_too_long_no_visit_is_lost():
     segments, data = recordings(label, channels=9)
     shown, step = browser.shown_part(segments, data)
     assert (shown, step) == (1, 3)
-    one = browser.packed(segments, data, list("abcdefghi"))["sequences"][0]
+    one = browser.packed(segments, data)["sequences"][0]
     times, x, visits = unpacked(one)
     assert len(times) < 70_000
     assert (np.diff(times) <= 0.5 * step).all()
@@ -340,9 +339,10 @@ def test_many_sequences_are_cut():
 def test_names_in_the_browser_have_their_units():
     segments, data = recordings(np.zeros((1, 50), int), 2)
     data["times"].attrs["units"] = "ms"
-    packed = browser.packed(segments, data.assign_coords(unit=("channel", ["nm", ""])), ["extension", "force"])
+    named = data.assign_coords(channel=["extension", "force"], unit=("channel", ["nm", ""]))
+    packed = browser.packed(segments, named)
     assert (packed["channels"], packed["time"]) == (["extension (nm)", "force"], "time (ms)")
-    assert browser.packed(segments, data, ["a", "b"])["channels"] == ["a", "b"]
+    assert browser.packed(segments, data)["channels"] == ["channel 0", "channel 1"]
 
 
 # Checklist

@@ -92,13 +92,13 @@ def long_recording():
     dims = ("sequence", "time")
     found = {"probability": ((*dims, "state"), np.eye(3)[label][None]), "label": (dims, label[None])}
     data = xr.Dataset({"observations": ((*dims, "channel"), x[None]), "times": (dims, times[None], {"units": "ms"})})
-    return xr.Dataset(found | {"times": data["times"]}), data.assign_coords(unit=("channel", ["nm", "pN"]))
+    return xr.Dataset(found | {"times": data["times"]}), data.assign_coords(channel=["extension", "force"])
 
 
 @pytest.fixture(params=SCREENS)
 def recording(request, chromium, run):
     """The page with a long recording in its browser of sequences."""
-    packed = browser.packed(*long_recording(), ["extension", "force"])
+    packed = browser.packed(*long_recording())
     content = f'<script type="application/json" id="sequences">{json.dumps(packed)}</script>'
     text = re.sub(r'<script type="application/json" id="sequences">.*?</script>', content, run.text, flags=re.DOTALL)
     file = run.file.with_name("long.html")
