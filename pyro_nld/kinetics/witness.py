@@ -384,5 +384,5 @@ def _between(one: xr.Dataset, spread: Array) -> str:
     levels = one["from_level"].values, one["to_level"].values
     contrast = np.abs(levels[1] - levels[0]) / np.where(spread > 0, spread, np.inf)
     most = int(np.nan_to_num(contrast).argmax())
-    low, high = (number(level) for level in sorted(level[most] for level in levels))
+    low, high = (number(level) for level in sorted(float(level[most]) for level in levels))
     return f" between {low} and {high} in channel {one['channel'].values[most]}"
