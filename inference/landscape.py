@@ -25,9 +25,7 @@ def main(
     with runs.command_line.noted() as warned, runs.claimed(run):
         loaded = runs.load(run)
         fit = loaded.fit
-        rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
-        found = fit.landscape(**rule) if fit.has_landscape else fit.attractors()
-        found = found.assign_coords(channel=loaded.data["channel"])  # its name
+        found = runs.read_landscape(loaded, min_persistence=min_persistence, min_barrier=min_barrier)
         segments, data = datasets.joined(segment(fit, wells=found), loaded.data), datasets.joined(loaded.data)
         truth = tables.score(segments, data)
         pictures = {"segmentation": plots.segmentation(segments, data, truth)}

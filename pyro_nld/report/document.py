@@ -143,6 +143,8 @@ def _minima_in_words(landscape: xr.Dataset) -> str:
         words += f"<strong>{said}</strong> "
     elif said and count == 1:
         words += "No slow process in the data speaks for a second one. "
+    if landscape.attrs.get("data_verdict", "good") != "good":
+        words += f"<strong>{escape(landscape.attrs['data_message'])}</strong> "
     return words
 
 

@@ -49,7 +49,7 @@ def landscape(found: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     told = [f"{states(found, truth)}\n{findings(found, truth)}", levels(found), merged(found)]
     if found.sizes["state"] > 1:
         told += [visits(found), transitions(found), relaxations(found)]
-    return "\n\n".join([table for table in told if table] + [verdict(found)])
+    return "\n\n".join([table for table in told if table] + [verdict(found), *_data(found)])
 
 
 def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
@@ -216,6 +216,13 @@ def verdict(landscape: xr.Dataset) -> str:
     """
     head = "believe them" if landscape.attrs["kinetics_agree"] else "do not believe the fitted prior"
     return "\n".join([f"kinetics: {head}", *(f"  {line}" for line in landscape.attrs["messages"].splitlines())])
+
+
+def _data(landscape: xr.Dataset) -> list[str]:
+    """What the data say against states of a stationary system, where they were asked."""
+    if landscape.attrs.get("data_verdict", "good") == "good":
+        return []
+    return [f"data: look at them first\n  {landscape.attrs['data_message']}"]
 
 
 def findings(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:

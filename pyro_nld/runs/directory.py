@@ -20,12 +20,15 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from .. import results
+from ..checks import stationarity
 from ..errors import DataError, RunDirectoryError
 from ..fitting.checkpoints import load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.matching import matched
+from ..io.series import joined
 from ..results.fit import Fit
+from ..results.segmentation import segment
 from . import summary
 from .model_files import build, load_data, load_model_file
 
@@ -181,7 +184,26 @@ def recorded_landscape(run: Run, min_persistence: float | None = None, min_barri
         found = xr.load_dataset(file, engine="h5netcdf")
         if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows nothing of persistence
             return found
-    return run.fit.landscape(**asked) if run.fit.has_landscape else run.fit.attractors()
+    return read_landscape(run, **asked)
+
+
+def read_landscape(run: Run, **rule: Any) -> xr.Dataset:
+    """The landscape (or the attractors) of a run, read now, and what speaks against states of a stationary system.
+
+    Parameters
+    ----------
+    run: from `load`. rule: `min_persistence` and `min_barrier`, which minima are states, see `Fit.wells`.
+
+    Returns
+    -------
+    `Fit.landscape()` with the names of the channels; attrs `data_verdict` and `data_message`, from
+    `checks.stationarity`.
+    """
+    found = run.fit.landscape(**rule) if run.fit.has_landscape else run.fit.attractors()
+    labels = joined(segment(run.fit, wells=found), run.data)["label"].values
+    doubts = stationarity.of_data(joined(run.data), labels).attrs
+    said = {f"data_{name}": doubts[name] for name in ("verdict", "message")}
+    return found.assign_coords(channel=run.data["channel"]).assign_attrs(said)
 
 
 def _create(path: Path, model_file: Path, config: dict) -> None:

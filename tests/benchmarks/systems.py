@@ -89,7 +89,7 @@ def read(name: str, seed: int, folder: Path, data_folder: Path | None) -> dict:
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        landscape = run.fit.landscape()
+        landscape = runs.read_landscape(run)
         segments = nld.segment(run.fit, wells=landscape)
     said = [text for text in landscape.attrs.values() if isinstance(text, str)]
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
