@@ -165,7 +165,7 @@ class Posterior:
         ----------
         states: from `wells`, `attractors` or `states`.
         """
-        if "minimum_position" in states:  # wells
+        if self.has_landscape:  # attractors of −∇U are its minima
             return basins(self.potential, states, points)
         return attractors.basins(self.dynamics, states, points)
 

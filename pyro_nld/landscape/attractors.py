@@ -48,9 +48,10 @@ def rest_points(dynamics: Dynamics, starts: Float[Tensor, "point latent"]) -> xr
     Returns
     -------
     Dataset over `state`, by decreasing share of the starts: `position (state, latent)`, `share`, `residual`, ‖F‖ there;
-    `decay` and `turning (state, mode)`, minus the real and the modulus of the imaginary part of the eigenvalues of
-    ∂drift/∂z, slowest first, 1/time: how fast a push dies out, and the angular frequency at which it goes round
-    meanwhile (0 for a gradient without momenta). attrs: `unsettled`, the share of starts that reached none.
+    `decay` and `angular_frequency (state, mode)`, minus the real and the modulus of the imaginary part of the
+    eigenvalues of ∂drift/∂z, slowest first, 1/time: how fast a push dies out, and the angular frequency at which it
+    goes round meanwhile (0 for a gradient without momenta). attrs: `unconverged_starts`, the share of starts that
+    reached none.
 
     Raises
     ------
@@ -120,10 +121,12 @@ def _described(exact: Dynamics, points: Tensor, share: Tensor) -> xr.Dataset:
         residual = exact.rest_force(points).norm(dim=-1)
     variables = {
         "position": (("state", "latent"), points),
+        "minimum_position": (("minimum", "latent"), points),  # as of the minima of a landscape, each a state here
+        "minimum_state": ("minimum", torch.arange(len(points))),
         "share": ("state", share),
         "residual": ("state", residual),
         "decay": (("state", "mode"), (-modes.real).gather(-1, slowest)),
-        "turning": (("state", "mode"), modes.imag.abs().gather(-1, slowest)),
+        "angular_frequency": (("state", "mode"), modes.imag.abs().gather(-1, slowest)),
     }
     arrays = {name: (dims, value.detach().numpy()) for name, (dims, value) in variables.items()}
-    return xr.Dataset(arrays, attrs={"unsettled": 1 - float(share.sum())})
+    return xr.Dataset(arrays, attrs={"unconverged_starts": 1 - float(share.sum())})

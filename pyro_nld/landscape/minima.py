@@ -46,7 +46,7 @@ def minima(
     `curvature (state, latent)` (eigenvalues of ∇²U, ascending, all positive), `share`; over `minimum`, by decreasing
     share as well: `minimum_position (minimum, latent)`, `minimum_energy`, `minimum_share`, `minimum_barrier`, the
     lowest climb to another one in kT (NaN where there is none), and `minimum_state`, the state it belongs to. attrs:
-    `unsettled`, the share of starts that reached none.
+    `unconverged_starts`, the share of starts that reached none.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def minima(
         "minimum_barrier": ("minimum", (height.amin(1) - energy) / temperature),
     }
     arrays = {name: (dims, value.numpy()) for name, (dims, value) in variables.items()}
-    return grouped(potential, xr.Dataset(arrays, attrs={"unsettled": 1 - float(found.share.sum())}), owner)
+    return grouped(potential, xr.Dataset(arrays, attrs={"unconverged_starts": 1 - float(found.share.sum())}), owner)
 
 
 def grouped(potential: Energy, wells: xr.Dataset, owner: Tensor) -> xr.Dataset:

@@ -57,8 +57,8 @@ def saddles(potential: Energy, wells: xr.Dataset, *, temperature: float = 1.0, i
     along the steepest descent over the saddle, which is the middle image, to the second's; evenly spaced on either
     side), `saddle_path_energy (saddle, image)`; over `(state, to)`: `barrier` (of the lowest saddle between them, seen
     from `state`, in kT; NaN where there is none) and `pass_energy` (least highest energy of all routes; the minimum's
-    own on the diagonal; NaN where there is no route). attrs: `strays`, saddles left out because they lead to none of
-    the wells. Saddles inside one state are left out too.
+    own on the diagonal; NaN where there is no route). attrs: `unassigned_saddles`, those
+    that are left out because they lead to none of the wells. Saddles inside one state are left out too.
 
     Raises: ShapeError, images is even or below 5.
     Warns: DoubtfulFitWarning, no route joins some of the states, although on a confining landscape there is one.
@@ -73,8 +73,8 @@ def saddles(potential: Energy, wells: xr.Dataset, *, temperature: float = 1.0, i
     lone = np.flatnonzero(np.isnan(story["pass_energy"].values).any(1))
     if len(lone):
         warnings.warn(
-            f"no route was found between some of the states {lone.tolist()}; {story.attrs['strays']} saddles lead to "
-            "unknown minima. Search minima from more starts, or give more images.",
+            f"no route was found between some of the states {lone.tolist()}; {story.attrs['unassigned_saddles']} "
+            "saddles lead to unknown minima. Search minima from more starts, or give more images.",
             DoubtfulFitWarning,
             stacklevel=2,
         )
@@ -248,4 +248,4 @@ def _described(potential: Energy, wells: xr.Dataset, points: Tensor, temperature
         route[np.ix_(list(united), list(united))] = height
     np.fill_diagonal(route, depth)
     story = story.assign(barrier=(("state", "to"), (direct - depth[:, None]) / temperature))
-    return story.assign(pass_energy=(("state", "to"), route)).assign_attrs(strays=int((~known).sum()))
+    return story.assign(pass_energy=(("state", "to"), route)).assign_attrs(unassigned_saddles=int((~known).sum()))

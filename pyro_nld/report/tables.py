@@ -169,9 +169,9 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
     columns["slowest decay"] = [_digits(rate) for rate in states["decay"].values[:, 0]]
-    columns["turning"] = [_digits(rate) for rate in states["turning"].values.max(-1)]
+    columns["angular frequency"] = [_digits(rate) for rate in states["angular_frequency"].values.max(-1)]
     lines = {} if truth is None else {"labels": agreement(truth)}
-    lines["at rest nowhere"] = f"{100 * states.attrs['unsettled']:.1f} % of the points"
+    lines["at rest nowhere"] = f"{100 * states.attrs['unconverged_starts']:.1f} % of the points"
     return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(states)}), levels(states)])
 
 

@@ -183,8 +183,9 @@ class Fit(Described, Posterior):
 
         Returns
         -------
-        The variables of `attractors.rest_points`, decay and turning per user's unit of time; `occupancy_data (state)`,
-        the share of encoded data that the force leads to each; `decoded`; attrs as for `wells`.
+        The variables of `attractors.rest_points`, decay and angular frequency per user's unit of time;
+        `occupancy_data (state)`, the share of encoded data that the force leads to each; `decoded`; attrs as
+        for `wells`.
 
         Raises
         ------
@@ -193,7 +194,7 @@ class Fit(Described, Posterior):
         points = self.encoded(seed=seed)
         found = attractors.rest_points(self.dynamics, points)
         shares = attractors.occupancy(self.basins(found, points), found)
-        in_unit = {name: found[name] / self.time_unit for name in ("decay", "turning")}
+        in_unit = {name: found[name] / self.time_unit for name in ("decay", "angular_frequency")}
         return self._described(found.assign(in_unit | {"occupancy_data": shares}))
 
     def states(self, seed: int = 0) -> xr.Dataset:

@@ -178,7 +178,9 @@ def recorded_landscape(run: Run, min_persistence: float | None = None, min_barri
     rule = {"min_persistence": min_persistence, "min_barrier": min_barrier}
     asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
     if file.is_file() and not asked:
-        return xr.load_dataset(file, engine="h5netcdf")
+        found = xr.load_dataset(file, engine="h5netcdf")
+        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows nothing of persistence
+            return found
     return run.fit.landscape(**asked) if run.fit.has_landscape else run.fit.attractors()
 
 

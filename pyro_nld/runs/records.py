@@ -34,10 +34,10 @@ def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Ite
     ----------
     landscape: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
     """
-    write_dataset(path / "landscape.nc", landscape)
+    write_dataset(path / "landscape.nc", landscape.assign_attrs(schema=summary.SCHEMA))
     posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=landscape)
     save_inference_data(posterior, path / "posterior.nc")
-    read = summary.of_landscape if "energy" in landscape else summary.of_attractors
+    read = summary.of_landscape if fitted.has_landscape else summary.of_attractors
     return summary.update(path, warned, **read(landscape))
 
 

@@ -58,7 +58,7 @@ def test_a_gradient_comes_to_rest_in_its_minima():
     np.testing.assert_allclose(rest["position"], minima["position"], atol=1e-6)
     np.testing.assert_allclose(rest["share"], minima["share"], atol=1e-9)
     np.testing.assert_allclose(rest["decay"], minima["curvature"], rtol=1e-5)
-    np.testing.assert_allclose(rest["turning"], 0.0, atol=1e-8)
+    np.testing.assert_allclose(rest["angular_frequency"], 0.0, atol=1e-8)
     points = scattered(3000)
     mine = nld.attractors.basins(dynamics, rest, points)
     assert float((mine == nld.landscape.basins(POTENTIAL, minima, points)).float().mean()) > 0.999
@@ -71,7 +71,7 @@ def test_a_spiral_says_how_fast_it_winds():
     dynamics, rest = found(spiral, friction=2.0)
     np.testing.assert_allclose(rest["position"], [[0.0, 0.0]], atol=1e-9)
     np.testing.assert_allclose(rest["decay"], [[0.25, 0.25]])
-    np.testing.assert_allclose(rest["turning"], [[1.5, 1.5]])
+    np.testing.assert_allclose(rest["angular_frequency"], [[1.5, 1.5]])
     assert nld.attractors.basins(dynamics, rest, scattered(50).view(5, 10, 2)).eq(0).all()
 
 
@@ -80,7 +80,7 @@ def test_momenta_make_a_well_ring():
     dynamics = nld.UnderdampedSDE(Written(lambda z: -4.0 * z[..., :2], "both"), friction=1.0, mass=1.0)
     rest = nld.attractors.rest_points(dynamics, scattered(50))
     np.testing.assert_allclose(rest["decay"], [[0.5] * 4], rtol=1e-6)
-    np.testing.assert_allclose(rest["turning"], [[math.sqrt(4 - 0.25)] * 4], rtol=1e-6)
+    np.testing.assert_allclose(rest["angular_frequency"], [[math.sqrt(4 - 0.25)] * 4], rtol=1e-6)
 
 
 def test_negative_friction_makes_a_well_unstable():
@@ -104,7 +104,7 @@ def test_what_ends_in_a_cycle_has_no_state():
     starts = torch.tensor([[0.1, 0.0], [0.3, 0.1], [0.9, 0.0], [1.5, 0.2]])
     dynamics, rest = found(both, starts=starts)
     assert rest.sizes["state"] == 1
-    assert rest.attrs["unsettled"] == pytest.approx(0.5)
+    assert rest.attrs["unconverged_starts"] == pytest.approx(0.5)
     assert nld.attractors.basins(dynamics, rest, starts).tolist() == [0, 0, -1, -1]
 
 

@@ -49,7 +49,7 @@ def test_minima_carry_their_certificates(mueller_brown):
     assert bool((found["curvature"].diff("latent") >= 0).all())
     assert float(found["share"].sum()) == pytest.approx(1.0)
     assert bool((found["share"].diff("state") <= 0).all())
-    assert found.attrs["unsettled"] == 0
+    assert found.attrs["unconverged_starts"] == 0
 
 
 def test_a_saddle_is_no_minimum():

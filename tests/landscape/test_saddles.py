@@ -161,7 +161,7 @@ def test_unknown_minima_are_counted_and_missing_routes_announced():
         nld.DoubtfulFitWarning, match=r"no route was found between .*\[0, 1\]; 2 saddles lead to unknown"
     ):
         story = saddles(potential, wells)
-    assert story.attrs["strays"] == 2
+    assert story.attrs["unassigned_saddles"] == 2
     assert story.sizes["saddle"] == 0
     assert np.isnan(story["pass_energy"][0, 1])
     assert disconnectivity(story) == []
