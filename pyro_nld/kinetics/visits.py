@@ -136,7 +136,7 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
     rows = [_row((until - begun)[held == k], ended[held == k]) for k in range(states)]
     total = sum(row["time"] for row in rows)
     found = {name: [row[name] for row in rows] for name in rows[0] if name != "time"}
-    found["time_share"] = [row["time"] / total for row in rows]
+    found["time_share"] = [row["time"] / total if total else 0.0 for row in rows]
     return xr.Dataset({name: ("state", values) for name, values in found.items()})
 
 

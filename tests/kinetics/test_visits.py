@@ -72,6 +72,11 @@ def test_a_state_never_left_has_no_mean():
     assert found["visits"].item() == 2
 
 
+def test_nothing_decided_is_no_visit():
+    found = visits(np.full((2, 4), -1), np.tile(np.arange(4.0), (2, 1)), 2)
+    assert found["visits"].values.tolist() == found["time_share"].values.tolist() == [0, 0]
+
+
 def test_visits_are_what_counting_says():
     """Runs of labels and core counts of the same labels are one: a mean is a dwell time."""
     states = chain([[0.95, 0.05], [0.1, 0.9]], 20, 500, 2)

@@ -162,3 +162,42 @@ def test_segments_tell_what_stayed_undecided():
     times = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, np.nan, np.nan]])
     text = tables.segments(segmented([[0, 0, 1, -1], [1, 0, -1, -1]], 2, times=times))
     assert "undecided           16.67 %" in text
+
+
+MINIMA = xr.Dataset(
+    {
+        "minimum_into": ("minimum", [-1, 0, 0, 1]),
+        "minimum_state": ("minimum", [0, 0, 0, 0]),
+        "minimum_decoded": (("minimum", "channel"), [[1.0, 5.0], [1.1, 7.5], [1.0, 9.0], [1.0, 8.0]]),
+        "minimum_share": ("minimum", [0.7, 0.2, 0.08, 0.02]),
+        "minimum_barrier": ("minimum", [2.0, 0.33, 1.5, 0.1]),
+        "minimum_dwell": ("minimum", [np.nan, 26.0, np.inf, np.nan]),
+        "minimum_persistence": ("minimum", [np.nan, 2.345, 12.0, np.nan]),
+        "minimum_persistence_low": ("minimum", [np.nan, 2.1, 1.2, np.nan]),
+        "minimum_persistence_high": ("minimum", [np.nan, 2.7, 120.0, np.nan]),
+        "minimum_kept": ("minimum", [np.inf, 2.345, 0.0, 0.0]),
+        "minimum_reason": ("minimum", ["", "persistence", "visits", "barrier"]),
+        "channel": ["rest", "extension"],
+    }
+)
+
+
+def test_every_minimum_that_is_no_state_is_told_and_how_to_keep_it():
+    lines = tables.merged(MINIMA).splitlines()
+    assert len(lines) == 5
+    assert "level of extension" in lines[1]
+    shown = [line.split() for line in lines[2:]]
+    assert [words[0] for words in shown] == ["1", "2", "3"]
+    assert shown[0][1:7] == ["7.50", "0.200", "0.330", "26.0", "2.35", "2.10"]
+    assert lines[2].endswith("--min-persistence 2.34")
+    assert "not come back to" in lines[3]
+    assert lines[3].endswith("--min-persistence 0")
+    assert lines[4].endswith("--min-barrier 0")
+    assert tables.merged(MINIMA.isel(minimum=[0])) == ""
+
+
+def test_visits_are_told_state_by_state():
+    labels, times = np.array([[0, 0, 0, 1, 1, 0, 0, 1]]), np.arange(8.0)[None]
+    lines = tables.visits(nld.kinetics.visits(labels, times, 2)).splitlines()
+    assert lines[1].split()[:3] == ["0", "2", "2.50"]
+    assert lines[2].split()[-1] == "0.286"
