@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import Fit, diagnostics, plots, predictive_checks, replicates, runs, segment, tables
-from pyro_nld.checks import stationarity
+from pyro_nld import Fit, checks, diagnostics, plots, predictive_checks, replicates, runs, segment, tables
 from pyro_nld.checks.findings import run_check
 from pyro_nld.io.inference_data import group
+from pyro_nld.kinetics.witness import processes
 
 EVERY = ["posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats"]
 
@@ -35,8 +35,10 @@ def main(
         made = replicates.from_fit(fit, draws=draws, seed=seed)
         times = group(results, "constant_data")["times"]
         states = runs.recorded_landscape(loaded)
+        label = segment(whole, wells=states)["label"].values
         found = {
-            "data": stationarity.of_data(loaded.data, segment(whole, wells=states)["label"].values),
+            "data": checks.stationarity.of_data(loaded.data, label),
+            "states": processes(whole.positions()[0].numpy(), whole.times.numpy(), label, whole.x.numpy()),
             "optimisation": diagnostics.optimisation(fit.history),
             "guide": run_check(diagnostics.guide, results),
             "evidence": run_check(diagnostics.evidence, results),

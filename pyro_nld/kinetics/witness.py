@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .._typing import Array
 from ..errors import ShapeError
 from .partition import FEWEST, LAGS, Series, Where, both_ways, cells_of, lags_of, slowest, step_of, timescales, whitened
+from .visits import recordings
 from .words import number
 
 States = NDArray[np.integer]
@@ -59,7 +60,7 @@ def processes(
     Parameters
     ----------
     positions: encoded data, or any other coordinates, `(sequence, time, latent)`.
-    times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
+    times: `(sequence, time)`, user's unit, NaN after the end of a sequence; pieces that follow one another are joined.
     labels: state of every observation `(sequence, time)`, −1 where undecided; one state when None.
     observations: `(sequence, time, channel)`, for the levels at both ends of a process; positions when None. Processes
         are looked for in them too, since what a model has smoothed crosses between levels more slowly.
@@ -96,10 +97,14 @@ def processes(
     F. Noé, Projected metastable Markov processes, Journal of Chemical Physics 143:144101, 2015.
     """
     labels = np.where(np.isfinite(times), 0, -1) if labels is None else labels
+    alone = observations is None
     observations = positions if observations is None else observations
     _check(positions, times, labels, observations)
+    order = recordings(times)
+    positions, observations = (_in_recordings(values, order, np.nan) for values in (positions, observations))
+    times, labels = _in_recordings(times, order, np.nan), _in_recordings(labels, order, -1)
     series = Series(positions, times, step_of(times), lags_of(times))
-    seen = [series, series._replace(positions=observations)][: 1 if observations is positions else 2]
+    seen = [series] if alone else [series, series._replace(positions=observations)]
     states = np.unique(labels[labels >= 0]).tolist()
     inside = [process for state in states for process in _inside(seen, labels == state, state, seed)]
     found = sorted(inside, key=lambda process: -process.time)
@@ -116,6 +121,13 @@ def processes(
     )
     verdict, message = _said(made, len(states), observations)
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
+
+
+def _in_recordings(values: NDArray, order: States, fill: float | int) -> NDArray:
+    """Values `(sequence, time, …)` with pieces that follow one another in one row."""
+    whole = values.reshape(-1, *values.shape[2:])[order]
+    whole[order < 0] = fill
+    return whole
 
 
 class _Process(NamedTuple):

@@ -159,6 +159,14 @@ def test_times_are_in_the_users_unit_and_pairs_do_not_span_pauses(draw):
     assert off(hopping(broken).isel(process=0), HOPS) < SES
 
 
+def test_pieces_of_a_recording_are_joined(draw):
+    x, times = rows(telegraph(draw, 8000, (100.0, 100.0))[0])
+    whole = witness.processes(x, times)
+    pieces = witness.processes(x.reshape(80, 100, 1), times.reshape(80, 100), np.zeros((80, 100), int))
+    np.testing.assert_allclose(pieces["time"].values, whole["time"].values)
+    assert off(hopping(pieces).isel(process=0), -1 / np.log(0.98)) < SES
+
+
 def test_sequences_of_different_lengths_and_missing_observations(draw):
     x, times = rows(*(telegraph(draw, 1000)[0] for _ in range(8)))
     times = np.where(np.arange(1000) < np.linspace(300, 1000, 8)[:, None], times, np.nan)
