@@ -91,7 +91,7 @@ def read(name: str, seed: int, folder: Path, data_folder: Path | None) -> dict:
         warnings.simplefilter("always")
         landscape = runs.read_landscape(run)
         segments = nld.segment(run.fit, wells=landscape)
-    said = [text for text in landscape.attrs.values() if isinstance(text, str)]
+    said = [text for text in landscape.attrs.values() if isinstance(text, str) and " " in text]  # sentences
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
     reading = Reading(landscape, segments, recordings.made(name, seed, data_folder), tuple(dict.fromkeys(said)))
     fitted = runs.summary.read_json(run.path / "summary.json")
