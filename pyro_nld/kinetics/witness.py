@@ -55,7 +55,7 @@ def processes(
 ) -> xr.Dataset:
     """Slow processes in the data, by counting on a fine partition, and those of them that no pair of states carries.
 
-    Of 2100 stationary series that do not hop inside a state (seven kinds), none was said to.
+    Of 1200 stationary series that do not hop inside a state (eight kinds), none was said to.
 
     Parameters
     ----------
