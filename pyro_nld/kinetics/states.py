@@ -81,6 +81,20 @@ def metastable(
       where there is but one.
 
     Not checked: whether paths and minima belong together.
+
+    Examples
+    --------
+    White noise has one state, whatever its landscape looks like; a signal that holds its level has two:
+
+    >>> import numpy as np, torch, pyro_nld as nld
+    >>> potential, random = nld.DoubleWell(barrier=3.0), np.random.default_rng(0)
+    >>> held, noise = np.arange(1000) // 50 % 2, random.integers(0, 2, 1000)
+    >>> for level in held, noise:
+    ...     path = torch.tensor(2.0 * level - 1 + 0.2 * random.standard_normal(1000))[None, None, :, None]
+    ...     wells = nld.landscape.minima(potential, path[0, 0], min_barrier=0.0)
+    ...     nld.kinetics.metastable(potential, wells, path, np.arange(1000.0)[None]).sizes["state"]
+    2
+    1
     """
     centre = torch.as_tensor(wells["minimum_position"].values)
     there = torch.as_tensor(np.isfinite(times))

@@ -27,6 +27,13 @@ def recordings(times: Array) -> Integers:
     Parameters
     ----------
     times: `(sequence, time)`, NaN after the end of a sequence.
+
+    Examples
+    --------
+    >>> import numpy as np, pyro_nld as nld
+    >>> nld.kinetics.recordings(np.array([[0.0, 1.0], [2.0, 3.0], [0.0, 1.0]]))
+    array([[ 0,  1,  2,  3],
+           [ 4,  5, -1, -1]])
     """
     there = np.isfinite(times)
     last = np.where(there.any(-1), np.nanmax(np.where(there, times, -np.inf), -1), np.nan)
@@ -76,6 +83,13 @@ def state_paths(membership: Array, ahead: bool = True) -> Integers:
     Returns
     -------
     Labels; −1 after the end, and throughout a path that is never in a core.
+
+    Examples
+    --------
+    >>> import numpy as np, pyro_nld as nld
+    >>> first = np.array([1.0, 0.4, 0.6, 1.0, 0.4, 0.2, 0.0])  # it turns back once, and crosses once
+    >>> nld.kinetics.state_paths(np.stack([first, 1 - first], -1))
+    array([0, 0, 0, 0, 1, 1, 1])
     """
     side = np.where(np.isnan(membership[..., 0]), -1, membership.argmax(-1))
     core = np.where(np.nan_to_num(membership).max(-1) >= CORE, side, -1)
@@ -103,6 +117,12 @@ def most_probable(probability: Array, sure: float = 0.5) -> Integers:
     Parameters
     ----------
     probability: `(*batch, state)`, NaN where nothing was observed.
+
+    Examples
+    --------
+    >>> import numpy as np, pyro_nld as nld
+    >>> nld.kinetics.most_probable(np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]]), sure=0.55)
+    array([ 0,  1, -1])
     """
     known = np.nan_to_num(probability)
     return np.where(known.max(-1) < max(sure, 1e-9), -1, known.argmax(-1))
@@ -121,6 +141,13 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
     Over `state`: `visits`; `visit_mean`, time over visits whose end was seen, so that those cut short by the end of a
     recording count rightly, with its 90 % interval `visit_mean_low` and `visit_mean_high`; `visit_median` (Kaplan and
     Meier), NaN where fewer than half can be said to have ended; `visit_longest`; `time_share`.
+
+    Examples
+    --------
+    >>> import numpy as np, pyro_nld as nld
+    >>> found = nld.kinetics.visits(np.array([[0, 0, 0, 1, 1, 0]]), np.arange(6.0)[None], 2)
+    >>> found["visits"].values, found["visit_mean"].values
+    (array([2., 1.]), array([3., 2.]))
     """
     order = recordings(times)
     state, time = joined(labels, order, -1), joined(times, order)
