@@ -32,7 +32,8 @@ Integers = NDArray[np.integer]
 
 PERSISTENT = 3.0  # ρ from which a minimum is a state
 FASTEST = 2.0  # observation intervals that a state lasts at least
-MET = 5  # entries and exits of a state that is come back to; with none at all, recordings never connect
+MET = 5  # entries, exits and further recordings that begin in a state that is come back to; with no exit nor entry at
+# all, recordings never connect
 FLOOR = 1 / 3  # observation intervals: shorter memories are not told apart
 SURE = 1.645  # standard errors of log ρ from its middle to the ends of its 90 % interval
 LAGS = np.unique((2 ** np.arange(0, 12.5, 0.5)).round().astype(int))  # observations: 1, 2, 3, 4, 6, 8, 11 … 4096
@@ -245,6 +246,7 @@ def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict,
     core = np.where(held.max(-1) >= CORE, speakers[held.argmax(-1)], -1)
     state = _milestones(core, record.sequence)
     exits, time = _tally(record, state, count)
+    begun = _begun(record, state, count)
     found: dict[str, NDArray] = {name: np.full(count, np.nan) for name in MEASURES}
     found |= {"group": group, "reason": np.full(count, "", "<U11")}
     for place, k in enumerate(speakers):
@@ -259,7 +261,7 @@ def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict,
             found[name][k] = value
         if said["dwell"] < FASTEST * record.gap:
             found["reason"][k] = "sampling"
-        elif 0 < out + entered < MET or not time[k]:
+        elif (out + entered > 0 and out + entered + max(begun[k] - 1, 0) < MET) or not time[k]:
             found["reason"][k] = "visits"
     return found, exits
 
@@ -287,6 +289,13 @@ def _tally(record: _Record, state: Integers, count: int) -> tuple[Array, Array]:
     moved = known & (here != to)
     np.add.at(exits, (here[moved], to[moved]), 1.0)
     return exits / record.draws, np.bincount(here[known], span[known], count) / record.draws
+
+
+def _begun(record: _Record, state: Integers, count: int) -> Array:
+    """Recordings per draw whose first core is that of each minimum: independent recordings find a state anew."""
+    known = np.flatnonzero(state >= 0)
+    first = known[np.unique(record.sequence[known], return_index=True)[1]]
+    return np.bincount(state[first], minlength=count) / record.draws
 
 
 def _exchanged(gap: float, out: float, inside: float, entered: float, outside: float) -> float:

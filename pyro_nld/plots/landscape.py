@@ -182,7 +182,8 @@ def _title(wells: xr.Dataset) -> str:
     title = "one state" if count == 1 else f"{count} states"
     shares = wells.get("occupancy_data", wells["share"]).values
     if count > 1:
-        title += ", with " + ", ".join(f"{100 * share:.3g} %" for share in shares) + " of the data"
+        percent = [f"{100 * share:.0f}" if share > 0.02 else f"{100 * share:.1g}" for share in shares]
+        title += ", with " + ", ".join(f"{share} %" for share in percent) + " of the data"
     if others:
         title += f"; {others} more {'minimum' if others == 1 else 'minima'} (rings)"
     return title

@@ -231,7 +231,8 @@ class Fit(Described, Posterior):
         seed: of the draws.
         groups: which to make, see Returns; without prior_predictive, which needs a simulation, unless asked for.
         particles: paths per sequence and draw that integrate the path out of the log likelihood.
-        states: whether to read the landscape of every draw; or `landscape()`, not to search it again.
+        states: whether to read the landscape of every draw; or `landscape()` or `wells()`, not to search it again. The
+            rule by which minima are states there holds for the other runs, too.
 
         Returns
         -------
@@ -302,23 +303,26 @@ class Fit(Described, Posterior):
         self, chains: Sequence[Fit], drawn: Sequence[Sequence[joint.Draw]], states: bool | xr.Dataset
     ) -> xr.Dataset:
         """What every chain's draws say of the states, in this fit's numbering; nothing where this fit has none."""
+        given = states.attrs if isinstance(states, xr.Dataset) else {}
+        rule = {name: given[name] for name in ("min_persistence", "min_barrier") if name in given}
+        own = states if isinstance(states, xr.Dataset) else None
         readings = [
-            chain._read(draws, states if chain is self else True) for chain, draws in zip(chains, drawn, strict=True)
+            chain._read(draws, own if chain is self else None, rule) for chain, draws in zip(chains, drawn, strict=True)
         ]
-        own = readings[chains.index(self)]
+        first = readings[chains.index(self)]
         scale = channel_moments(self.x)[1].numpy()
-        return xr.Dataset() if own is None else ensemble.together(readings, own, scale)
+        return xr.Dataset() if first is None else ensemble.together(readings, first, scale)
 
-    def _read(self, draws: Sequence[joint.Draw], states: bool | xr.Dataset) -> xr.Dataset | None:
+    def _read(self, draws: Sequence[joint.Draw], states: xr.Dataset | None, rule: dict) -> xr.Dataset | None:
         """`ensemble.read`; None where there is no minimum, or no potential. What is doubtful, `landscape` says."""
         with warnings.catch_warnings(), suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             if self.has_landscape:
-                story = states if isinstance(states, xr.Dataset) else self.wells()
-                if "saddle" not in story.dims:
-                    passes = saddles.saddles(self.potential, story, temperature=self.temperature)
-                    story = xr.merge([story, passes], combine_attrs="drop")
-                return ensemble.read(self.model, draws, story)
+                found = self.wells(**rule) if states is None else states
+                if "saddle" not in found.dims:
+                    passes = saddles.saddles(self.potential, found, temperature=self.temperature)
+                    found = xr.merge([found, passes], combine_attrs="drop")
+                return ensemble.read(self.model, draws, found)
         return None
 
 

@@ -30,6 +30,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "barriers_kT": (),
     "rates": ("eyring_kramers", "simulated", "counted"),
     "dwell": ("simulated", "counted"),
+    "visits": ("number", "mean", "median", "longest", "time_share"),
     "merged": (),
     "discretisation": ("max_curvature_step", "ok"),
     "verdict": ("kinetics_agree", "messages"),
@@ -116,6 +117,11 @@ def of_landscape(landscape: xr.Dataset) -> dict:
         "barriers_kT": landscape["barrier"].values,
         "rates": {route: landscape["rate"].sel(route=route).values for route in FIELDS["rates"]},
         "dwell": {route: landscape["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
+        "visits": {
+            "number": landscape["visits"].values,
+            **{name: landscape[f"visit_{name}"].values for name in ("mean", "median", "longest")},
+            "time_share": landscape["time_share"].values,
+        },
         "merged": _merged(landscape),
         "discretisation": _step(landscape),
         "verdict": {

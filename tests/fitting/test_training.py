@@ -541,7 +541,7 @@ def test_coarse_steps_are_announced(monkeypatch):
         nld.OverdampedLangevin(nld.Quadratic([30.0, 30.0])), nld.Gaussian(nld.LinearDecoder(2, CHANNELS)), substeps=1
     )
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
-    with pytest.warns(nld._checks.DoubtfulFitWarning, match="substeps"):
+    with pytest.warns(nld.DoubtfulFitWarning, match="substeps"):
         fit((model, guide), (times, x))
 
 

@@ -48,7 +48,7 @@ def test_the_energy_is_that_of_the_potential_in_kT(scene):
         expected = potential(grid).numpy() - float(wells["energy"].min())
         np.testing.assert_allclose(heights[0], expected, rtol=1e-3, atol=1e-3)
     assert "one sequence" in labels_of(cold)[-1]
-    assert cold.get_title().startswith(f"{wells.sizes['state']} wells")
+    assert cold.get_title().startswith(f"{wells.sizes['state']} states")
 
 
 def test_every_minimum_is_marked_where_it_is(scene):

@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 import pyro_nld as nld
 from pyro_nld import plots
 from pyro_nld.landscape.projection import plane, project
+from pyro_nld.plots.style import STATE_COLOURS
 
 CENTRES = torch.tensor([[-1.5, 0.0, 0.0], [1.5, 0.0, 1.0], [0.0, 2.0, 0.0]])
 WIDTH = 0.4
@@ -53,7 +54,7 @@ def test_lines_of_flow_end_in_the_well_of_their_colour(scene):
     (lines,) = [part for part in axes.collections if type(part).__name__ == "Line3DCollection"]
     view = plane(points, wells, 3)
     home = nld.landscape.basins(prior.potential, wells, points[: len(lines.get_color())]).tolist()
-    assert [to_hex(shade).upper() for shade in lines.get_color()] == [plots.STATE_COLOURS[state] for state in home]
+    assert [to_hex(shade).upper() for shade in lines.get_color()] == [STATE_COLOURS[state] for state in home]
     ends = np.array([line[-1] for line in lines._segments3d])
     apart = np.linalg.norm(ends - project(view, wells["position"].values)[home], axis=-1)
     assert apart.max() < 0.1
@@ -93,7 +94,7 @@ def test_an_isosurface_of_a_round_well_is_a_ball(scene):
         state = int(np.linalg.norm(outline.mean(0) - centres, axis=-1).argmin())
         radius = np.linalg.norm(outline - centres[state], axis=-1)
         np.testing.assert_allclose(radius, WIDTH, rtol=0.08)
-        assert to_hex(line.get_color()).upper() == plots.STATE_COLOURS[state]
+        assert to_hex(line.get_color()).upper() == STATE_COLOURS[state]
 
 
 @pytest.mark.parametrize(("latent", "names"), [(1, 0), (2, 3), (3, 6)])
