@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
-from pyro_nld.fitting.training import MOST_SUBSTEPS, Trainer
+from pyro_nld.fitting.training import MOST_AUTO_SUBSTEPS, Trainer
 
 STIFFNESS, INTERVAL, NEEDED = 39.0, 0.1, 20  # curvature × step is 3.9 / substeps
 SCHEDULE = nld.Schedule(steps=10, batch_size=4)
@@ -54,7 +54,7 @@ def test_a_given_number_stays(data):
 def test_there_is_a_limit_beyond_which_the_warning_stands(data):
     with pytest.warns(nld.DoubtfulFitWarning, match="Use substeps=98"):
         fitted = nld.fit(*build(stiffness=5 * STIFFNESS), data, SCHEDULE, progress=False)
-    assert fitted.model.substeps == MOST_SUBSTEPS
+    assert fitted.model.substeps == MOST_AUTO_SUBSTEPS
 
 
 @pytest.mark.parametrize("substeps", ["auto", NEEDED])
