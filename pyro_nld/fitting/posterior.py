@@ -192,8 +192,9 @@ class Posterior:
         """P(state at t | data), `(sequence, time, state)`: the share of posterior draws; NaN after the end.
 
         A path that turns back before it reaches the core of another state stays where it was, see
-        `kinetics.state_paths`; with an encoder that sees the past alone, so do these. Where no cores are known, as of
-        attractors, the basin of a position is its state.
+        `kinetics.state_paths`. With an encoder that sees the past alone nobody knows yet whether it will turn back: the
+        state is then the one that holds the position best, for waiting until a core is reached costs accuracy (.4
+        points of it on the paper's chain). Where no cores are known, as of attractors, the basin is the state.
 
         Parameters
         ----------
@@ -201,10 +202,12 @@ class Posterior:
         seed: of the draws.
         """
         positions, times = self.positions(data, draws, seed), self.series(data)[0].numpy()
-        if "core_committor" in states:
+        if "core_committor" in states and self.guide.encoder.causal:
+            label = memberships(states, positions).argmax(-1).numpy()
+        elif "core_committor" in states:
             order = recordings(times)
             held = np.moveaxis(memberships(states, positions).numpy(), -1, 0)
-            paths = state_paths(np.moveaxis(joined(held, order), 0, -1), ahead=not self.guide.encoder.causal)
+            paths = state_paths(np.moveaxis(joined(held, order), 0, -1))
             label = parted(paths, order, times.shape, -1)
         else:
             label = self.basins(states, positions).numpy()
