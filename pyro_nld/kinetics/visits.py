@@ -70,15 +70,14 @@ def parted(values: NDArray, order: Integers, shape: tuple[int, int], fill: float
     return found.reshape(*values.shape[:-2], *shape)
 
 
-def state_paths(membership: Array, ahead: bool = True) -> Integers:
+def state_paths(membership: Array) -> Integers:
     """The state at every time, `(*batch, time)`: it changes where the path last left the others before it is in a core.
 
     A path that turns back before it reaches the core of another state has not been there.
 
     Parameters
     ----------
-    membership: `(*batch, time, state)`, NaN after the end. ahead: whether to look at what comes later; if not, a state
-        begins where its core is reached, and before the first core the largest membership decides.
+    membership: `(*batch, time, state)`, NaN after the end.
 
     Returns
     -------
@@ -96,8 +95,6 @@ def state_paths(membership: Array, ahead: bool = True) -> Integers:
     place = np.arange(core.shape[-1])
     last = np.maximum.accumulate(np.where(core >= 0, place, -1), -1)
     before = np.where(last >= 0, np.take_along_axis(core, np.maximum(last, 0), -1), -1)
-    if not ahead:
-        return np.where((side < 0) | (before < 0), side, before)
     coming = _coming(core >= 0)
     after = np.where(coming < len(place), np.take_along_axis(core, np.minimum(coming, len(place) - 1), -1), -1)
     sure = _coming(side != after) > coming  # from here to the core never on another side
