@@ -89,7 +89,7 @@ _MOVED = {
     "paths": "dynamics.paths", "equilibrium": "dynamics.stationary", "flows": "landscape.flows",
     "occupancies": "landscape.occupancies", "counting": "kinetics.counting", "observations": "model",
     "encoders": "guide.encoders", "controls": "guide.controls", "objective": "fitting.elbo",
-    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.depths",
+    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.transitions",
     "checkpoints": "fitting.checkpoints", "training": "fitting.training", "draws": "fitting.draws",
     "ensemble": "results.ensemble", "segmentation": "results.segmentation", "forecasting": "results.forecasting",
     "findings": "checks.findings", "simulated_wells": "datasets.langevin", "model_files": "runs.model_files",

@@ -24,12 +24,12 @@ from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
 from .checkpoints import load_checkpoint, save_checkpoint
-from .depths import balance
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
+from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
@@ -300,7 +300,7 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
     except KeyboardInterrupt:
         if path is not None:
             raise
-        warnings.warn("stopped by hand before the last M-step, or before depths were balanced", stacklevel=3)
+        warnings.warn("stopped by hand before the last M-step, or before rates were balanced", stacklevel=3)
         return False
     return True
 
