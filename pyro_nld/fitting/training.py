@@ -227,8 +227,9 @@ def train(
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
                 finished = _train(trainer, state, path, every, progress, name)
                 trainer.settle()
-                finished = finished and _polish(trainer, path, progress)
-                state["runs"].append(_finish(trainer))
+                balanced: dict[str, float] = {}
+                finished = finished and _polish(trainer, path, progress, balanced)
+                state["runs"].append(_finish(trainer) | {"balance": balanced})
                 state["current"] = None
                 _keep(state, path)
                 if not finished:
@@ -287,8 +288,11 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
     return True
 
 
-def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Do the M-steps and the balance that the schedule asks for. False where it was stopped by hand, as in `_train`."""
+def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, float]) -> bool:
+    """Do the M-steps and the balance that the schedule asks for, and keep what the balance says of itself.
+
+    False where it was stopped by hand, as in `_train`.
+    """
     fitted = trainer.model, trainer.guide, trainer.times, trainer.x
     particles = max(trainer.schedule.particles, PARTICLES)
     try:
@@ -296,7 +300,8 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
             with contextlib.suppress(FitError):  # no states, or they cannot be sampled; readers of the fit see that
-                balance(Posterior(*fitted))
+                found = balance(Posterior(*fitted))
+                balanced.update({} if found is None else found.attrs)
     except KeyboardInterrupt:
         if path is not None:
             raise

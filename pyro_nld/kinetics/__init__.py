@@ -11,7 +11,7 @@ Two states that are left at the rates 0.1 and 0.3 relax within 1/(0.1 + 0.3), an
 
 from . import generators, reactive, verdicts, witness
 from .counting import by_counting, count, milestones, transition_matrix
-from .markov import implied_timescales, of_rates, passage_times, relaxation, reversible, stationary
+from .markov import implied_timescales, of_rates, passage_times, relaxation, stationary
 from .memberships import memberships
 from .routes import (
     chain, committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated,
@@ -21,7 +21,7 @@ from .visits import most_probable, recordings, state_paths, visits
 
 __all__ = [
     "generators", "reactive", "verdicts", "witness", "by_counting", "count", "milestones", "transition_matrix",
-    "implied_timescales", "of_rates", "passage_times", "relaxation", "reversible", "stationary", "memberships", "chain",
+    "implied_timescales", "of_rates", "passage_times", "relaxation", "stationary", "memberships", "chain",
     "committor", "cores", "exact", "eyring_kramers", "in_unit", "joined", "routes", "saddle_committors", "simulated",
     "cut", "metastable", "tree", "most_probable", "recordings", "state_paths", "visits",
 ]  # fmt: skip

@@ -116,7 +116,8 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
-        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
+        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
+        `balance_transitions`, where rates were balanced.
 
         Raises
         ------
@@ -141,9 +142,15 @@ class Fit(Described, Posterior):
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
+        found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+
+    @property
+    def balance(self) -> dict[str, float]:
+        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `transitions`, …"""
+        return dict(self.runs[best_run(self.runs)].get("balance", {})) if self.runs else {}
 
     def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
