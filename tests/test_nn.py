@@ -332,3 +332,30 @@ def test_what_is_no_quantity_at_all(value):
 def test_every_positive_prior_is_taken(prior):
     trace = poutine.trace(model(friction=prior)).get_trace(TIMES, X)
     assert torch.isfinite(trace.log_prob_sum())
+
+
+def test_a_misspelt_quantity_is_refused_and_other_names_are_not():
+    dynamics = nld.OverdampedLangevin(nld.Quadratic([1.0]))
+    with pytest.raises(nld.PriorError) as caught:
+        dynamics.temprature = 0.5
+    assert str(caught.value) == (
+        "OverdampedLangevin has no quantity temprature: expected one of temperature, friction. "
+        "Did you mean temperature?"
+    )
+    dynamics.protocol = 3.0
+    assert dynamics.protocol == 3.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1.0, 2.0], dist.LogNormal(torch.zeros(2), 0.5), nn.Parameter(torch.ones(2))],
+    ids=["numbers", "prior", "parameter"],
+)
+def test_a_quantity_has_one_value_or_one_for_each_axis(value):
+    with pytest.raises(nld.PriorError) as caught:
+        nld.OverdampedLangevin(nld.DoubleWell(), friction=value)
+    assert str(caught.value) == (
+        "friction needs one value, or one for each of 1 axes: got values of shape (2,). "
+        "Give one number, or one for each axis."
+    )
+    nld.OverdampedLangevin(nld.DoubleWell(latent=2), friction=value)

@@ -90,6 +90,9 @@ class Dynamics(Physical):
         """U where the force is −∇U; None where there is no landscape."""
         return None
 
+    def _axes(self) -> int | None:
+        return self.latent
+
     def _quantity(self, value: Quantity | None, start: float = 1.0) -> Quantity:
         """The value that a user gave, or else one learned number per axis."""
         return nn.Parameter(torch.full((self.latent,), start)) if value is None else value

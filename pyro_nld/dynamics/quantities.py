@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -16,6 +17,10 @@ from ..nn import Part
 
 Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
 """A physical quantity as a user gives it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
+
+
+ALIKE = 0.85
+"""Likeness of two names, from 0 to 1, from which one of them is probably a misspelling of the other."""
 
 
 class Physical(Part):
@@ -39,12 +44,40 @@ class Physical(Part):
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.quantities:
             value = _declare(name, value)
+            self._check_axes(name, value)
             if isinstance(value, Tensor):
                 with suppress(AttributeError):
                     delattr(self, name)
                 self.register_buffer(name, value)
                 return
+        elif meant := self._misspelt(name):
+            raise PriorError(
+                f"{type(self).__name__} has no quantity {name}: expected one of {', '.join(self.quantities)}. "
+                f"Did you mean {meant}?"
+            )
         super().__setattr__(name, value)
+
+    def _misspelt(self, name: str) -> str | None:
+        """The quantity that is meant by a new public name much like it, which nothing would ever read."""
+        near = get_close_matches(name, self.quantities, n=1, cutoff=ALIKE)
+        mistaken = near and name not in {f"{near[0]}s", f"_{near[0]}"} and not hasattr(type(self), name)
+        return near[0] if mistaken else None
+
+    def _axes(self) -> int | None:
+        """How many axes a quantity may have one value for each of; None where that is not known."""
+        return None
+
+    def _check_axes(self, name: str, value: object) -> None:
+        stored = value.prior if isinstance(value, PyroSample) else getattr(value, "init_value", value)
+        shape = getattr(stored, "event_shape", getattr(stored, "shape", None))
+        axes = self._axes()
+        if shape is None or axes is None:
+            return
+        if len(shape) > 1 or (len(shape) == 1 and shape[0] not in (1, axes)):
+            raise PriorError(
+                f"{name} needs one value, or one for each of {axes} axes: got values of shape {tuple(shape)}. "
+                "Give one number, or one for each axis."
+            )
 
     def _pyro_get_fullname(self, name: str) -> str:
         return name if name in self.quantities else super()._pyro_get_fullname(name)

@@ -18,6 +18,7 @@ from torch.nn.functional import softplus
 from .._typing import Series, Times
 from ..dynamics.path_models import PathModel
 from ..dynamics.paths import ControlledPath
+from ..errors import FitError, ShapeError
 from ..io.validation import check_channels, check_rows
 from ..nn import Described, random_attributes
 from .controls import AffineControl, Control
@@ -64,6 +65,10 @@ class AmortizedGuide(Described, PyroModule):
     control: maps contexts to the force on the path; `AffineControl()` when None.
     autoguide: makes the guide of all other latent sites, given the model with its path sites hidden.
 
+    Raises
+    ------
+    FitError: a handler of Pyro is wrapped around the model. ShapeError: the encoder is no encoder.
+
     Examples
     --------
     One draw of the posterior path of each of four sequences: 19 intervals of 5 steps.
@@ -89,6 +94,16 @@ class AmortizedGuide(Described, PyroModule):
         autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
     ) -> None:
         super().__init__()
+        if not isinstance(model, PathModel):
+            raise FitError(
+                f"a guide is made of the model itself: expected a LatentLangevin, got {type(model).__name__}. Give the "
+                "bare model here; put poutine.mask, scale or condition around it where both meet, in SVI."
+            )
+        if not isinstance(encoder, Encoder):
+            raise ShapeError(
+                f"the encoder must be an Encoder: got {type(encoder).__name__}. "
+                "Give for example nld.GRUEncoder(channels)."
+            )
         self._model = (model,)  # in a tuple, because the model's parameters are not the guide's
         self.encoder = encoder
         self.control = AffineControl() if control is None else control

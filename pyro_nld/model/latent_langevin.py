@@ -15,7 +15,7 @@ from torch.distributions import constraints
 
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
-from ..dynamics.integrators import Integrator, default_integrator
+from ..dynamics.integrators import Integrator, check_integrator, default_integrator
 from ..dynamics.path_models import Batch, PathModel
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
@@ -53,7 +53,8 @@ class LatentLangevin(Described, PyroModule):
     Raises
     ------
     ShapeError: `substeps` is below 1, or decoder and dynamics have different numbers of axes.
-    PriorError: an unknown `start`, "equilibrium" without a landscape, or an integrator that cannot be steered.
+    PriorError: a part of another kind, an unknown `start`, "equilibrium" without a landscape, or an integrator that
+        does not suit the dynamics or cannot be steered.
 
     Examples
     --------
@@ -79,8 +80,9 @@ class LatentLangevin(Described, PyroModule):
         integrator: Integrator | None = None,
     ) -> None:
         super().__init__()
-        if substeps != "auto" and substeps < 1:
-            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps}. Use 5 when unsure.')
+        _check_parts(dynamics, likelihood)
+        if substeps != "auto" and not (isinstance(substeps, int) and substeps >= 1):
+            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps!r}. Use 5 when unsure.')
         if likelihood.decoder.latent != dynamics.latent:
             raise ShapeError(
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
@@ -93,6 +95,7 @@ class LatentLangevin(Described, PyroModule):
                 f'start="equilibrium" needs exp(−U/T): {type(dynamics).__name__} has no landscape. Use start="normal".'
             )
         integrator = integrator or default_integrator(dynamics)
+        check_integrator(integrator, dynamics)
         if not integrator.steerable:
             raise PriorError(
                 f"{type(integrator).__name__} cannot carry a posterior: positions must follow from "
@@ -178,3 +181,12 @@ class LatentLangevin(Described, PyroModule):
             law = noise.mask(observed).to_event(2)
             data = None if x is None else x[index].nan_to_num()
             return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+
+
+def _check_parts(dynamics: object, likelihood: object) -> None:
+    for name, part, kind, remedy in (
+        ("dynamics", dynamics, Dynamics, "nld.OverdampedLangevin(potential)"),
+        ("likelihood", likelihood, Likelihood, "nld.Gaussian(decoder)"),
+    ):
+        if not isinstance(part, kind):
+            raise PriorError(f"{name} must be a {kind.__name__}: got {type(part).__name__}. Give for example {remedy}.")

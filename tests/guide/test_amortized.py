@@ -253,3 +253,12 @@ def test_extreme_but_legal_data_keep_everything_finite(control):
     times[2, 2:], x[2, 2:] = math.nan, math.nan
     guide(times, x)
     learns(model, guide, nld.PathELBO(), times, x)
+
+
+def test_a_guide_is_made_of_the_bare_model():
+    model = nld.LatentLangevin(nld.OverdampedLangevin(nld.DoubleWell()), nld.Gaussian(nld.IdentityDecoder(1)))
+    for wrapped in (poutine.reparam(model, {}), poutine.mask(model, True), lambda times: model(times)):
+        with pytest.raises(nld.FitError, match=r"a guide is made of the model itself: expected a LatentLangevin, got"):
+            nld.AmortizedGuide(wrapped, nld.GRUEncoder(1))
+    with pytest.raises(nld.ShapeError, match=r"the encoder must be an Encoder: got GRU. Give for example nld.GRUEnc"):
+        nld.AmortizedGuide(model, torch.nn.GRU(1, 1))

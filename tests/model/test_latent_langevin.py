@@ -370,6 +370,39 @@ def test_a_scheme_that_cannot_be_steered_carries_no_posterior():
 
 
 @pytest.mark.parametrize(
+    ("kind", "integrator", "sentence"),
+    [
+        (
+            "overdamped",
+            nld.Leapfrog(),
+            "Leapfrog steps states of position and momentum: got OverdampedLangevin. "
+            "Use EulerMaruyama(), or leave the integrator out.",
+        ),
+        (
+            "underdamped",
+            nld.EulerMaruyama(),
+            "EulerMaruyama steps states of position alone: got UnderdampedLangevin. "
+            "Use Leapfrog(), or leave the integrator out.",
+        ),
+    ],
+)
+def test_an_integrator_suits_its_dynamics(kind, integrator, sentence):
+    with pytest.raises(nld.PriorError) as caught:
+        nld.LatentLangevin(DYNAMICS[kind](), nld.Gaussian(nld.IdentityDecoder(2)), integrator=integrator)
+    assert str(caught.value) == sentence
+
+
+def test_parts_in_each_others_place_are_named():
+    dynamics, likelihood = DYNAMICS["overdamped"](), nld.Gaussian(nld.IdentityDecoder(2))
+    with pytest.raises(nld.PriorError, match=r"dynamics must be a Dynamics: got DoubleWell. Give for example nld.Over"):
+        nld.LatentLangevin(dynamics.potential, likelihood)
+    with pytest.raises(nld.PriorError, match=r"likelihood must be a Likelihood: got IdentityDecoder. Give for example"):
+        nld.LatentLangevin(dynamics, likelihood.decoder)
+    with pytest.raises(nld.ShapeError, match=r"substeps must be .* at least 1: got .5."):
+        nld.LatentLangevin(dynamics, likelihood, substeps="5")
+
+
+@pytest.mark.parametrize(
     ("times", "x", "error"),
     [
         (TIMES.flip(0), observations(), nld.TimeGridError),
