@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.nn import PyroModule
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
@@ -55,7 +56,38 @@ class _PartType(ABCMeta, type(PyroModule)):  # type: ignore[misc]
     """The metaclass of a Pyro module that can be an abstract class."""
 
 
-class Part(Described, PyroModule, metaclass=_PartType):
+class Module(PyroModule):
+    """A Pyro module whose parameters stay frozen where `requires_grad_(False)` froze them.
+
+    Pyro enters every parameter that is read into its store, and the store makes it learn again (Pyro's issue 3438). A
+    frozen parameter is read here without the store.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        """A frozen parameter as it is, everything else as Pyro does."""
+        found = self.__dict__.get("_parameters", {}).get(name)
+        return super().__getattr__(name) if found is None or found.requires_grad else found
+
+
+def versions(*modules: nn.Module) -> list[tuple[int, int]]:
+    """Which parameters there are, and how often each was changed: equal at two times if nothing was learned between."""
+    return [(id(value), value._version) for module in modules for value in module.parameters()]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Inside this context, `modules` are in PyTorch's mode of evaluation: dropout is off."""
+    parts = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in parts:
+            part.training = training
+
+
+class Part(Described, Module, metaclass=_PartType):
     """A module that can be called on its own before it becomes part of a model.
 
     Pyro names the sites of a module after the root module that is called, and refuses modules that were called before
@@ -142,9 +174,10 @@ def at_values(module: PyroModule, values: Mapping[str, Tensor]) -> PyroModule:
 def condition_on(module: PyroModule, values: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside this context, random attributes of `module` and its parts have these `values`, by site name.
 
-    They are then no sites.
+    They are then no sites. Parameters that are read here are entered into Pyro's store, where a handler looks: SVI
+    learns what it saw.
     """
-    if not values:
+    if not values and not am_i_wrapped():  # nobody is looking, and Pyro's store costs time
         yield
         return
     context = module._pyro_context

@@ -32,3 +32,6 @@ class PathModel(Protocol):
 
     def adapt(self, times: Tensor, x: Tensor | None) -> None:
         """Take the units from the first data."""
+
+    def forget_units(self) -> None:
+        """Take the units anew from the next data, unless something was learned in the present ones."""

@@ -9,7 +9,6 @@ import torch
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide, AutoNormal
-from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import register_kl
@@ -20,7 +19,7 @@ from ..dynamics.path_models import PathModel
 from ..dynamics.paths import ControlledPath
 from ..errors import FitError, ShapeError
 from ..io.validation import check_channels, check_rows
-from ..nn import Described, random_attributes
+from ..nn import Described, Module, random_attributes, versions
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -51,7 +50,7 @@ class _Points(Messenger):
             msg["fn"] = _Point(law.v, law.log_density, law.event_dim)
 
 
-class AmortizedGuide(Described, PyroModule):
+class AmortizedGuide(Described, Module):
     """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
 
     The posterior path has the noise of the prior, with T, γ and M as they were drawn, and a force that a control
@@ -112,6 +111,7 @@ class AmortizedGuide(Described, PyroModule):
         self._autoguide, self._random = autoguide, random_attributes(model)
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))
+        self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
     def _facts(self) -> dict[str, object]:
         sites = ", ".join(path.rpartition(".")[2] for path in random_attributes(self.model)) or "nothing else"
@@ -128,6 +128,20 @@ class AmortizedGuide(Described, PyroModule):
         if not bool(self.adapted):
             self.encoder.adapt(x)
             self.adapted.fill_(True)
+            self._versions = self._own_versions()
+
+    def take_units(self, times: Times, x: Series) -> None:
+        """Take the units anew from these data, for the model too, unless something was learned in the present ones.
+
+        A look at the model or the guide with other data, before the fit, then leaves no trace.
+        """
+        if not bool(self.adapted) or self._versions == self._own_versions():
+            self.adapted.fill_(False)
+            self.model.forget_units()
+        self.adapt(times, x)
+
+    def _own_versions(self) -> list[tuple[int, int]]:
+        return versions(self.encoder, self.control, self.initial)  # the autoguide makes its parameters later
 
     def refine(self, substeps: int) -> None:
         """Change the number of substeps, also of the model. The posterior stays about the same.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -21,7 +21,7 @@ from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
-from ..nn import Described, draw_latents
+from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
 
 FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
@@ -30,7 +30,7 @@ STEPS_PER_UNIT = 10
 
 
 @PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
-class LatentLangevin(Described, PyroModule):
+class LatentLangevin(Described, Module):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
     The first sites are the random quantities of dynamics and likelihood (`temperature`, `friction`, `mass`,
@@ -112,6 +112,8 @@ class LatentLangevin(Described, PyroModule):
             self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
         self.register_buffer("adapted", torch.tensor(False))
+        self.takes_time_unit = time_unit is None
+        self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
     def _facts(self) -> dict[str, object]:
         known = not bool(self.time_unit.isnan())
@@ -125,16 +127,25 @@ class LatentLangevin(Described, PyroModule):
         }
 
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the units of time and of the channels from the first data; later data change nothing."""
+        """Take the units of time and channels from the first data; later data, and times alone, change nothing."""
+        if x is None or bool(self.adapted):
+            return
         if bool(self.time_unit.isnan()):
-            self.time_unit.fill_(STEPS_PER_UNIT * times.diff().nanmedian())
-        if x is not None and not bool(self.adapted):
-            self.likelihood.decoder.adapt(x)
-            self.adapted.fill_(True)
+            self.time_unit.fill_(_unit(times))
+        self.likelihood.decoder.adapt(x)
+        self.adapted.fill_(True)
+        self._versions = versions(self)
+
+    def forget_units(self) -> None:
+        """Take the units anew from the next data, unless something was learned in the present ones."""
+        if bool(self.adapted) and self._versions == versions(self):
+            self.adapted.fill_(False)
+            if self.takes_time_unit:
+                self.time_unit.fill_(float("nan"))
 
     def batch(self, times: Times) -> Batch:
-        """Intervals and fine grid of `times`, in units of the model."""
-        scaled = times / self.time_unit
+        """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data."""
+        scaled = times / torch.where(self.time_unit.isnan(), _unit(times), self.time_unit)
         grid = refine(scaled, self.substeps)
         gaps = grid.h[..., :: self.substeps, 0] * self.substeps
         return Batch(gaps, times.isfinite(), grid)
@@ -181,6 +192,10 @@ class LatentLangevin(Described, PyroModule):
             law = noise.mask(observed).to_event(2)
             data = None if x is None else x[index].nan_to_num()
             return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+
+
+def _unit(times: Times) -> Tensor:
+    return STEPS_PER_UNIT * times.diff().nanmedian()
 
 
 def _check_parts(dynamics: object, likelihood: object) -> None:

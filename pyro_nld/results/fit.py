@@ -79,6 +79,8 @@ class Fit(Described, Posterior):
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x, about)
+        self.model.eval()
+        self.guide.eval()
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         self._states: int | None = None  # as many as were found when somebody looked

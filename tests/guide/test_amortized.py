@@ -238,6 +238,23 @@ def test_the_users_unit_of_time_does_not_matter(control, unit, seed):
     torch.testing.assert_close(draw(unit * TIMES), draw(TIMES), rtol=1e-4, atol=1e-4)
 
 
+def test_units_are_taken_anew_until_something_was_learned():
+    model, guide = build()
+    guide(TIMES, observations())
+    units = guide.encoder.scale.clone(), model.likelihood.decoder.scale.clone(), float(model.time_unit)
+    guide.take_units(2 * TIMES, 100 * observations())
+    torch.testing.assert_close(guide.encoder.scale, 100 * units[0])
+    torch.testing.assert_close(model.likelihood.decoder.scale, 100 * units[1])
+    assert float(model.time_unit) == pytest.approx(2 * units[2])
+    with torch.no_grad():
+        next(model.parameters()).add_(0.1)  # as an optimiser does
+        next(guide.control.parameters()).add_(0.1)
+    guide.take_units(TIMES, observations())
+    torch.testing.assert_close(guide.encoder.scale, 100 * units[0])
+    torch.testing.assert_close(model.likelihood.decoder.scale, 100 * units[1])
+    assert float(model.time_unit) == pytest.approx(2 * units[2])
+
+
 def test_a_guide_needs_data():
     _, guide = build()
     with pytest.raises(TypeError, match="'x'"):
@@ -255,6 +272,7 @@ def test_extreme_but_legal_data_keep_everything_finite(control):
     learns(model, guide, nld.PathELBO(), times, x)
 
 
+@pytest.mark.usefixtures("untyped")
 def test_a_guide_is_made_of_the_bare_model():
     model = nld.LatentLangevin(nld.OverdampedLangevin(nld.DoubleWell()), nld.Gaussian(nld.IdentityDecoder(1)))
     for wrapped in (poutine.reparam(model, {}), poutine.mask(model, True), lambda times: model(times)):

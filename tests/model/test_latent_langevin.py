@@ -106,6 +106,14 @@ def test_the_unit_of_time_comes_from_the_first_data_and_stays():
     assert bool((model.likelihood.decoder.scale < 10).all())
 
 
+def test_a_look_at_the_prior_takes_no_units():
+    model = build(DYNAMICS["overdamped"])
+    once = model.batch(TIMES.unsqueeze(0)).gaps
+    model(TIMES)
+    assert math.isnan(model.time_unit)
+    torch.testing.assert_close(once, TIMES.diff().unsqueeze(0) / 3.0)  # for the look itself, ten median intervals
+
+
 def test_a_given_unit_of_time_is_kept():
     model = nld.LatentLangevin(
         nld.OverdampedLangevin(nld.Quadratic([1.0])), nld.Gaussian(nld.IdentityDecoder(1)), substeps=2, time_unit=2.0
@@ -392,6 +400,7 @@ def test_an_integrator_suits_its_dynamics(kind, integrator, sentence):
     assert str(caught.value) == sentence
 
 
+@pytest.mark.usefixtures("untyped")
 def test_parts_in_each_others_place_are_named():
     dynamics, likelihood = DYNAMICS["overdamped"](), nld.Gaussian(nld.IdentityDecoder(2))
     with pytest.raises(nld.PriorError, match=r"dynamics must be a Dynamics: got DoubleWell. Give for example nld.Over"):
