@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import math
 from abc import ABCMeta
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,8 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
+
+from .errors import PriorError, ShapeError
 
 PRINTED_VALUES = 6  # largest number of values that are printed one by one
 
@@ -99,6 +102,96 @@ class Part(Described, Module, metaclass=_PartType):
         """Compute `forward`, without a naming context of its own."""
         return nn.Module.__call__(self, *args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store an attribute; a prior comes as a `PyroSample`."""
+        if isinstance(value, Distribution) and name in self.__dict__.get("_parameters", {}):
+            shape = tuple(getattr(self, name).shape)
+            raise PriorError(
+                f"{name} needs a prior for each of its numbers: got {type(value).__name__}. "
+                f"Use PyroSample(prior.expand({list(shape)}).to_event({len(shape)}))."
+            )
+        super().__setattr__(name, value)
+
+
+def layer_widths(hidden: object) -> tuple[int, ...]:
+    """Widths of hidden layers, as numbers.
+
+    Raises
+    ------
+    ShapeError: they are not a sequence of whole numbers above zero.
+    """
+    if not isinstance(hidden, Sequence) or not all(isinstance(width, int) and width > 0 for width in hidden):
+        raise ShapeError(f"hidden needs the width of every hidden layer: got {hidden!r}. Give for example (64, 64).")
+    return tuple(hidden)
+
+
+class Pointwise(Part):
+    """A part that is a function of points `(*batch, time, axis)`, and sees one draw of what is random in it at a time.
+
+    Under a vectorised plate, a random attribute comes as `(particle, 1)` beside points `(particle, sequence, time,
+    axis)`. No shape of it would suit every formula, so that the function is called once for each particle.
+    """
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Compute `forward`, one draw at a time where there are several."""
+        return one_draw_at_a_time(self, super().__call__, points)
+
+
+def one_draw_at_a_time(module: nn.Module, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """function(points), called once for each draw where random attributes of `module` have several.
+
+    A draw of shape `(particle, 1, …)` belongs to the points `(particle, sequence, time, axis)` with the same first
+    index. Weights of `Dense` need no such help.
+    """
+    found = _several(module)
+    if not any(alone for *_, alone in found):
+        return function(points)
+    lead = torch.broadcast_shapes(points.shape[:-2], *(batch for _, _, batch, _ in found))
+    points = points.expand(*lead, *points.shape[-2:])
+    sizes = torch.broadcast_shapes(*(batch for _, _, batch, _ in found))
+    sizes = (1,) * (len(lead) - len(sizes)) + tuple(sizes)
+    cache = cast(PyroModule, module)._pyro_context.cache
+    before = dict(cache)
+    results = []
+    try:
+        for place in itertools.product(*map(range, sizes)):
+            for name, value, batch, _ in found:
+                own = place[len(place) - len(batch) :]
+                cache[name] = value[tuple(at if size > 1 else 0 for at, size in zip(own, batch, strict=True))]
+            results.append(
+                function(points[tuple(at if size > 1 else slice(None) for at, size in zip(place, sizes, strict=True))])
+            )
+    finally:
+        cache.update(before)
+    many = [axis for axis, size in enumerate(sizes) if size > 1]
+    stacked = torch.stack(results).unflatten(0, [sizes[axis] for axis in many])
+    return stacked.movedim(tuple(range(len(many))), tuple(many))
+
+
+def _several(module: nn.Module) -> list[tuple[str, Tensor, torch.Size, bool]]:
+    """Name, value and batch shape of every attribute that was drawn several times, and whether it is no `Dense`'s."""
+    if not isinstance(module, PyroModule) or not module._pyro_context.cache:
+        return []
+    found = []
+    for part in module.modules():
+        if not isinstance(part, PyroModule):
+            continue
+        for attribute in part._pyro_samples:
+            name = part._pyro_get_fullname(attribute)
+            value = module._pyro_context.cache.get(name)
+            batch = torch.Size() if value is None else value.shape[: value.dim() - event_dim(part, attribute)]
+            if value is not None and math.prod(batch) > 1:
+                found.append((name, value, batch, not isinstance(part, Dense)))
+    return found
+
+
+def event_dim(part: PyroModule, name: str) -> int:
+    """The number of axes that belong to one value of a random attribute."""
+    prior = part._pyro_samples[name]
+    if not hasattr(prior, "sample"):  # a prior that depends on other quantities
+        prior = prior(part)
+    return getattr(prior, "event_dim", 0)
+
 
 class Dense(Part):
     """y = W z + b, where weight W and bias b may be random.
@@ -127,6 +220,13 @@ class Dense(Part):
         return z @ weight.mT + (bias if bias.dim() == 1 else bias.unsqueeze(-2))
 
 
+def widths(function: object) -> tuple[int | None, int | None]:
+    """How many axes go into the first linear layer of a module and come out of the last; None where there is none."""
+    parts = function.modules() if isinstance(function, nn.Module) else ()
+    layers = [part for part in parts if isinstance(part, nn.Linear)]
+    return (layers[0].in_features, layers[-1].out_features) if layers else (None, None)
+
+
 PartList = PyroModule[nn.ModuleList]
 """A list of parts. In a plain `nn.ModuleList`, Pyro would not find them, and random weights would not become sites."""
 
@@ -143,6 +243,16 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
         if isinstance(part, PyroModule)
         for name in part._pyro_samples
     }
+
+
+def random_sites(module: PyroModule) -> list[str]:
+    """Names of the sites of every `PyroSample` below `module`."""
+    return [
+        part._pyro_get_fullname(name)
+        for part in module.modules()
+        if isinstance(part, PyroModule)
+        for name in part._pyro_samples
+    ]
 
 
 def random_attributes(module: PyroModule) -> dict[str, str]:

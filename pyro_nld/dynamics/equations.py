@@ -16,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import PriorError
+from ..nn import one_draw_at_a_time
 from .forces import Force
-from .potentials import Potential
+from .potentials import Energy, Potential, as_potential
 from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]
@@ -171,7 +172,7 @@ class OverdampedLangevin(Overdamped):
 
     Parameters
     ----------
-    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
+    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy; a `Potential`, or any function, see `as_potential`.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
     friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
 
@@ -188,7 +189,8 @@ class OverdampedLangevin(Overdamped):
     -2.0
     """
 
-    def __init__(self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
+    def __init__(self, potential: Energy, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
+        potential = as_potential(potential)
         super().__init__(potential.latent, temperature, friction)
         self.potential = potential
 
@@ -199,7 +201,7 @@ class OverdampedLangevin(Overdamped):
 
     def force(self, z: State) -> Position:
         """−∇U(z)."""
-        return -self.potential.gradient(z)
+        return -one_draw_at_a_time(self.potential, self.potential.gradient, z)
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(z)/T, not normalised."""
@@ -211,7 +213,7 @@ class UnderdampedLangevin(Underdamped):
 
     Parameters
     ----------
-    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
+    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy; a `Potential`, or any function, see `as_potential`.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
     friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
     mass: M > 0, energy·time²/length², scalar or one per axis; when None, one per axis is learned. A learned mass starts
@@ -233,11 +235,12 @@ class UnderdampedLangevin(Underdamped):
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Energy,
         temperature: Quantity = 1.0,
         friction: Quantity | None = 1.0,
         mass: Quantity | None = 1.0,
     ) -> None:
+        potential = as_potential(potential)
         super().__init__(potential.latent, temperature, friction, mass)
         self.potential = potential
 
@@ -248,7 +251,7 @@ class UnderdampedLangevin(Underdamped):
 
     def force(self, z: State) -> Position:
         """−∇U(q)."""
-        return -self.potential.gradient(self.position(z))
+        return -one_draw_at_a_time(self.potential, self.potential.gradient, self.position(z))
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(q)/T − pᵀM⁻¹p/(2T), not normalised."""

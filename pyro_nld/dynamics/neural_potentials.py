@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from ..nn import Dense, PartList
+from ..nn import Dense, PartList, layer_widths
 from .potentials import Potential
 
 
@@ -41,8 +41,8 @@ class NeuralPotential(Potential):
 
     def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
         super().__init__()
-        self.latent, self.hidden = latent, tuple(hidden)
-        widths = [latent, *hidden]
+        self.latent, self.hidden = latent, layer_widths(hidden)
+        widths = [latent, *self.hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], 1)
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))

@@ -17,6 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
+from ..errors import FitError
 from ..nn import condition_on
 from .equations import Dynamics
 from .integrators import Integrator, Step
@@ -26,6 +27,8 @@ State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
 
 NO_SHAPE = torch.Size()
+POSITION_TOLERANCE = 1e-2
+"""Largest distance of a position from where its momentum leads, in sizes of positions: far above rounding."""
 
 
 class Grid(NamedTuple):
@@ -124,11 +127,28 @@ class PathDistribution(TorchDistribution, ABC):
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
         """Σ_k log N(stochastic component of z_{k+1}; its mean, its variance), given the initial state.
 
-        Not checked: that the positions of an underdamped path are those that follow from its momenta.
+        Raises
+        ------
+        FitError: the positions of an underdamped path are not those that follow from its momenta.
         """
         with condition_on(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
+        self._check_positions(step, value)
         return self._total(self._density(step, self.integrator.stochastic_component(value)))
+
+    @torch.no_grad()
+    def _check_positions(self, step: Step, value: Path) -> None:
+        if self.dynamics.state == self.dynamics.latent:
+            return
+        follows = self.integrator.complete(step, self.integrator.stochastic_component(value))
+        apart, reach = (follows - value).abs(), follows.abs() + value.abs() + step.midpoint.abs().amax()
+        wrong = self.grid.valid.unsqueeze(-1) & (apart > POSITION_TOLERANCE * reach)
+        if bool(wrong.any()):
+            raise FitError(
+                "positions of an underdamped path follow from its momenta: got one that is "
+                f"{float(apart[wrong].max()):.3g} away from where its momentum leads. NUTS and autoguides of the whole "
+                "model move both freely; use nld.AmortizedGuide, or overdamped dynamics."
+            )
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """An unbiased estimate of `log_prob` that is cheaper: of every `stride` steps, a random one counts for all."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..errors import PriorError
-from ..nn import Part
+from ..nn import Part, event_dim
 
 Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
 """A physical quantity as a user gives it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
@@ -95,12 +95,7 @@ class Physical(Part):
         return value.unsqueeze(-2) if event else value[..., None, None]
 
     def _event_dim(self, name: str, value: Tensor) -> int:
-        if name not in self._pyro_samples:
-            return min(value.dim(), 1)
-        prior = self._pyro_samples[name]
-        if not hasattr(prior, "sample"):  # a prior that depends on other quantities
-            prior = prior(self)
-        return getattr(prior, "event_dim", 0)
+        return event_dim(self, name) if name in self._pyro_samples else min(value.dim(), 1)
 
 
 def _declare(name: str, value: object) -> object:
@@ -110,6 +105,11 @@ def _declare(name: str, value: object) -> object:
     """
     if isinstance(value, TorchDistributionMixin):
         return PyroSample(_require_positive_support(name, value).to_event())
+    if isinstance(value, torch.distributions.Distribution):
+        raise PriorError(
+            f"{name} needs a prior of Pyro: got torch.distributions.{type(value).__name__}. "
+            f"Use pyro.distributions.{type(value).__name__} with the same arguments."
+        )
     if isinstance(value, PyroSample):
         if isinstance(value.prior, TorchDistributionMixin):
             _require_positive_support(name, value.prior)

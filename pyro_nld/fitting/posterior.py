@@ -37,7 +37,29 @@ Pair = tuple[LatentLangevin, AmortizedGuide]
 PATHS = 4  # posterior draws counted for kinetics
 DRAWS = 20  # and for the probability of a state
 CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
+MEDIAN_DRAWS = 1000  # of an autoguide without a median of its own
 KEPT = 20_000_000  # values of drawn positions that are kept for the next reader
+
+
+def check_pair(model: object, guide: object) -> None:
+    """Refuse what cannot be fitted by `fit`, or read.
+
+    Raises
+    ------
+    FitError: the model is wrapped in a handler, or the guide is no `AmortizedGuide`, or that of another model.
+    """
+    if not isinstance(model, LatentLangevin):
+        raise FitError(
+            f"a fit needs the model itself: expected a LatentLangevin, got {type(model).__name__}. Fit the bare model, "
+            "or use plain SVI with the handler around it."
+        )
+    if not isinstance(guide, AmortizedGuide):
+        raise FitError(
+            f"a fit needs posterior paths: expected an AmortizedGuide, got {type(guide).__name__}. Use "
+            "nld.AmortizedGuide(model, nld.GRUEncoder(channels)); an autoguide of the whole model serves SVI alone."
+        )
+    if guide.model is not model:
+        raise FitError("the guide belongs to another model. Make it anew: nld.AmortizedGuide(model, encoder).")
 
 
 class Posterior:
@@ -54,6 +76,7 @@ class Posterior:
     def __init__(
         self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, about: xr.Dataset | None = None
     ) -> None:
+        check_pair(model, guide)
         self.model, self.guide, self.about = model, guide, about
         self.times, self.x = check_rows(times, x)
         self._drawn: dict[tuple[int, int], Tensor] = {}
@@ -64,8 +87,13 @@ class Posterior:
     @cached_property
     def medians(self) -> dict[str, Tensor]:
         """The posterior median of every random quantity, by site."""
+        first = self.times[:1], self.x[:1]
         with inference_mode(0):
-            found = self.guide.others.median(self.times[:1], self.x[:1])
+            try:
+                found = self.guide.others.median(*first)
+            except NotImplementedError:  # some of Pyro's autoguides have none
+                draws = [self.guide.others(*first) for _ in range(MEDIAN_DRAWS)]
+                found = {name: torch.stack([draw[name] for draw in draws]).median(0).values for name in draws[0]}
         return {name: value.detach() for name, value in found.items()}
 
     @cached_property

@@ -213,6 +213,10 @@ def train(
     """
     if restarts < 1:
         raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
+    if not isinstance(schedule, Schedule):
+        raise FitError(
+            f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
+        )
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
     state = _resumed(path, schedule) if resume and path is not None and path.exists() else None

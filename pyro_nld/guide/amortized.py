@@ -17,9 +17,9 @@ from torch.nn.functional import softplus
 from .._typing import Series, Times
 from ..dynamics.path_models import PathModel
 from ..dynamics.paths import ControlledPath
-from ..errors import FitError, ShapeError
-from ..io.validation import check_channels, check_rows
-from ..nn import Described, Module, random_attributes, versions
+from ..errors import DataError, FitError, ShapeError
+from ..io.validation import check_channels, check_rows, check_subsample
+from ..nn import Described, Module, random_attributes, random_sites, versions
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -109,6 +109,7 @@ class AmortizedGuide(Described, Module):
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
         self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
         self._autoguide, self._random = autoguide, random_attributes(model)
+        self._sites: list[str] | None = None  # of the random attributes, known after the first call
         self.others = autoguide(poutine.block(model, hide=PATH_SITES))
         self.register_buffer("adapted", torch.tensor(False))
         self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
@@ -152,14 +153,32 @@ class AmortizedGuide(Described, Module):
             self.model.substeps = substeps
             self.control.refine(substeps)
 
-    def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
-        """Draw all latent sites, given data. The arguments are those of the model."""
+    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> None:
+        """Draw all latent sites, given data. The arguments are those of the model.
+
+        Raises
+        ------
+        DataError: there are no data. ShapeError: they have other channels. FitError: the autoguide leaves out a site.
+        """
+        if x is None:
+            raise DataError(
+                "a guide reads the data: got none. Give them to both, svi.step(times, x); for new data from the "
+                "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
+            )
         times, x = check_rows(times, x)
+        check_subsample(subsample_size, x)
         check_channels(x, self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._follow_swapped_priors()
         with _Points():
-            latents = self.others(times, x, subsample_size)
+            latents = self.others(times, x, subsample_size) or {}
+        if self._sites is None:
+            self._sites = random_sites(self.model)
+        if left := [name for name in self._sites if name not in latents]:
+            raise FitError(
+                f"every latent site needs a guide: {type(self.others).__name__} leaves out {', '.join(left)}. Give an "
+                "autoguide that covers it, for example AutoNormal."
+            )
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             batch = self.model.batch(times[index])
             contexts = self.encoder(x[index], batch.gaps, batch.valid)
@@ -171,7 +190,7 @@ class AmortizedGuide(Described, Module):
         """Make the autoguide anew if other attributes of the model are random now, or have another support."""
         random = random_attributes(self.model)
         if random != self._random:
-            self._random = random
+            self._random, self._sites = random, None
             self.others = self._autoguide(poutine.block(self.model, hide=PATH_SITES))
 
     def _first(self, context: Tensor) -> dist.Normal:

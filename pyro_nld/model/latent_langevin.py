@@ -20,7 +20,7 @@ from ..dynamics.path_models import Batch, PathModel
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_times
+from ..io.validation import check_channels, check_rows, check_subsample, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
 
@@ -180,18 +180,30 @@ class LatentLangevin(Described, Module):
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
             check_channels(x, self.likelihood.decoder.channels, "decoder")
+        check_subsample(subsample_size, times)
         self.adapt(times, x)
         latents = draw_latents(self)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             _, valid, grid = self.batch(times[index])
             z0 = pyro.sample("z0", self.initial(), infer={"event_dims": ["latent"]})
+            _check_sequences("z0", z0.shape[-2], index)
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
             law = noise.mask(observed).to_event(2)
             data = None if x is None else x[index].nan_to_num()
-            return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+            x = pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+            _check_sequences("x", x.shape[-3], index)
+            return x
+
+
+def _check_sequences(site: str, found: int, index: Tensor) -> None:
+    if found != len(index):
+        raise ShapeError(
+            f"the values given for {site} are {found} sequences, but the times those of {len(index)}. Give every "
+            f"sequence its row of times: times.expand({found}, -1)."
+        )
 
 
 def _unit(times: Times) -> Tensor:

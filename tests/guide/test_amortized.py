@@ -9,7 +9,13 @@ import torch
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoGuideList,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 from pyro.nn import PyroSample
 from pyro.optim import ClippedAdam
 from torch import nn
@@ -257,7 +263,7 @@ def test_units_are_taken_anew_until_something_was_learned():
 
 def test_a_guide_needs_data():
     _, guide = build()
-    with pytest.raises(TypeError, match="'x'"):
+    with pytest.raises(nld.DataError, match=r"a guide reads the data: got none. Give them to both, svi.step\(times, x"):
         guide(TIMES)
 
 
@@ -280,3 +286,10 @@ def test_a_guide_is_made_of_the_bare_model():
             nld.AmortizedGuide(wrapped, nld.GRUEncoder(1))
     with pytest.raises(nld.ShapeError, match=r"the encoder must be an Encoder: got GRU. Give for example nld.GRUEnc"):
         nld.AmortizedGuide(model, torch.nn.GRU(1, 1))
+
+
+def test_an_autoguide_that_leaves_out_a_site_is_refused():
+    model, _ = build(temperature=dist.LogNormal(0.0, 0.5))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS), autoguide=AutoGuideList)
+    with pytest.raises(nld.FitError, match="every latent site needs a guide: AutoGuideList leaves out temperature"):
+        guide(TIMES, observations())
