@@ -10,7 +10,7 @@ import inspect
 import itertools
 import math
 from abc import ABCMeta
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from textwrap import shorten
@@ -19,13 +19,11 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import ExpandedDistribution
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, PyroSample
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, transform_to
 from torch.nn.functional import linear
-
-from .errors import PriorError, ShapeError
 
 PRINTED_VALUES = 6  # largest number of values that are printed one by one
 
@@ -103,26 +101,11 @@ class Part(Described, Module, metaclass=_PartType):
         return nn.Module.__call__(self, *args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Store an attribute; a prior comes as a `PyroSample`."""
+        """Store an attribute. In place of a parameter, a distribution is the prior of each of its numbers."""
         if isinstance(value, Distribution) and name in self.__dict__.get("_parameters", {}):
-            shape = tuple(getattr(self, name).shape)
-            raise PriorError(
-                f"{name} needs a prior for each of its numbers: got {type(value).__name__}. "
-                f"Use PyroSample(prior.expand({list(shape)}).to_event({len(shape)}))."
-            )
+            shape = getattr(self, name).shape
+            value = PyroSample(value if value.event_shape else value.expand(shape).to_event(len(shape)))
         super().__setattr__(name, value)
-
-
-def layer_widths(hidden: object) -> tuple[int, ...]:
-    """Widths of hidden layers, as numbers.
-
-    Raises
-    ------
-    ShapeError: they are not a sequence of whole numbers above zero.
-    """
-    if not isinstance(hidden, Sequence) or not all(isinstance(width, int) and width > 0 for width in hidden):
-        raise ShapeError(f"hidden needs the width of every hidden layer: got {hidden!r}. Give for example (64, 64).")
-    return tuple(hidden)
 
 
 class Pointwise(Part):

@@ -407,3 +407,12 @@ def test_versions_tell_whether_something_was_learned():
         net.weight.add_(1.0)
     assert versions(net) != before
     assert versions(copy.deepcopy(other)) != versions(other)
+
+
+def test_a_distribution_in_place_of_weights_is_the_prior_of_each():
+    potential = nld.NeuralPotential(1, hidden=(4,))
+    potential.output.weight = dist.Normal(0.0, 0.5)
+    whole = nld.LatentLangevin(nld.OverdampedLangevin(potential), nld.Gaussian(nld.IdentityDecoder(1), 0.3))
+    site = poutine.trace(whole).get_trace(TIMES).nodes["dynamics.potential.output.weight"]
+    assert (site["fn"].batch_shape, site["fn"].event_shape) == ((), (1, 4))
+    assert site["value"].unique().numel() == 4

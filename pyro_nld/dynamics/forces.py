@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import PriorError, ShapeError
-from ..nn import Dense, PartList, Pointwise, layer_widths
+from ..nn import Dense, PartList, Pointwise
+from .neural_potentials import layer_widths
 
 
 class Force(Pointwise):

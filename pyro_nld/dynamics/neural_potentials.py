@@ -16,8 +16,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from ..nn import Dense, PartList, layer_widths
+from ..errors import ShapeError
+from ..nn import Dense, PartList
 from .potentials import Potential
+
+
+def layer_widths(hidden: object) -> tuple[int, ...]:
+    """Widths of hidden layers, as numbers.
+
+    Raises
+    ------
+    ShapeError: they are not a sequence of whole numbers above zero.
+    """
+    if not isinstance(hidden, Sequence) or not all(isinstance(width, int) and width > 0 for width in hidden):
+        raise ShapeError(f"hidden needs the width of every hidden layer: got {hidden!r}. Give for example (64, 64).")
+    return tuple(hidden)
 
 
 class NeuralPotential(Potential):

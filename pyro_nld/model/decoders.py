@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..dynamics.neural_potentials import layer_widths
 from ..errors import PriorError, ShapeError
 from ..io.series import channel_moments
-from ..nn import Dense, PartList, Pointwise, layer_widths, widths
+from ..nn import Dense, PartList, Pointwise, widths
 
 
 class Decoder(Pointwise):
