@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
-from ..dynamics.paths import Grid, LangevinPath, stratify
+from ..dynamics.grids import Grid, stratify
+from ..dynamics.paths import LangevinPath
 from ..dynamics.potentials import Potential
 from ..errors import DoubtfulFitWarning
 from ..guide.amortized import AmortizedGuide
