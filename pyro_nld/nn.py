@@ -16,6 +16,7 @@ from html import escape
 from textwrap import shorten
 from typing import Any, cast
 
+import pyro
 import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import ExpandedDistribution
@@ -218,24 +219,33 @@ def draw_latents(module: PyroModule) -> dict[str, Tensor]:
     """Draw every `PyroSample` below `module` once, outside all plates, and return the values by site name.
 
     It must run inside the call of the module. Pyro draws a site when it is first read; inside the plate over sequences
-    it would be drawn once for each of them.
+    it would be drawn once for each of them. One that has a value for each group is drawn in a plate of groups, after
+    the others, on which its prior may depend.
     """
-    return {
-        part._pyro_get_fullname(name): getattr(part, name)
-        for part in module.modules()
-        if isinstance(part, PyroModule)
-        for name in part._pyro_samples
-    }
+    random = random_parts(module)
+    found = {part._pyro_get_fullname(name): getattr(part, name) for part, name in random if not group_count(part, name)}
+    for part, name in random:
+        if groups := group_count(part, name):
+            with pyro.plate(f"{name}_group", groups, dim=-1):
+                found[part._pyro_get_fullname(name)] = getattr(part, name)
+    return found
 
 
-def random_sites(module: PyroModule) -> list[str]:
+def group_count(part: nn.Module, name: str) -> int:
+    """The number of groups that have a value of this random attribute each; 0 where there is one value for all."""
+    counts: dict[str, int] = part.__dict__.get("group_counts", {})
+    return counts.get(name, 0)
+
+
+def random_parts(module: nn.Module) -> list[tuple[PyroModule, str]]:
+    """Every `PyroSample` below `module`: the part and the name of the attribute."""
+    parts = [part for part in module.modules() if isinstance(part, PyroModule)]
+    return [(part, name) for part in parts for name in part._pyro_samples]
+
+
+def random_sites(module: nn.Module) -> list[str]:
     """Names of the sites of every `PyroSample` below `module`."""
-    return [
-        part._pyro_get_fullname(name)
-        for part in module.modules()
-        if isinstance(part, PyroModule)
-        for name in part._pyro_samples
-    ]
+    return [part._pyro_get_fullname(name) for part, name in random_parts(module)]
 
 
 def random_attributes(module: PyroModule) -> dict[str, str]:

@@ -11,6 +11,7 @@ A double well whose barrier is six times the temperature:
 """
 
 from . import simulation
+from .quantities import PerGroup
 from .potentials import DoubleWell, GaussianWells, MuellerBrown, Potential, Quadratic, Tilted
 from .neural_potentials import NeuralPotential, ResidualPotential
 from .forces import Force, NeuralForce, SumOfForces
@@ -23,7 +24,7 @@ from .paths import ControlledPath, LangevinPath
 
 __all__ = [
     "simulation", "DoubleWell", "GaussianWells", "MuellerBrown", "NeuralPotential", "Potential", "Quadratic",
-    "ResidualPotential", "Tilted", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
+    "ResidualPotential", "Tilted", "PerGroup", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
     "OverdampedLangevin", "OverdampedSDE", "Underdamped", "UnderdampedLangevin", "UnderdampedSDE", "jacobian",
     "BAOA", "EulerMaruyama", "Integrator", "Leapfrog", "default_integrator", "ControlledPath", "LangevinPath",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pyro
 import torch
@@ -15,11 +16,12 @@ from torch.distributions import register_kl
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.path_models import PathModel
+from ..dynamics.path_models import PathModel, Rows
 from ..dynamics.paths import ControlledPath
+from ..dynamics.quantities import place_latents
 from ..errors import DataError, FitError, ShapeError
-from ..io.validation import check_channels, check_rows, check_subsample
-from ..nn import Described, Module, random_attributes, random_sites, versions
+from ..io.validation import check_channels, check_rows
+from ..nn import Described, Module, group_count, random_attributes, random_parts, random_sites, versions
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -153,7 +155,14 @@ class AmortizedGuide(Described, Module):
             self.model.substeps = substeps
             self.control.refine(substeps)
 
-    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> None:
+    def forward(
+        self,
+        times: Times,
+        x: Series | None = None,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        size: int | None = None,
+    ) -> None:
         """Draw all latent sites, given data. The arguments are those of the model.
 
         Raises
@@ -166,25 +175,48 @@ class AmortizedGuide(Described, Module):
                 "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
             )
         times, x = check_rows(times, x)
-        check_subsample(subsample_size, x)
         check_channels(x, self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._follow_swapped_priors()
+        rows = Rows(subsample_size, subsample, size)
+        plate = rows.plate(len(times))
+        self.others.create_plates = lambda *_: plate  # that of the paths is the plate of latents in it, too
+        if self._size not in (None, plate.size):
+            raise FitError(
+                f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
+                "read for others; give subsample= and size= for a batch."
+            )
         with _Points():
-            latents = self.others(times, x, subsample_size) or {}
+            latents = self.others(times, x, *rows) or {}
         if self._sites is None:
-            self._sites = random_sites(self.model)
+            self._sites = random_sites(cast(nn.Module, self.model))
         if left := [name for name in self._sites if name not in latents]:
             raise FitError(
                 f"every latent site needs a guide: {type(self.others).__name__} leaves out {', '.join(left)}. Give an "
                 "autoguide that covers it, for example AutoNormal."
             )
-        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
+        with plate as number:
+            index = rows.of(len(times), number)
+            latents = place_latents(cast(nn.Module, self.model), latents, number, size or len(times))
             batch = self.model.batch(times[index])
             contexts = self.encoder(x[index], batch.gaps, batch.valid)
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
+
+    @property
+    def _size(self) -> int | None:
+        """The number of sequences, where every one of them has a latent of its own in the plate `sequence`."""
+        frame = getattr(self.others, "_prototype_frames", {}).get("sequence")
+        return None if frame is None else getattr(frame, "full_size", frame.size)
+
+    def numbers(self, chunk: Tensor, size: int) -> dict[str, Any]:
+        """The keywords of a chunk out of `size` sequences, where the posterior knows sequences by their number.
+
+        It does where they have latents of their own, or values of their groups. Otherwise there are none.
+        """
+        grouped = any(group_count(part, name) for part, name in random_parts(cast(nn.Module, self.model)))
+        return {"subsample": chunk, "size": size} if len(chunk) < size and (grouped or self._size) else {}
 
     def _follow_swapped_priors(self) -> None:
         """Make the autoguide anew if other attributes of the model are random now, or have another support."""

@@ -98,15 +98,6 @@ def check_channels(x: Series, channels: int, part: str) -> None:
         )
 
 
-def check_subsample(size: int | None, x: Tensor) -> None:
-    """Refuse a random batch of more sequences than there are."""
-    if size is not None and not 1 <= size <= len(x):
-        raise ShapeError(
-            f"subsample_size must be between 1 and the number of sequences: got {size} of {len(x)}. Leave it out to "
-            "take all of them."
-        )
-
-
 def check_times(times: object) -> Times:
     """Refuse times that do not increase strictly, and return them; parameters and errors as in `check_series`."""
     grid = _floating("times", times, TimeGridError)

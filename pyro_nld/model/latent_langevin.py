@@ -16,11 +16,12 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, check_integrator, default_integrator
-from ..dynamics.path_models import Batch, PathModel
+from ..dynamics.path_models import Batch, PathModel, Rows
 from ..dynamics.paths import LangevinPath, refine
+from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_subsample, check_times
+from ..io.validation import check_channels, check_rows, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
 
@@ -164,7 +165,14 @@ class LatentLangevin(Described, Module):
         scale = torch.cat([self.initial_scale.expand(*thermal.shape[:-1], -1), thermal], -1)
         return dist.Normal(loc, scale).to_event(1)
 
-    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> Tensor:
+    def forward(
+        self,
+        times: Times,
+        x: Series | None = None,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        size: int | None = None,
+    ) -> Tensor:
         """Run the generative model: draw all sites, or score the data `x`.
 
         Parameters
@@ -172,6 +180,7 @@ class LatentLangevin(Described, Module):
         times: `(time,)` or `(sequence, time)`, user's unit; NaN after the end of a ragged sequence.
         x: `(sequence, time, channel)`, NaN where missing. When None, x is drawn: one sequence for times `(time,)`.
         subsample_size: sequences in a random batch of the plate; all when None.
+        subsample, size: a batch of one's own, as from a `DataLoader`: its numbers, and of how many; see `Rows`.
 
         Raises
         ------
@@ -180,10 +189,12 @@ class LatentLangevin(Described, Module):
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
             check_channels(x, self.likelihood.decoder.channels, "decoder")
-        check_subsample(subsample_size, times)
+        rows = Rows(subsample_size, subsample, size)
         self.adapt(times, x)
         latents = draw_latents(self)
-        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
+        with rows.plate(len(times)) as number:
+            index = rows.of(len(times), number)
+            latents = place_latents(self, latents, number, size or len(times))
             _, valid, grid = self.batch(times[index])
             z0 = pyro.sample("z0", self.initial(), infer={"event_dims": ["latent"]})
             _check_sequences("z0", z0.shape[-2], index)

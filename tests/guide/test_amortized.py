@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -21,6 +22,8 @@ from pyro.optim import ClippedAdam
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld.fitting import draws
+from pyro_nld.fitting import elbo as elbo_of
 
 TIMES, CHANNELS, SEQUENCES, SUBSTEPS = torch.tensor([0.0, 0.3, 0.5, 1.1]), 3, 4, 2
 DYNAMICS = {"overdamped": nld.OverdampedLangevin, "underdamped": nld.UnderdampedLangevin}
@@ -293,3 +296,56 @@ def test_an_autoguide_that_leaves_out_a_site_is_refused():
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS), autoguide=AutoGuideList)
     with pytest.raises(nld.FitError, match="every latent site needs a guide: AutoGuideList leaves out temperature"):
         guide(TIMES, observations())
+
+
+# ---------------------------------------------------------------- latents of every sequence
+
+
+class Offset(nld.Gaussian):
+    """A recording has an offset of its own, drawn inside the plate `sequence`."""
+
+    def forward(self, q):
+        offset = pyro.sample("offset", dist.Normal(0.0, 1.0))
+        return dist.Normal(self.decoder(q) + offset[..., None, None], 0.3)
+
+
+def offsets():
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.Quadratic([4.0, 4.0])), Offset(nld.IdentityDecoder(2)), substeps=2, time_unit=1.0
+    )
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(2, size=6, hidden=6))
+
+
+@pytest.mark.parametrize("elbo", ["Trace", "Path", "particles"])
+def test_a_latent_of_every_sequence_is_guided_under_its_number(elbo):
+    model, guide = offsets()
+    x = torch.randn(5, len(TIMES), 2)
+    chosen = {"Trace": Trace_ELBO(), "Path": nld.PathELBO()}
+    many = nld.PathELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)
+    svi = SVI(model, guide, ClippedAdam({"lr": 0.1}), chosen.get(elbo, many))
+    svi.step(TIMES, x, 1)
+    before = guide.others.locs.offset.detach().clone()
+    svi.step(TIMES, x[[3, 1]], subsample=torch.tensor([3, 1]), size=5)
+    moved = (guide.others.locs.offset != before).tolist()
+    assert before.shape == (5,)
+    assert moved[3]
+    assert moved[1]
+    with pytest.raises(nld.FitError, match="a latent of every sequence was learned for 5 sequences: got 2"):
+        guide(TIMES, x[:2])
+
+
+def test_a_fit_reads_the_offsets_of_its_sequences_chunk_by_chunk(monkeypatch):
+    """Whatever the chunks, draws are those of the posterior of each sequence by its number."""
+    level = torch.tensor([-4.0, 4.0, 0.0, -2.0, 2.0])
+    x = level[:, None, None] + 0.3 * torch.randn(5, 12, 2)
+    model, guide = offsets()
+    schedule = nld.Schedule(60, batch_size=3, learning_rate=0.05)
+    fit = nld.fit(model, guide, (0.08 * torch.arange(12.0), x), schedule, progress=False)
+    whole = fit.elbo(draws=20)
+    monkeypatch.setattr(draws, "DRAW_CHUNK", 2)
+    found = fit.inference_data(draws=40, states=False).posterior["offset"].mean(("chain", "draw")).values
+    expected, spread = fit.medians["offset"], fit.guide.others.scales.offset.detach()
+    assert np.corrcoef(expected, level)[0, 1] > 0.9
+    assert bool((torch.as_tensor(found) - expected).abs().lt(5 * spread / 40**0.5).all())
+    pieces = elbo_of.evaluate(fit.model, fit.guide, fit.times, fit.x, 20, chunk=2)
+    assert pieces["total"] == pytest.approx(whole["total"], rel=0.1)
