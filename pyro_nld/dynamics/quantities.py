@@ -87,6 +87,8 @@ class Physical(Part):
     group_counts: Mapping[str, int] = {}
     """Of every quantity that has a value per group of sequences: how many groups there are."""
     units: Mapping[str, str] = {}
+    root = ""
+    """Name of the model, which stands before the names of learned quantities, not before those of sites."""
     fits_a_line = False
 
     def _facts(self) -> dict[str, object]:
@@ -145,7 +147,8 @@ class Physical(Part):
             )
 
     def _pyro_get_fullname(self, name: str) -> str:
-        return name if name in self.quantities else super()._pyro_get_fullname(name)
+        bare = name in self.quantities and (name in self._pyro_samples or not self.root)
+        return name if bare else super()._pyro_get_fullname(name)
 
     def broadcast_quantity(self, name: str) -> Tensor:
         """The quantity in a shape that broadcasts against `(*batch, time, axis)`.

@@ -163,7 +163,8 @@ def terms_of(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int
         if site["is_observed"]:
             sums["log_likelihood"] = sums["log_likelihood"] + _log_prob(site)
         else:
-            term = {"z": "path_kl", "z0": "initial_kl"}.get(name, "global_kl")
+            # a scope of Pyro puts its prefix before the names
+            term = {"z": "path_kl", "z0": "initial_kl"}.get(name.rpartition("/")[2], "global_kl")
             sums[term] = sums[term] + _kl(guide_trace.nodes[name], site, stride)
     for name, site in guide_trace.nodes.items():
         if site["type"] == "sample" and name not in model_trace.nodes:  # an autoguide's auxiliary sites

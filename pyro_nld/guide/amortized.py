@@ -65,6 +65,7 @@ class AmortizedGuide(Described, Module):
     encoder: maps data to contexts; causal or two-sided.
     control: maps contexts to the force on the path; `AffineControl()` when None.
     autoguide: makes the guide of all other latent sites, given the model with its path sites hidden.
+    name: of the module, as for the model.
 
     Raises
     ------
@@ -93,8 +94,9 @@ class AmortizedGuide(Described, Module):
         encoder: Encoder,
         control: Control | None = None,
         autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
+        name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(name)
         if not isinstance(model, PathModel):
             raise FitError(
                 f"a guide is made of the model itself: expected a LatentLangevin, got {type(model).__name__}. Give the "

@@ -50,6 +50,7 @@ class LatentLangevin(Described, Module):
     start: law of z₀. "normal" is N(m, s²), with m and s learned. "equilibrium" is ∝ exp(−U/T), for sequences that were
         cut out of a stationary process: where they start then says how deep the wells are.
     integrator: when None, Euler–Maruyama for overdamped and leapfrog for underdamped dynamics.
+    name: of the module, in front of the names of its parameters: two models in one store of Pyro need two names.
 
     Raises
     ------
@@ -79,8 +80,9 @@ class LatentLangevin(Described, Module):
         time_unit: float | None = None,
         start: str = "normal",
         integrator: Integrator | None = None,
+        name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(name)
         _check_parts(dynamics, likelihood)
         if substeps != "auto" and not (isinstance(substeps, int) and substeps >= 1):
             raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps!r}. Use 5 when unsure.')
@@ -103,6 +105,7 @@ class LatentLangevin(Described, Module):
                 "the noise alone. Use Leapfrog() for underdamped dynamics."
             )
         self.dynamics, self.likelihood = dynamics, likelihood
+        dynamics.root = likelihood.root = name
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
         self.integrator, self.start = integrator, start

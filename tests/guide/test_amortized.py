@@ -9,7 +9,8 @@ import pytest
 import torch
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.contrib.autoname import scope
+from pyro.infer import SVI, JitTrace_ELBO, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuideList,
@@ -349,3 +350,76 @@ def test_a_fit_reads_the_offsets_of_its_sequences_chunk_by_chunk(monkeypatch):
     assert bool((torch.as_tensor(found) - expected).abs().lt(5 * spread / 40**0.5).all())
     pieces = elbo_of.evaluate(fit.model, fit.guide, fit.times, fit.x, 20, chunk=2)
     assert pieces["total"] == pytest.approx(whole["total"], rel=0.1)
+
+
+# ---------------------------------------------------------------- compiled, and two pairs at once
+
+
+@pytest.mark.usefixtures("untyped")  # sizes are tensors while a function is compiled
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("given", [{}, {"temperature": dist.LogNormal(0.0, 0.2)}], ids=["fixed", "random"])
+def test_a_compiled_bound_has_the_loss_and_gradients_of_the_plain_one(control, given, seed):
+    model, guide = build(control=control, **given)
+    x = observations()
+    guide(TIMES, x)
+
+    def learned():
+        return [*model.parameters(), *guide.parameters()]
+
+    def found(elbo):
+        for value in learned():
+            value.grad = None
+        pyro.set_rng_seed(seed)
+        loss = elbo.loss_and_grads(model, guide, TIMES, x)
+        return loss, [value.grad for value in learned()]
+
+    compiled = JitTrace_ELBO(ignore_jit_warnings=True)
+    found(compiled)  # compiling draws random numbers of its own
+    (loss, gradients), (exact, expected) = found(compiled), found(Trace_ELBO())
+    assert loss == pytest.approx(exact, rel=1e-4)
+    for one, other in zip(gradients, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def pair(name):
+    motion = nld.OverdampedLangevin(nld.NeuralPotential(2, hidden=(4,)), dist.LogNormal(0.0, 0.2), friction=None)
+    model = nld.LatentLangevin(motion, nld.Gaussian(nld.LinearDecoder(2, CHANNELS)), substeps=2, name=name)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=4, hidden=4), name=name and f"{name}_guide")
+
+
+def scoped(*parts):
+    def both(*args):
+        for prefix, part in zip("ab", parts, strict=True):
+            with scope(prefix=prefix):
+                part(*args)
+
+    return both
+
+
+def test_two_named_pairs_learn_in_one_svi():
+    (one, first), (other, second) = pair("one"), pair("other")
+    svi = SVI(scoped(one, other), scoped(first, second), ClippedAdam({"lr": 0.1}), Trace_ELBO())
+    svi.step(TIMES, observations())
+    parts = (one, other, first, second)
+    before = [{name: value.clone() for name, value in part.named_parameters()} for part in parts]
+    svi.step(TIMES, observations())
+    for part, old in zip(parts, before, strict=True):
+        still = [name for name, value in part.named_parameters() if torch.equal(value, old[name])]
+        assert set(still) <= {"dynamics.potential.output.bias"}  # the zero of energy, which no force knows
+    names = list(pyro.get_param_store().keys())
+    assert {"one.dynamics.friction", "other.dynamics.friction"} <= set(names)
+    trace = poutine.trace(one).get_trace(TIMES, observations())
+    assert "temperature" in trace.nodes  # names of sites stay as they are
+
+
+def test_the_path_kl_is_known_under_a_scope():
+    (one, first), (other, second) = pair("one"), pair("other")
+    first(TIMES, observations())
+    second(TIMES, observations())
+    terms = nld.PathELBO().terms(scoped(one, other), scoped(first, second), TIMES, observations())
+    assert float(terms["path_kl"].detach()) > 0
+    assert float(terms["initial_kl"].detach()) > 0
+    assert abs(float(terms["global_kl"].detach())) < 20  # of two temperatures alone
