@@ -69,6 +69,8 @@ class Dynamics(Physical):
 
     latent: int
     state: int
+    additive_noise = True
+    """Whether the noise is the same everywhere; a path under a linear force is then Gaussian."""
 
     @abstractmethod
     def force(self, z: State) -> Position:
@@ -98,6 +100,10 @@ class Dynamics(Physical):
         """The value that a user gave, or else one learned number per axis."""
         return nn.Parameter(torch.full((self.latent,), start)) if value is None else value
 
+    def friction_at(self, z: State) -> Tensor:
+        """γ at these states, energy·time/length², in a shape that broadcasts against positions."""
+        return self.broadcast_quantity("friction")
+
     def position(self, z: Float[Tensor, "*any state"]) -> Float[Tensor, "*any latent"]:
         """q, the axes of a state on which observations depend."""
         return z[..., : self.latent]
@@ -125,11 +131,11 @@ class Overdamped(Dynamics):
 
     def drift(self, z: State) -> State:
         """γ⁻¹ F(z)."""
-        return self.force(z) / self.broadcast_quantity("friction")
+        return self.force(z) / self.friction_at(z)
 
     def diffusion(self, z: State) -> State:
         """√(2 T/γ)."""
-        return (2 * self.broadcast_quantity("temperature") / self.broadcast_quantity("friction")).sqrt().expand_as(z)
+        return (2 * self.broadcast_quantity("temperature") / self.friction_at(z)).sqrt().expand_as(z)
 
     def thermal_scale(self) -> Tensor:
         """An empty tensor, for the state is the position."""

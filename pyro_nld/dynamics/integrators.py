@@ -93,7 +93,7 @@ class EulerMaruyama(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
-        mobility = h / dynamics.broadcast_quantity("friction")
+        mobility = h / dynamics.friction_at(z)
         scale = (2 * dynamics.broadcast_quantity("temperature") * mobility).sqrt()
         return Step(*torch.broadcast_tensors(z + mobility * force, scale))
 
