@@ -37,6 +37,7 @@ from .dynamics import (
     NeuralPotential,
     OverdampedLangevin,
     OverdampedSDE,
+    PerGroup,
     Potential,
     Quadratic,
     ResidualPotential,
@@ -44,6 +45,7 @@ from .dynamics import (
     Tilted,
     UnderdampedLangevin,
     UnderdampedSDE,
+    VariableFrictionLangevin,
     simulation,
 )
 from .landscape import attractors, saddles, samplers
@@ -72,7 +74,7 @@ __all__ = [
     "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells",
     "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce", "SumOfForces",
     "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
-    "ControlledPath", "simulation",
+    "ControlledPath", "PerGroup", "VariableFrictionLangevin", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
     "PathELBO", "particles", "Schedule", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",

@@ -99,7 +99,11 @@ def eyring_kramers(dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset) ->
     saddle_matrices = hessian(in_double(dynamics.potential), torch.as_tensor(passes["saddle_position"].values))
     for place, matrix in enumerate(saddle_matrices):
         curvature = np.abs(np.linalg.eigvalsh(matrix.numpy()))
-        prefactor = _growth(dynamics, matrix) / (2 * math.pi) * math.exp(-0.5 * np.log(curvature).sum())
+        prefactor = (
+            _growth(dynamics, passes["saddle_position"].values[place], matrix)
+            / (2 * math.pi)
+            * math.exp(-0.5 * np.log(curvature).sum())
+        )
         first, second = passes["saddle_states"].values[place]
         for state, to in ((first, second), (second, first)):
             height = float(passes["saddle_energy"][place] - wells["energy"][state]) / temperature
@@ -308,10 +312,12 @@ def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
     return xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
 
 
-def _growth(dynamics: Dynamics, matrix: Tensor) -> float:
-    """The largest eigenvalue of the motion linearised where the Hessian is `matrix`."""
+def _growth(dynamics: Dynamics, place: Array, matrix: Tensor) -> float:
+    """The largest eigenvalue of the motion linearised at `place`, where the Hessian is `matrix`."""
     latent = len(matrix)
-    friction = torch.as_tensor(dynamics.friction).detach().to(matrix).expand(latent)
+    state = torch.zeros(1, dynamics.state)
+    state[0, :latent] = torch.as_tensor(place)
+    friction = dynamics.friction_at(state).detach().to(matrix).flatten().expand(latent)
     if dynamics.state == latent:
         return float(torch.linalg.eigvals(-matrix / friction.unsqueeze(-1)).real.max())
     mass = torch.as_tensor(dynamics.mass).detach().to(matrix).expand(latent)

@@ -9,6 +9,7 @@ to standardise, because the latent axes, and with them the temperature, are then
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from ..dynamics.quantities import Physical, Quantity
-from .decoders import Decoder
+from .decoders import Decoder, as_decoder
 
 
 class Likelihood(Physical):
@@ -43,6 +44,9 @@ class Likelihood(Physical):
 
     decoder: Decoder
 
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, as_decoder(value) if name == "decoder" else value)
+
     @abstractmethod
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """p(x | q), with batch shape `(*batch, time, channel)`."""
@@ -53,7 +57,7 @@ class Gaussian(Likelihood):
 
     Parameters
     ----------
-    decoder: gives the means.
+    decoder: gives the means; a `Decoder`, or any function, see `as_decoder`.
     noise_scale: s > 0, one number or one per channel, in the unit of the decoder, which is that of the data where it
         does not standardise. A number, a distribution (latent site `noise_scale`), or an `nn.Parameter`; when None, one
         per channel is learned.
@@ -68,11 +72,13 @@ class Gaussian(Likelihood):
     quantities = ("noise_scale",)
     units = {"noise_scale": "the decoder's unit"}  # noqa: RUF012
 
-    def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
+    def __init__(self, decoder: Decoder | Callable[[Tensor], Tensor], noise_scale: Quantity | None = None) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder = as_decoder(decoder)
         # Half a channel's standard deviation: at first, neither noise alone nor q alone explains the data.
-        self.noise_scale = nn.Parameter(torch.full((decoder.channels,), 0.5)) if noise_scale is None else noise_scale
+        self.noise_scale = (
+            nn.Parameter(torch.full((self.decoder.channels,), 0.5)) if noise_scale is None else noise_scale
+        )
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """N(decoder(q), (s · channel scale)²)."""

@@ -16,7 +16,7 @@ from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
-from ..fitting.posterior import CHAINS, Posterior
+from ..fitting.posterior import CHAINS, Posterior, check_pair
 from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -75,10 +75,13 @@ class Fit(Described, Posterior):
         runs: list[dict] | None = None,
         about: xr.Dataset | None = None,
     ) -> None:
+        check_pair(model, guide)
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x, about)
+        self.model.eval()
+        self.guide.eval()
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         self._states: int | None = None  # as many as were found when somebody looked
@@ -367,7 +370,7 @@ def fit(
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, or there is no run to do.
+    FitError: the loss stays non-finite, there is no run to do, or model, guide or schedule is of another kind.
 
     Notes
     -----
@@ -385,6 +388,7 @@ def fit(
     >>> -float(fit.history["loss"][0]) < fit.elbo()["per_observation"] < exact, round(exact, 1)  # nats per value
     (True, -1.3)
     """
+    check_pair(model, guide)
     found = recognised(data)
     series = as_tensors(found)
     runs = train(
