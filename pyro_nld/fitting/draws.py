@@ -120,7 +120,9 @@ def posterior(
         series = times[chunk], x[chunk]
         evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
         data = part.traces[0].nodes["x"]
-        log_likelihood = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        log_likelihood = data["fn"].base_dist.log_prob(data["value"])
+        if log_likelihood.dim() == 3:  # one number per channel
+            log_likelihood = log_likelihood.sum(-1)
         found.append((part.positions, weight, evidence, log_likelihood, data["fn"].sample()))
         values = {name: part.sites[name] for name in names}
     z, weight, evidence, log_likelihood, new = (torch.cat(several) for several in zip(*found, strict=True))

@@ -111,7 +111,7 @@ class AmortizedGuide(Described, PyroModule):
         """Take the units from the first data, for the model too."""
         self.model.adapt(times, x)
         if not bool(self.adapted):
-            self.encoder.adapt(x)
+            self.encoder.adapt(self.model.features(x))
             self.adapted.fill_(True)
 
     def refine(self, substeps: int) -> None:
@@ -126,14 +126,14 @@ class AmortizedGuide(Described, PyroModule):
     def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
         """Draw all latent sites, given data. The arguments are those of the model."""
         times, x = check_rows(times, x)
-        check_channels(x, self.encoder.channels, "encoder")
+        check_channels(self.model.features(x[:1]), self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._follow_swapped_priors()
         with _Points():
             latents = self.others(times, x, subsample_size)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
             batch = self.model.batch(times[index])
-            contexts = self.encoder(x[index], batch.gaps, batch.valid)
+            contexts = self.encoder(self.model.features(x[index]), batch.gaps, batch.valid)
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))

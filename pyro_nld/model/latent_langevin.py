@@ -20,11 +20,13 @@ from ..dynamics.path_models import Batch, PathModel
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_times
+from ..io.validation import Passed, check_channels, check_rows, check_times
 from ..nn import Described, draw_latents
 from .likelihoods import Likelihood
+from .missing import filled, observed_law
 
 FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
+_passed = Passed()  # a likelihood and its data, which it would otherwise check at every step of a fit
 STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
@@ -81,9 +83,9 @@ class LatentLangevin(Described, PyroModule):
         super().__init__()
         if substeps != "auto" and substeps < 1:
             raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps}. Use 5 when unsure.')
-        if likelihood.decoder.latent != dynamics.latent:
+        if likelihood.latent != dynamics.latent:
             raise ShapeError(
-                f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
+                f"decoder and dynamics need the same number of latent axes: got {likelihood.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
         if start not in ("normal", "equilibrium"):
@@ -122,12 +124,19 @@ class LatentLangevin(Described, PyroModule):
         }
 
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the units of time and of the channels from the first data; later data change nothing."""
+        """Take the units of time and of the channels from the first data; later data are only checked."""
+        if x is not None and not _passed.holds(self.likelihood, x):
+            self.likelihood.check(x)
+            _passed.remember(self.likelihood, x)
         if bool(self.time_unit.isnan()):
             self.time_unit.fill_(STEPS_PER_UNIT * times.diff().nanmedian())
         if x is not None and not bool(self.adapted):
-            self.likelihood.decoder.adapt(x)
+            self.likelihood.adapt(x)
             self.adapted.fill_(True)
+
+    def features(self, x: Series) -> Float[Tensor, "sequence time feature"]:
+        """What an encoder sees of data, NaN where missing: as the likelihood says."""
+        return self.likelihood.features(x)
 
     def batch(self, times: Times) -> Batch:
         """Intervals and fine grid of `times`, in units of the model."""
@@ -165,7 +174,7 @@ class LatentLangevin(Described, PyroModule):
         """
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
-            check_channels(x, self.likelihood.decoder.channels, "decoder")
+            check_channels(x, self.likelihood.channels, "decoder")
         self.adapt(times, x)
         latents = draw_latents(self)
         with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
@@ -175,6 +184,6 @@ class LatentLangevin(Described, PyroModule):
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
-            law = noise.mask(observed).to_event(2)
-            data = None if x is None else x[index].nan_to_num()
+            law = observed_law(noise, observed)
+            data = None if x is None else filled(x[index], noise)
             return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
