@@ -51,14 +51,23 @@ from .dynamics import (
 from .landscape import attractors, saddles, samplers
 from .kinetics import generators, verdicts
 from .model import (
+    Bernoulli,
+    Categorical,
+    Channels,
+    CorrelatedGaussian,
     Decoder,
     Gaussian,
     IdentityDecoder,
     LatentLangevin,
     Likelihood,
     LinearDecoder,
+    LogNormal,
     MLPDecoder,
+    NegativeBinomial,
     OrthonormalDecoder,
+    Poisson,
+    StudentT,
+    VaryingGaussian,
 )
 from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
 from .fitting import PathELBO, Schedule, particles
@@ -76,6 +85,8 @@ __all__ = [
     "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
     "ControlledPath", "PerGroup", "VariableFrictionLangevin", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
+    "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
+    "Categorical", "Channels",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
     "PathELBO", "particles", "Schedule", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",

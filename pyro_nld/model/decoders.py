@@ -53,8 +53,11 @@ class Decoder(Pointwise):
 
     def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
         """Take loc and scale from data, if this decoder standardises; NaN is ignored."""
+        self.take(*channel_moments(x))
+
+    def take(self, loc: Float[Tensor, "channel"], scale: Float[Tensor, "channel"]) -> None:
+        """Take loc and scale as they are given, if this decoder standardises."""
         if self.standardise:
-            loc, scale = channel_moments(x)
             # One scale for all axes keeps an orthonormal map orthonormal.
             shared = scale.square().mean().sqrt().expand_as(scale) if self.fixes_gauge else scale
             self.loc.copy_(loc)

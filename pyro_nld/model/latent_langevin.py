@@ -21,11 +21,13 @@ from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
 from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_times
+from ..io.validation import Passed, check_channels, check_rows, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
+from .missing import filled, observed_law
 
 FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
+_passed = Passed()  # a likelihood and its data, which it would otherwise check at every step of a fit
 STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
@@ -86,9 +88,9 @@ class LatentLangevin(Described, Module):
         _check_parts(dynamics, likelihood)
         if substeps != "auto" and not (isinstance(substeps, int) and substeps >= 1):
             raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps!r}. Use 5 when unsure.')
-        if likelihood.decoder.latent != dynamics.latent:
+        if likelihood.latent != dynamics.latent:
             raise ShapeError(
-                f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
+                f"decoder and dynamics need the same number of latent axes: got {likelihood.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
         if start not in ("normal", "equilibrium"):
@@ -131,12 +133,17 @@ class LatentLangevin(Described, Module):
         }
 
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the units of time and channels from the first data; later data, and times alone, change nothing."""
-        if x is None or bool(self.adapted):
+        """Check the data, and take the units of time and channels from the first; times alone change nothing."""
+        if x is None:
+            return
+        if not _passed.holds(self.likelihood, x):
+            self.likelihood.check(x)
+            _passed.remember(self.likelihood, x)
+        if bool(self.adapted):
             return
         if bool(self.time_unit.isnan()):
             self.time_unit.fill_(_unit(times))
-        self.likelihood.decoder.adapt(x)
+        self.likelihood.adapt(x)
         self.adapted.fill_(True)
         self._versions = versions(self)
 
@@ -146,6 +153,10 @@ class LatentLangevin(Described, Module):
             self.adapted.fill_(False)
             if self.takes_time_unit:
                 self.time_unit.fill_(float("nan"))
+
+    def features(self, x: Series) -> Float[Tensor, "sequence time feature"]:
+        """What an encoder sees of data, NaN where missing: as the likelihood says."""
+        return self.likelihood.features(x)
 
     def batch(self, times: Times) -> Batch:
         """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data."""
@@ -191,7 +202,7 @@ class LatentLangevin(Described, Module):
         """
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
-            check_channels(x, self.likelihood.decoder.channels, "decoder")
+            check_channels(x, self.likelihood.channels, "decoder")
         rows = Rows(subsample_size, subsample, size)
         self.adapt(times, x)
         latents = draw_latents(self)
@@ -205,8 +216,8 @@ class LatentLangevin(Described, Module):
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
-            law = noise.mask(observed).to_event(2)
-            data = None if x is None else x[index].nan_to_num()
+            law = observed_law(noise, observed)
+            data = None if x is None else filled(x[index], noise)
             x = pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
             _check_sequences("x", x.shape[-3], index)
             return x
