@@ -145,7 +145,7 @@ def load(path: Path) -> Run:
     config = _kept(path)
     state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
     if len(state["runs"]) < config["restarts"]:
-        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
+        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with pyro-nld fit … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
     pair = build(source, data, config["seed"])
@@ -223,7 +223,7 @@ def _create(path: Path, model_file: Path, config: dict) -> None:
 
 def _require_run(path: Path) -> None:
     if not (path / "config.json").is_file():
-        raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with inference/fit.py.")
+        raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with pyro-nld fit.")
 
 
 def _kept(path: Path) -> dict:

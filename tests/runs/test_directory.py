@@ -257,7 +257,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(programs, out):
     assert last.endswith(f"fit.py tiny.py --out {out} --resume")
     assert torch.load(out / "checkpoint.pt", weights_only=True)["current"] is not None
     assert not (out / "summary.json").exists()
-    refused(programs.run("landscape", out), "is not finished. Go on with inference/fit.py … --resume.")
+    refused(programs.run("landscape", out), "is not finished. Go on with pyro-nld fit … --resume.")
     refused(programs.run("segment", out, "--out", "s.npz"), "is not finished.")
 
 
