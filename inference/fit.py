@@ -28,7 +28,7 @@ def main(
     pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Spread each over so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -43,8 +43,8 @@ def main(
         with nld.runs.opened(out, model, config, resume):
             command_line.tell(series.attrs)
             fit = nld.runs.fit(out, pair, series, config)
-            nld.plots.save(nld.plots.loss(fit.history), out / "figures" / "loss.png")
             summary = nld.runs.record_fit(out, fit, warned)
+            nld.plots.save(nld.plots.loss(fit.history), out / "figures" / "loss.png")
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")
     print(f"Wrote {out}. Next: {command_line.spelled('landscape', out)}")
 

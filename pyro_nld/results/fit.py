@@ -16,9 +16,10 @@ from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
+from ..fitting.optimizers import Factory
 from ..fitting.posterior import CHAINS, Posterior
 from ..fitting.schedule import Schedule
-from ..fitting.training import best_run, history_dataset, train
+from ..fitting.training import Callback, best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
 from ..io.memory import recognised
@@ -342,6 +343,9 @@ def fit(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
+    optimizer: Factory | None = None,
+    callbacks: Sequence[Callback] = (),
+    dtype: torch.dtype | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
@@ -355,12 +359,17 @@ def fit(
     checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
     resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
     progress: show a bar with the current ELBO per observed value.
+    optimizer: in place of Adam, one of Pyro, `pyro.optim.ClippedAdam({"lr": 0.003})`, or a callable that makes one of
+        torch from parameters, `torch.optim.AdamW`. The schedule multiplies its own learning rate where it has one.
+    callbacks: called after every step with the number of steps done and the row of the history, a dictionary. One that
+        returns True ends the run, as `stop_training` of Keras and `should_stop` of Lightning do.
+    dtype: of data and parameters, which are converted in place; that of torch by default.
 
     Raises
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, or there is no run to do.
+    FitError: the loss stays non-finite, there is no run to do, or the optimiser is none.
 
     Notes
     -----
@@ -379,10 +388,13 @@ def fit(
     (True, -1.3)
     """
     found = recognised(data)
-    series = as_tensors(found)
+    series = as_tensors(found, dtype)
+    if dtype is not None:
+        model.to(dtype)
+        guide.to(dtype)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress,
+        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)

@@ -22,7 +22,7 @@ import xarray as xr
 from .. import results
 from ..checks import stationarity
 from ..errors import DataError, RunDirectoryError
-from ..fitting.checkpoints import load_checkpoint
+from ..fitting.checkpoints import can_go_on, load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.matching import matched
@@ -111,6 +111,7 @@ def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator
             raise RunDirectoryError(
                 f"{path} was made with another {', '.join(changed)}. Resume with the same, or choose another --out."
             )
+        summary.write_json(path / "config.json", config)  # the minutes may be others
         yield
 
 
@@ -144,7 +145,8 @@ def load(path: Path) -> Run:
     _require_run(path)
     config = _kept(path)
     state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
-    if len(state["runs"]) < config["restarts"]:
+    schedule = Schedule(**config["schedule"])
+    if len([run for run in state["runs"] if not can_go_on(run, schedule)]) < config["restarts"]:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with pyro-nld fit … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
@@ -236,8 +238,8 @@ def _kept(path: Path) -> dict:
 
 def _changed(path: Path, model_file: Path, config: dict) -> list[str]:
     """The settings in which a run differs from a command that is to go on with it."""
-    kept = _kept(path)
-    names = sorted(name for name in kept.keys() | config.keys() if kept.get(name) != config.get(name))
+    kept, asked = (one | {"schedule": one["schedule"] | {"minutes": None}} for one in (_kept(path), config))
+    names = sorted(name for name in kept.keys() | asked.keys() if kept.get(name) != asked.get(name))
     same_model = (path / "model.py").read_bytes() == model_file.read_bytes()
     return names if same_model else ["model file", *names]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -275,3 +276,23 @@ def test_a_finished_run_can_be_resumed_to_nothing_new(programs, finished, out):
     shutil.copytree(finished, out)
     assert programs.run("fit", "tiny.py", "--out", out, *SMOKE, "--resume").code == 0
     same_result(out, finished)
+
+
+def test_more_minutes_are_no_other_schedule(programs, out):
+    """A fit that was cut short is told so, goes on with more time, and is read anew."""
+    limited = ("tiny.py", "--out", out, "--minutes")
+    first = programs.run("fit", *limited, 0.02)
+    assert first.code == 0, first.err
+    told = re.search(r"warning: 0\.02 minutes were enough for (\d+) of 800 steps", first.err)
+    assert told, first.err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["steps"] == int(told[1])
+    assert any("minutes were enough" in line for line in summary["warnings"])
+    (out / "landscape.nc").write_text("read of the short fit")
+    more = programs.run("fit", *limited, 0.04, "--resume")
+    assert more.code == 0, more.err
+    assert json.loads((out / "config.json").read_text())["schedule"]["minutes"] == 0.04
+    assert json.loads((out / "summary.json").read_text())["steps"] > summary["steps"]
+    assert not (out / "landscape.nc").exists()
+    other = programs.run("fit", *limited, 0.04, "--resume", "--seed", 1)
+    refused(other, "was made with another seed. Resume with the same, or choose another --out.")
