@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         ShapeError,
         TimeGridError,
     )
-    from .io import as_tensors, inference_data, load, save
+    from .io import as_tensors, inference_data, load
     from .datasets import hidden_markov, oracles
     from .dynamics import (
         BAOA,
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     )
     from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
     from .fitting import PathELBO, Schedule, particles
-    from .results import corrections, forecast, replicates, segment
+    from .results import corrections, forecast, load_fit, replicates, save, segment
     from .results.fit import Fit, fit
     from .checks import calibration, comparisons, diagnostics, predictive_checks, scores
     from .report import tables
@@ -98,7 +98,7 @@ __all__ = [
     "ControlledPath", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
-    "PathELBO", "particles", "Schedule", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",
+    "PathELBO", "particles", "Schedule", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers", "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",
     "diagnostics", "predictive_checks", "scores", "comparisons", "calibration", "tables", "plots", "report",
     "published",

@@ -112,7 +112,8 @@ class ResidualPotential(Potential):
         inner: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.latent, self.width = latent, width
+        self.latent, self.width, self.inner = latent, width, inner
+        self._features = features
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
         self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
         self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])

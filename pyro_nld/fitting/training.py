@@ -93,6 +93,7 @@ class Trainer:
         share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * share
+        rate = self.optimizer.param_groups[0]["lr"]
         terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
@@ -108,7 +109,6 @@ class Trainer:
         self.elapsed += time.perf_counter() - started
         per_value = [terms[name] / self.observed for name in TERMS]
         row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
-        rate = self.optimizer.param_groups[0]["lr"]
         self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
 
     def _largest_norm(self) -> float:
