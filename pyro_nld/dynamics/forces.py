@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import PriorError, ShapeError
+from ..errors import Count, Positive, PriorError, ShapeError, checked
 from ..nn import Dense, Part, PartList
 
 
@@ -45,6 +45,7 @@ class Force(Part):
         """F(z), energy per length."""
 
 
+@checked
 class NeuralForce(Force):
     """F(z) = NN(z) − 2 c q, with a tanh network and c = softplus(·) > 0, so that paths stay near the origin.
 
@@ -73,7 +74,7 @@ class NeuralForce(Force):
     """
 
     def __init__(
-        self, latent: int, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: float = 0.5
+        self, latent: Count, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5
     ) -> None:
         super().__init__()
         if sees not in ("position", "momentum", "both"):

@@ -16,10 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
+from ..errors import Count, Positive, checked
 from ..nn import Dense, PartList
 from .potentials import Potential
 
 
+@checked
 class NeuralPotential(Potential):
     """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) can be normalised.
 
@@ -39,7 +41,7 @@ class NeuralPotential(Potential):
     0.5
     """
 
-    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
+    def __init__(self, latent: Count, hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5) -> None:
         super().__init__()
         self.latent, self.hidden = latent, tuple(hidden)
         widths = [latent, *hidden]
@@ -80,6 +82,7 @@ class NeuralPotential(Potential):
         return back + 2 * self.confinement * z
 
 
+@checked
 class ResidualPotential(Potential):
     """U(z) = NN(z) + c‖z‖² with the paper's network: residual tanh blocks that read z again, between two CELU blocks.
 
@@ -108,8 +111,8 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
-        inner: int | None = None,
+        self, latent: Count, features: Count = 16, width: Count = 96, blocks: Count = 4, confinement: Positive = 0.5,
+        inner: Count | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.latent, self.width, self.inner = latent, width, inner

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+
+from ..errors import Count, FitError, Positive, Share, Whole, checked
 
 COARSEST = 5  # substeps of a coarse beginning, at least
 
 
+@partial(checked, error=FitError)
 @dataclass(frozen=True)
 class Schedule:
     """How a fit spends its gradient steps.
@@ -49,18 +53,18 @@ class Schedule:
     (10, 40)
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    learning_rate: float = 1e-2
-    warmup: float = 0.02
-    anneal: float = 0.2
-    anneal_from: float = 0.1
-    clip: float = 5.0
-    coarse: float = 0.5
-    minutes: float | None = None
-    particles: int = 0
-    refine: float = 0.4
-    polish: int = 0
+    steps: Count = 1000
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-2
+    warmup: Share = 0.02
+    anneal: Share = 0.2
+    anneal_from: Share = 0.1
+    clip: Positive = 5.0
+    coarse: Share = 0.5
+    minutes: Positive | None = None
+    particles: Whole = 0
+    refine: Share = 0.4
+    polish: Whole = 0
     balance: bool = False
 
     def position(self, step: int, seconds: float) -> int | float:

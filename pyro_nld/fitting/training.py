@@ -233,8 +233,6 @@ def train(
     seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks: see `results.fit`, also for errors and
         Ctrl-C.
     """
-    if restarts < 1:
-        raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
     state = resumed(path, schedule) if resume and path is not None and path.exists() else None

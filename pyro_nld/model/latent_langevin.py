@@ -19,7 +19,7 @@ from ..dynamics.integrators import Integrator, default_integrator
 from ..dynamics.path_models import Batch, PathModel
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.stationary import StationaryLaw
-from ..errors import PriorError, ShapeError
+from ..errors import Count, Positive, PriorError, ShapeError, checked
 from ..io.validation import check_channels, check_rows, check_times
 from ..nn import Described, draw_latents
 from .likelihoods import Likelihood
@@ -29,6 +29,7 @@ STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
 
+@checked
 @PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
 class LatentLangevin(Described, PyroModule):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
@@ -73,14 +74,12 @@ class LatentLangevin(Described, PyroModule):
         self,
         dynamics: Dynamics,
         likelihood: Likelihood,
-        substeps: int | Literal["auto"] = 5,
-        time_unit: float | None = None,
+        substeps: Count | Literal["auto"] = 5,
+        time_unit: Positive | None = None,
         start: str = "normal",
         integrator: Integrator | None = None,
     ) -> None:
         super().__init__()
-        if substeps != "auto" and substeps < 1:
-            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps}. Use 5 when unsure.')
         if likelihood.decoder.latent != dynamics.latent:
             raise ShapeError(
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from .. import kinetics, landscape
-from ..errors import DataError, DoubtfulFitWarning, FitError
+from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
@@ -101,7 +101,8 @@ class Fit(Described, Posterior):
         facts["states"] = "not read yet" if self._states is None else f"= {self._states}"
         return facts | {"model": self.model, "guide": self.guide}
 
-    def landscape(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
+    @partial(checked, error=FitError)
+    def landscape(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
 
         Parameters
@@ -146,7 +147,8 @@ class Fit(Described, Posterior):
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
 
-    def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
+    @partial(checked, error=FitError)
+    def wells(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
 
         Parameters
@@ -215,13 +217,14 @@ class Fit(Described, Posterior):
         best = best_run(self.runs) if self.runs else 0
         return [self if place == best else self._of_run(run) for place, run in enumerate(self.runs or [{}])]
 
+    @partial(checked, error=FitError)
     def inference_data(
         self,
-        draws: int = 100,
-        seed: int = 0,
+        draws: Count = 100,
+        seed: Whole = 0,
         *,
         groups: Iterable[str] = GROUPS,
-        particles: int = 1,
+        particles: Count = 1,
         states: bool | xr.Dataset = True,
     ) -> Results:
         """The posterior as ArviZ reads it: one chain per restart, the states of all of them in one numbering.
@@ -308,40 +311,30 @@ class Fit(Described, Posterior):
         rule = {name: given[name] for name in ("min_persistence", "min_barrier") if name in given}
         own = states if isinstance(states, xr.Dataset) else None
         readings = [
-            chain._read(draws, own if chain is self else None, rule) for chain, draws in zip(chains, drawn, strict=True)
+            ensemble.of_fit(chain, draws, own if chain is self else None, rule)
+            for chain, draws in zip(chains, drawn, strict=True)
         ]
         first = readings[chains.index(self)]
         scale = channel_moments(self.x)[1].numpy()
         return xr.Dataset() if first is None else ensemble.together(readings, first, scale)
-
-    def _read(self, draws: Sequence[joint.Draw], states: xr.Dataset | None, rule: dict) -> xr.Dataset | None:
-        """`ensemble.read`; None where there is no minimum, or no potential. What is doubtful, `landscape` says."""
-        with warnings.catch_warnings(), suppress(FitError):
-            warnings.simplefilter("ignore", DoubtfulFitWarning)
-            if self.has_landscape:
-                found = self.wells(**rule) if states is None else states
-                if "saddle" not in found.dims:
-                    passes = saddles.saddles(self.potential, found, temperature=self.temperature)
-                    found = xr.merge([found, passes], combine_attrs="drop")
-                return ensemble.read(self.model, draws, found)
-        return None
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+@partial(checked, error=FitError)
 def fit(
     model: LatentLangevin,
     guide: AmortizedGuide,
     data: object,
     schedule: Schedule | None = None,
     *,
-    seed: int = 0,
-    restarts: int = 1,
+    seed: Whole = 0,
+    restarts: Count = 1,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    every: int = 100,
+    every: Count = 100,
     progress: bool = True,
     optimizer: Factory | None = None,
     callbacks: Sequence[Callback] = (),

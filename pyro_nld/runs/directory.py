@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import xarray as xr
 
@@ -124,7 +124,7 @@ def claimed(path: Path) -> Iterator[None]:
     RunDirectoryError: the path is not a run directory, or another process works in it.
     """
     _require_run(path)
-    with (path / ".lock").open("w") as lock:
+    with _lock(path / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -132,6 +132,16 @@ def claimed(path: Path) -> Iterator[None]:
         for leftover in path.rglob(".*.[0-9]*"):  # left by a process that was killed while it wrote
             leftover.unlink()
         yield
+
+
+def _lock(path: Path) -> TextIO:
+    """The lock file, opened without following a link and without emptying what is there."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path} must be a plain file: {error.strerror}. Delete what is there, or choose another run."
+        ) from error
 
 
 def load(path: Path) -> Run:

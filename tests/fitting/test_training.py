@@ -393,7 +393,7 @@ def test_a_run_without_a_finite_bound_is_never_the_best(monkeypatch):
 def test_there_must_be_a_run():
     with pytest.raises(nld.FitError) as caught:
         fit(build(), restarts=0)
-    assert str(caught.value) == "restarts must be at least 1: got 0. Give the number of independent runs."
+    assert str(caught.value) == "restarts must be a whole number of at least 1: got 0. Give such a number."
 
 
 # ---------------------------------------------------------------- interruption

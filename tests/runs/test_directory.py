@@ -296,3 +296,26 @@ def test_more_minutes_are_no_other_schedule(programs, out):
     assert not (out / "landscape.nc").exists()
     other = programs.run("fit", *limited, 0.04, "--resume", "--seed", 1)
     refused(other, "was made with another seed. Resume with the same, or choose another --out.")
+
+
+@pytest.mark.parametrize("make", [lambda path, target: path.symlink_to(target), lambda path, target: path.mkdir()])
+def test_a_lock_that_is_no_plain_file_is_refused_and_nothing_behind_it_is_touched(make, tmp_path):
+    kept, run = tmp_path / "letters.txt", tmp_path / "run"
+    kept.write_text("years of work")
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    make(run / ".lock", kept)
+    with (
+        pytest.raises(nld.RunDirectoryError, match=r"\.lock must be a plain file"),
+        nld.runs.claimed(run),
+    ):
+        pass
+    assert kept.read_text() == "years of work"
+
+
+def test_a_lock_keeps_what_is_in_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".lock").write_text("mine")
+    with nld.runs.claimed(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
