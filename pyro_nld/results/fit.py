@@ -170,7 +170,8 @@ class Fit(Described, Posterior):
 
         Returns
         -------
-        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_anharmonic`,
+        `occupancy_data` (state);
         `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
         channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
         `max_curvature_step` and what `landscape.discretisation` says of it.
@@ -180,7 +181,8 @@ class Fit(Described, Posterior):
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
         wells = self.metastable(seed, min_persistence, min_barrier)
-        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        shares = landscape.occupancy(wells, self.temperature, potential=self.potential)
+        shares = shares.assign(data=wells["share"] / wells["share"].sum())
         decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
         wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
         return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
