@@ -76,6 +76,14 @@ class Dynamics(Physical):
     def force(self, z: State) -> Position:
         """F(z), the deterministic force without friction, energy/length: −∇U(q) where there is a landscape."""
 
+    def force_under(self, z: State, drive: Tensor | None) -> Position:
+        """F(z) under what acts from outside, `(*batch, time, input)`; the force itself where nothing does."""
+        return self.force(z)
+
+    def drive(self, number: Tensor, size: int, intervals: int) -> Tensor | None:
+        """What acts from outside on sequences with these numbers, of `size`, `(sequence, interval, input)`, or None."""
+        return None
+
     @abstractmethod
     def drift(self, z: State) -> State:
         """dz/dt without noise, in units of the state per time."""
