@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ..errors import PriorError
 from ..nn import one_draw_at_a_time
 from .forces import Force
-from .potentials import Energy, Potential, as_potential
+from .functions import as_potential
+from .potentials import Energy, Potential
 from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]

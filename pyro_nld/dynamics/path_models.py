@@ -75,7 +75,10 @@ class PathModel(Protocol):
         """Intervals and fine grid of times `(sequence, time)` in model units, of sequences with these numbers."""
 
     def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take the units from the first data."""
+        """Check the data, and take the units from the first."""
 
     def forget_units(self) -> None:
         """Take the units anew from the next data, unless something was learned in the present ones."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """What an encoder sees of data `(*batch, channel)`, NaN where missing, before it standardises that."""

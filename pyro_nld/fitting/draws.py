@@ -123,7 +123,9 @@ def posterior(
         series = times[chunk], x[chunk]
         evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
         data = part.traces[0].nodes["x"]
-        log_likelihood = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        log_likelihood = data["fn"].base_dist.log_prob(data["value"])
+        if log_likelihood.dim() == 3:  # one number per channel
+            log_likelihood = log_likelihood.sum(-1)
         found.append((part.positions, weight, evidence, log_likelihood, data["fn"].sample()))
         values = {name: part.sites[name] for name in names}
         local.append({name: values[name] for name in names if _is_local(part.traces[1].nodes[name])})

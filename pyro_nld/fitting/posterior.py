@@ -64,6 +64,14 @@ def check_pair(model: object, guide: object) -> None:
         raise FitError("the guide belongs to another model. Make it anew: nld.AmortizedGuide(model, encoder).")
 
 
+def copied(model: LatentLangevin, guide: AmortizedGuide) -> Pair:
+    """Copies of a model and its guide, in PyTorch's mode of evaluation: dropout is off."""
+    twins = copy.deepcopy((model, guide))
+    for twin in twins:
+        twin.eval()
+    return twins
+
+
 P = TypeVar("P", bound="Posterior")
 
 
@@ -300,10 +308,12 @@ class Posterior:
         return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)
 
     def decode(self, points: Tensor) -> Tensor:
-        """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
+        """What the channels are at latent points, `(point, latent)` to `(point, channel)`, in the data's unit.
+
+        That is the mean of an observation there, or what `Likelihood.levels` says in its place.
+        """
         with torch.no_grad():
-            decoder = at_values(self.model.likelihood, self.medians).decoder
-            return decoder(points.to(decoder.loc.dtype))
+            return at_values(self.model.likelihood, self.medians).levels(points.to(self.x.dtype))
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
         """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.

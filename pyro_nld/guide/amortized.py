@@ -131,7 +131,7 @@ class AmortizedGuide(Described, Module):
         """Take the units from the first data, for the model too."""
         self.model.adapt(times, x)
         if not bool(self.adapted):
-            self.encoder.adapt(x)
+            self.encoder.adapt(self.model.features(x))
             self.adapted.fill_(True)
             self._versions = self._own_versions()
 
@@ -177,7 +177,7 @@ class AmortizedGuide(Described, Module):
                 "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
             )
         times, x = check_rows(times, x)
-        check_channels(x, self.encoder.channels, "encoder")
+        check_channels(self.model.features(x[:1]), self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._follow_swapped_priors()
         rows = Rows(subsample_size, subsample, size)
@@ -201,7 +201,7 @@ class AmortizedGuide(Described, Module):
             index = rows.of(len(times), number)
             latents = place_latents(cast(nn.Module, self.model), latents, number, size or len(times))
             batch = self.model.batch(times[index], number, size or len(times))
-            contexts = self.encoder(x[index], batch.gaps, batch.valid)
+            contexts = self.encoder(self.model.features(x[index]), batch.gaps, batch.valid)
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))

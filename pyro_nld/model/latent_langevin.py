@@ -20,16 +20,19 @@ from ..dynamics.path_models import Batch, PathModel, Rows
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
-from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_times
+from ..errors import Count, Positive, PriorError, ShapeError, checked
+from ..io.validation import Passed, check_channels, check_rows, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
+from .missing import filled, observed_law
 
 FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
+_passed = Passed()  # a likelihood and its data, which it would otherwise check at every step of a fit
 STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
 
+@checked
 @PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
 class LatentLangevin(Described, Module):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
@@ -76,19 +79,17 @@ class LatentLangevin(Described, Module):
         self,
         dynamics: Dynamics,
         likelihood: Likelihood,
-        substeps: int | Literal["auto"] = 5,
-        time_unit: float | None = None,
+        substeps: Count | Literal["auto"] = 5,
+        time_unit: Positive | None = None,
         start: str = "normal",
         integrator: Integrator | None = None,
         name: str = "",
     ) -> None:
         super().__init__(name)
         _check_parts(dynamics, likelihood)
-        if substeps != "auto" and not (isinstance(substeps, int) and substeps >= 1):
-            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps!r}. Use 5 when unsure.')
-        if likelihood.decoder.latent != dynamics.latent:
+        if likelihood.latent != dynamics.latent:
             raise ShapeError(
-                f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
+                f"decoder and dynamics need the same number of latent axes: got {likelihood.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
         if start not in ("normal", "equilibrium"):
@@ -131,12 +132,17 @@ class LatentLangevin(Described, Module):
         }
 
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the units of time and channels from the first data; later data, and times alone, change nothing."""
-        if x is None or bool(self.adapted):
+        """Check the data, and take the units of time and channels from the first; times alone change nothing."""
+        if x is None:
+            return
+        if not _passed.holds(self.likelihood, x):
+            self.likelihood.check(x)
+            _passed.remember(self.likelihood, x)
+        if bool(self.adapted):
             return
         if bool(self.time_unit.isnan()):
             self.time_unit.fill_(_unit(times))
-        self.likelihood.decoder.adapt(x)
+        self.likelihood.adapt(x)
         self.adapted.fill_(True)
         self._versions = versions(self)
 
@@ -146,6 +152,10 @@ class LatentLangevin(Described, Module):
             self.adapted.fill_(False)
             if self.takes_time_unit:
                 self.time_unit.fill_(float("nan"))
+
+    def features(self, x: Series) -> Float[Tensor, "sequence time feature"]:
+        """What an encoder sees of data, NaN where missing: as the likelihood says."""
+        return self.likelihood.features(x)
 
     def batch(self, times: Times, number: Tensor | None = None, size: int | None = None) -> Batch:
         """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data.
@@ -201,7 +211,7 @@ class LatentLangevin(Described, Module):
         """
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
-            check_channels(x, self.likelihood.decoder.channels, "decoder")
+            check_channels(x, self.likelihood.channels, "decoder")
         rows = Rows(subsample_size, subsample, size)
         self.adapt(times, x)
         latents = draw_latents(self)
@@ -215,8 +225,8 @@ class LatentLangevin(Described, Module):
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
-            law = noise.mask(observed).to_event(2)
-            data = None if x is None else x[index].nan_to_num()
+            law = observed_law(noise, observed)
+            data = None if x is None else filled(x[index], noise)
             x = pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
             _check_sequences("x", x.shape[-3], index)
             return x
