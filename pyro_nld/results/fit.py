@@ -17,7 +17,7 @@ from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
-from ..fitting.posterior import CHAINS, Posterior, check_pair
+from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
 from ..fitting.schedule import Schedule
 from ..fitting.training import Callback, best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -29,7 +29,7 @@ from ..kinetics import verdicts
 from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
-from ..nn import Described, numbers
+from ..nn import Described, counted, numbers
 from . import ensemble
 from .groups import of_posterior, of_prior
 
@@ -80,24 +80,21 @@ class Fit(Described, Posterior):
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
-        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
-        self.model.eval()
-        self.guide.eval()
-        self.history = xr.Dataset(coords={"step": []}) if history is None else history
-        self.runs = runs or []
+        super().__init__(*copied(model, guide), times, x, about)
+        self.history, self.runs = xr.Dataset(coords={"step": []}) if history is None else history, runs or []
         self._states: int | None = None  # as many as were found when somebody looked
 
     def _facts(self) -> dict[str, object]:
         """What is known without a computation."""
-        sizes = map(_counted, self.x.shape, ("sequence", "time", "channel"))
+        sizes = map(counted, self.x.shape, ("sequence", "time", "channel"))
         facts: dict[str, object] = {"data": f"= {' × '.join(sizes)}"}
         if steps := self.history.sizes["step"]:
             late = max(1, steps // 20)
             last = self.history.isel(step=slice(-late, None)).mean()
             elbo = float(last["log_likelihood"] - last["path_kl"] - last["initial_kl"] - last["global_kl"])
-            seconds, runs = float(self.history["seconds"][-1]), _counted(len(self.runs), "run")
+            seconds, runs = float(self.history["seconds"][-1]), counted(len(self.runs), "run")
             facts["steps"] = f"= {steps} in {seconds:.0f} s, {runs}"
-            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {_counted(late, 'step')}"
+            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {counted(late, 'step')}"
         for name, median in vars(self).get("medians", {}).items():
             if "." not in name:  # a physical quantity, no weight
                 facts[name] = f"= {numbers(median)}, posterior median"
@@ -329,10 +326,6 @@ class Fit(Described, Posterior):
         first = readings[chains.index(self)]
         scale = channel_moments(self.x)[1].numpy()
         return xr.Dataset() if first is None else ensemble.together(readings, first, scale)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 @partial(checked, error=FitError)
