@@ -37,6 +37,7 @@ from .dynamics import (
     NeuralPotential,
     OverdampedLangevin,
     OverdampedSDE,
+    PerGroup,
     Potential,
     Quadratic,
     ResidualPotential,
@@ -44,6 +45,7 @@ from .dynamics import (
     Tilted,
     UnderdampedLangevin,
     UnderdampedSDE,
+    VariableFrictionLangevin,
     simulation,
 )
 from .landscape import attractors, saddles, samplers
@@ -81,7 +83,7 @@ __all__ = [
     "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells",
     "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce", "SumOfForces",
     "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
-    "ControlledPath", "simulation",
+    "ControlledPath", "PerGroup", "VariableFrictionLangevin", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
     "Categorical", "Channels",
@@ -100,7 +102,7 @@ _MOVED = {
     "paths": "dynamics.paths", "equilibrium": "dynamics.stationary", "flows": "landscape.flows",
     "occupancies": "landscape.occupancies", "counting": "kinetics.counting", "observations": "model",
     "encoders": "guide.encoders", "controls": "guide.controls", "objective": "fitting.elbo",
-    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.depths",
+    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.transitions",
     "checkpoints": "fitting.checkpoints", "training": "fitting.training", "draws": "fitting.draws",
     "ensemble": "results.ensemble", "segmentation": "results.segmentation", "forecasting": "results.forecasting",
     "findings": "checks.findings", "simulated_wells": "datasets.langevin", "model_files": "runs.model_files",

@@ -53,11 +53,11 @@ class CorrelatedGaussian(Likelihood):
     ) -> None:
         super().__init__()
         self.decoder = decoder
-        self.noise_scale = learned_noise(decoder.channels) if noise_scale is None else noise_scale
+        self.noise_scale = learned_noise(self.decoder.channels) if noise_scale is None else noise_scale
         if correlation is None:
-            self.correlation = PyroParam(torch.eye(decoder.channels), constraints.corr_cholesky)
+            self.correlation = PyroParam(torch.eye(self.decoder.channels), constraints.corr_cholesky)
         elif isinstance(correlation, Tensor):
-            self.register_buffer("correlation", _cholesky(correlation, decoder.channels))
+            self.register_buffer("correlation", _cholesky(correlation, self.decoder.channels))
         else:
             self.correlation = PyroSample(correlation)
 

@@ -115,7 +115,7 @@ class NegativeBinomial(_Counts):
 
     def __init__(self, decoder: Decoder, dispersion: Quantity | None = None, link: str = "exp") -> None:
         super().__init__(decoder, link)
-        self.dispersion = nn.Parameter(torch.full((decoder.channels,), 0.5)) if dispersion is None else dispersion
+        self.dispersion = nn.Parameter(torch.full((self.decoder.channels,), 0.5)) if dispersion is None else dispersion
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """NB(1/α, mean μ)."""

@@ -11,6 +11,7 @@ because the latent axes, and with them the temperature, are then measured in tha
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -22,7 +23,7 @@ from .._typing import Series
 from ..dynamics.quantities import Physical, Quantity
 from ..io.series import channel_moments
 from ..io.validation import check_support
-from .decoders import Decoder
+from .decoders import Decoder, as_decoder
 
 CENTRAL = (0.1587, 0.8413)  # a Gaussian has 68.3 % between them, one standard deviation on either side
 
@@ -60,6 +61,9 @@ class Likelihood(Physical):
     decoder: Decoder
     group = ""
     """What the names of the sites begin with, where a model has several likelihoods, see `Channels`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, as_decoder(value) if name == "decoder" else value)
 
     @abstractmethod
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
@@ -112,7 +116,7 @@ class Gaussian(Likelihood):
 
     Parameters
     ----------
-    decoder: gives the means.
+    decoder: gives the means; a `Decoder`, or any function, see `as_decoder`.
     noise_scale: s > 0, one number or one per channel, in the unit of the decoder, which is that of the data where it
         does not standardise. A number, a distribution (latent site `noise_scale`), or an `nn.Parameter`; when None, one
         per channel is learned.
@@ -127,10 +131,10 @@ class Gaussian(Likelihood):
     quantities = ("noise_scale",)
     units = {"noise_scale": "the decoder's unit"}  # noqa: RUF012
 
-    def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
+    def __init__(self, decoder: Decoder | Callable[[Tensor], Tensor], noise_scale: Quantity | None = None) -> None:
         super().__init__()
-        self.decoder = decoder
-        self.noise_scale = learned_noise(decoder.channels) if noise_scale is None else noise_scale
+        self.decoder = as_decoder(decoder)
+        self.noise_scale = learned_noise(self.decoder.channels) if noise_scale is None else noise_scale
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """N(decoder(q), (s · channel scale)²)."""
@@ -167,10 +171,10 @@ class StudentT(Likelihood):
     def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None, degrees: Quantity | None = None) -> None:
         super().__init__()
         self.decoder = decoder
-        self.noise_scale = learned_noise(decoder.channels) if noise_scale is None else noise_scale
+        self.noise_scale = learned_noise(self.decoder.channels) if noise_scale is None else noise_scale
         self.degrees = nn.Parameter(torch.tensor(4.0)) if degrees is None else degrees
-        self.register_buffer("centre", torch.zeros(decoder.channels))
-        self.register_buffer("width", torch.ones(decoder.channels))
+        self.register_buffer("centre", torch.zeros(self.decoder.channels))
+        self.register_buffer("width", torch.ones(self.decoder.channels))
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """t_ν(decoder(q), s · channel scale)."""
@@ -224,7 +228,7 @@ class LogNormal(Likelihood):
     def __init__(self, decoder: Decoder, noise_scale: Quantity | None = None) -> None:
         super().__init__()
         self.decoder = decoder
-        self.noise_scale = learned_noise(decoder.channels) if noise_scale is None else noise_scale
+        self.noise_scale = learned_noise(self.decoder.channels) if noise_scale is None else noise_scale
 
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """exp N(decoder(q), (s · channel scale)²)."""

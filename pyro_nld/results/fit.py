@@ -16,7 +16,7 @@ from .. import kinetics, landscape
 from ..errors import DataError, DoubtfulFitWarning, FitError
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
-from ..fitting.posterior import CHAINS, Posterior
+from ..fitting.posterior import CHAINS, Posterior, check_pair
 from ..fitting.schedule import Schedule
 from ..fitting.training import best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -75,10 +75,13 @@ class Fit(Described, Posterior):
         runs: list[dict] | None = None,
         about: xr.Dataset | None = None,
     ) -> None:
+        check_pair(model, guide)
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x, about)
+        self.model.eval()
+        self.guide.eval()
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         self._states: int | None = None  # as many as were found when somebody looked
@@ -116,7 +119,8 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
-        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
+        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
+        `balance_transitions`, where rates were balanced.
 
         Raises
         ------
@@ -141,9 +145,15 @@ class Fit(Described, Posterior):
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
+        found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+
+    @property
+    def balance(self) -> dict[str, float]:
+        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `transitions`, …"""
+        return dict(self.runs[best_run(self.runs)].get("balance", {})) if self.runs else {}
 
     def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
@@ -360,7 +370,7 @@ def fit(
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, or there is no run to do.
+    FitError: the loss stays non-finite, there is no run to do, or model, guide or schedule is of another kind.
 
     Notes
     -----
@@ -378,6 +388,7 @@ def fit(
     >>> -float(fit.history["loss"][0]) < fit.elbo()["per_observation"] < exact, round(exact, 1)  # nats per value
     (True, -1.3)
     """
+    check_pair(model, guide)
     found = recognised(data)
     series = as_tensors(found)
     runs = train(
