@@ -37,7 +37,7 @@ def main(
         states = runs.recorded_landscape(loaded)
         label = segment(whole, wells=states)["label"].values
         found = {
-            "data": checks.stationarity.of_data(loaded.data, label),
+            "data": checks.stationarity.of_data(loaded.data, label, whole.model.likelihood.discrete),
             "states": processes(whole.positions()[0].numpy(), whole.times.numpy(), label, whole.x.numpy()),
             "optimisation": diagnostics.optimisation(fit.history),
             "guide": run_check(diagnostics.guide, results),
