@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from scipy.stats import kstest, norm
 
 from .. import kinetics
 from .._typing import Array
@@ -79,7 +79,7 @@ def posterior(
     with np.errstate(divide="ignore", invalid="ignore"):
         score = (mine - theirs.mean(0)) / np.where(spread > 0, spread, np.nan)
     score = np.where(np.isnan(score), np.where(np.isclose(mine, theirs.mean(0)), 0.0, np.inf), score)
-    chance = min(1.0, len(names) * 2 * norm.sf(np.abs(score).max()))
+    chance = min(1.0, len(names) * 2 * scipy.stats.norm.sf(np.abs(score).max()))
     worst = int(np.abs(score).argmax())
     verdict = graded(chance, STATISTIC_P, high_is_good=True)
     advice = {
@@ -153,7 +153,9 @@ def pit(results: Results, seed: int = 0) -> xr.Dataset:
     equal = (weight * (values == observed.values)).sum(0)
     below = (weight * (values < observed.values)).sum(0) + np.random.default_rng(seed).random(equal.shape) * equal
     below = np.where(np.isfinite(observed.values), below, np.nan)
-    distance = np.array([kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)])
+    distance = np.array(
+        [scipy.stats.kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)]
+    )
     worst = int(distance.argmax())
     shape = below[..., worst][np.isfinite(below[..., worst])]
     verdict = graded(distance[worst], PIT_DISTANCE)

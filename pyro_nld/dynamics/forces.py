@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import PriorError, ShapeError
+from ..errors import Count, Positive, PriorError, ShapeError, checked
 from ..nn import Dense, PartList, Pointwise
 from .neural_potentials import layer_widths
 
@@ -46,6 +46,7 @@ class Force(Pointwise):
         """F(z), energy per length."""
 
 
+@checked
 class NeuralForce(Force):
     """F(z) = NN(z) − 2 c q, with a tanh network and c = softplus(·) > 0, so that paths stay near the origin.
 
@@ -74,7 +75,7 @@ class NeuralForce(Force):
     """
 
     def __init__(
-        self, latent: int, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: float = 0.5
+        self, latent: Count, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5
     ) -> None:
         super().__init__()
         if sees not in ("position", "momentum", "both"):

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from ..errors import ShapeError
+from ..errors import Count, Positive, ShapeError, checked
 from ..nn import Dense, PartList
 from .potentials import Potential
 
@@ -33,6 +33,7 @@ def layer_widths(hidden: object) -> tuple[int, ...]:
     return tuple(hidden)
 
 
+@checked
 class NeuralPotential(Potential):
     """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) can be normalised.
 
@@ -52,7 +53,7 @@ class NeuralPotential(Potential):
     0.5
     """
 
-    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
+    def __init__(self, latent: Count, hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5) -> None:
         super().__init__()
         self.latent, self.hidden = latent, layer_widths(hidden)
         widths = [latent, *self.hidden]
@@ -93,6 +94,7 @@ class NeuralPotential(Potential):
         return back + 2 * self.confinement * z
 
 
+@checked
 class ResidualPotential(Potential):
     """U(z) = NN(z) + c‖z‖² with the paper's network: residual tanh blocks that read z again, between two CELU blocks.
 
@@ -121,11 +123,12 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
-        inner: int | None = None,
+        self, latent: Count, features: Count = 16, width: Count = 96, blocks: Count = 4, confinement: Positive = 0.5,
+        inner: Count | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.latent, self.width = latent, width
+        self.latent, self.width, self.inner = latent, width, inner
+        self._features = features
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
         self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
         self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])

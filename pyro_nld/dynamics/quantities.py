@@ -223,7 +223,7 @@ def _positive(support: constraints.Constraint) -> bool:
 
 
 def _require_positive(name: str, value: Tensor) -> Tensor:
-    if not bool(torch.isfinite(value).all() and (value > 0).all()):
+    if not bool(value.numel() and torch.isfinite(value).all() and (value > 0).all()):
         raise PriorError(f"{name} must be positive and finite: got {value.tolist()}. Give a value above zero.")
     return value
 

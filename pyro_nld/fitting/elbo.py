@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..dynamics.paths import ControlledPath, LangevinPath
+from ..errors import Amount, Count, checked
 from ..guide.amortized import AmortizedGuide
 from ..nn import Described
 
@@ -62,7 +63,8 @@ class PathELBO(Described, Trace_ELBO):
     0.25
     """
 
-    def __init__(self, *args: object, path_weight: float = 1.0, path_stride: int = 1, **kwargs: object) -> None:
+    @checked
+    def __init__(self, *args: object, path_weight: Amount = 1.0, path_stride: Count = 1, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.path_weight, self.path_stride = path_weight, path_stride
 

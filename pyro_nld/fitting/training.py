@@ -7,8 +7,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,20 +18,25 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import CheckpointError, DoubtfulFitWarning, FitError
+from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
 from ..nn import evaluating
-from .checkpoints import load_checkpoint, save_checkpoint
+from . import optimizers
+from .checkpoints import refusing_another_model, resumed, save_checkpoint
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
+from .isolation import own_parameters, own_randomness
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
 from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
+Callback = Callable[[int, Mapping[str, float]], object]
+"""Called after every step with its number and row of the history; True ends the run."""
+
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row, after which the fit fails
 MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
@@ -45,9 +49,15 @@ class Trainer:
     """One run of a fit: everything that a checkpoint holds, and the method `advance`."""
 
     def __init__(
-        self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule
+        self,
+        model: LatentLangevin,
+        guide: AmortizedGuide,
+        data: tuple[Tensor, Tensor],
+        schedule: Schedule,
+        optimizer: optimizers.Factory | None = None,
     ) -> None:
-        self.model, self.guide, self.schedule = model, guide, schedule
+        self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
+        self.stopped = False  # by a callback
         self.times, self.x = check_rows(*data)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
@@ -65,25 +75,31 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether the schedule is used up."""
-        limit = self.schedule.minutes
-        return self.step >= self.schedule.steps or (limit is not None and self.elapsed >= 60 * limit)
+        return self.stopped or self.step >= self.schedule.steps or not self.schedule.time_left(self.elapsed)
+
+    def position(self, step: int) -> int | float:
+        """Where in its schedule the fit is before `step`: further on than the number of steps where time is short."""
+        spent = self.history[step - 1, COLUMNS.index("seconds")] if step > 0 else 0.0
+        return self.schedule.position(step, float(spent))
 
     def advance(self) -> None:
         """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
-        if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
+        position = self.position(self.step)
+        if self.model.refines and self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
             self._refine()
-        elif not self.model.refines and self.schedule.substeps(self.step, self.substeps) > self.model.substeps:
+        elif not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
-        self.elbo.path_weight = self.schedule.path_weight(self.step)
-        rate = self.schedule.rate(self.step) * self.slowdown
+        self.elbo.path_weight = self.schedule.path_weight(position)
+        share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["initial_lr"] * share
+        rate = self.optimizer.param_groups[0]["lr"]
         terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
         loss.backward()
-        if self.schedule.refining(self.step):
+        if self.schedule.refining(position):
             self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
         if bool(loss.isfinite() & norm.isfinite()):
@@ -106,7 +122,11 @@ class Trainer:
         batch = self.x[: self.schedule.batch_size]
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
+
+    def _refinements(self, position: int | float) -> int:
+        """How many times the substeps were due to be looked at, before and at `position`."""
+        return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
 
     def _refine(self) -> None:
         """Take as many substeps as the present landscape needs."""
@@ -179,7 +199,7 @@ class Trainer:
         ------
         CheckpointError: the state belongs to another model.
         """
-        with _refusing_another_model():
+        with refusing_another_model():
             if state["substeps"] != self.model.substeps:
                 self.guide.refine(state["substeps"])
                 self._optimise()
@@ -202,6 +222,8 @@ def train(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
+    optimizer: optimizers.Factory | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -209,20 +231,19 @@ def train(
     ----------
     data: checked times and x.
     schedule: of every run.
-    seed, restarts, checkpoint, resume, every, progress: see `results.fit`, also for errors and Ctrl-C.
+    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks: see `results.fit`, also for errors and
+        Ctrl-C.
     """
-    if restarts < 1:
-        raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
     if not isinstance(schedule, Schedule):
         raise FitError(
             f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
         )
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
-    state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
+    state = resumed(path, schedule) if resume and path is not None and path.exists() else None
     model.train()
     guide.train()
-    with _own_randomness(seed), _own_parameters():
+    with own_randomness(seed), own_parameters():
         if state is None:
             guide.take_units(times, x)
         guide(times, x, 1)  # the autoguide finds its sites with one sequence
@@ -232,13 +253,14 @@ def train(
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
             while len(state["runs"]) < restarts:
-                trainer = _next_run(model, guide, data, schedule, state, seed)
+                trainer = _next_run(model, guide, data, schedule, state, seed, optimizer)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
-                finished = _train(trainer, state, path, every, progress, name)
+                finished = _train(trainer, state, path, every, progress, name, callbacks)
+                cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
                 trainer.settle()
                 balanced: dict[str, float] = {}
                 finished = finished and _polish(trainer, path, progress, balanced)
-                state["runs"].append(_finish(trainer) | {"balance": balanced})
+                state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
                 state["current"] = None
                 _keep(state, path)
                 if not finished:
@@ -266,18 +288,29 @@ def _next_run(
     schedule: Schedule,
     state: dict,
     seed: int,
+    optimizer: optimizers.Factory | None,
 ) -> Trainer:
     """The interrupted run, where it stopped; otherwise a new run, which starts from fresh weights after the first."""
     run = len(state["runs"])
     if run > 0:
         _start_anew(model, guide, state["initial"], seed + run)
-    trainer = Trainer(model, guide, data, schedule)
+    trainer = Trainer(model, guide, data, schedule, optimizer)
+    if state["current"] is None and state.get("waiting"):
+        state["current"] = state["waiting"].pop(0)
     if state["current"] is not None:
         trainer.restore(state["current"])
     return trainer
 
 
-def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progress: bool, name: str) -> bool:
+def _train(
+    trainer: Trainer,
+    state: dict,
+    path: Path | None,
+    every: int,
+    progress: bool,
+    name: str,
+    callbacks: Sequence[Callback],
+) -> bool:
     """Take all steps of the schedule. False where it was stopped by hand and there is no checkpoint to go on from."""
     total = trainer.schedule.steps
     with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
@@ -287,6 +320,9 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                     state["current"] = trainer.state()
                     _keep(state, path)
                 trainer.advance()
+                row = dict(zip(COLUMNS, trainer.history[-1].tolist(), strict=True))
+                trainer.stopped = sum(callback(trainer.step, row) is True for callback in callbacks) > 0
+                bar.total = max(trainer.step, round(total * trainer.step / trainer.position(trainer.step)))
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
         except KeyboardInterrupt:
@@ -294,6 +330,13 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 raise
             warnings.warn(f"stopped by hand after {trainer.step} of {total} steps", stacklevel=3)
             return False
+    if trainer.step < total and not trainer.stopped:
+        warnings.warn(
+            f"{trainer.schedule.minutes:g} minutes were enough for {trainer.step} of {total} steps, over which the "
+            "schedule was spread. Resume with more minutes, or without a limit, to take the others.",
+            DoubtfulFitWarning,
+            stacklevel=3,
+        )
     return True
 
 
@@ -360,50 +403,7 @@ def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
 
 
 def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
-    with _refusing_another_model():
+    with refusing_another_model():
         guide.refine(kept["substeps"])
         model.load_state_dict(kept["model"])
         guide.load_state_dict(kept["guide"])
-
-
-@contextmanager
-def _refusing_another_model() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
-        ) from error
-
-
-def _resumed(path: Path, schedule: Schedule) -> dict:
-    """The state of a fit that is kept at `path`, if it was made with the same schedule."""
-    state = load_checkpoint(path)
-    if state["schedule"] != asdict(schedule):
-        raise CheckpointError(
-            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
-            "Resume with the same settings, or start in a new place."
-        )
-    return state
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _own_parameters() -> Iterator[None]:
-    """A separate parameter store, because names in Pyro's global store may belong to a model that was fitted earlier.
-
-    Afterwards the names used here are removed from the global store, so that the fitted modules register anew.
-    """
-    store = pyro.get_param_store()
-    with store.scope() as own:
-        yield
-    for name in own["params"]:
-        if name in store:
-            del store[name]

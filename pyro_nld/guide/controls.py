@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid, softplus
 from ..dynamics.equations import Dynamics
 from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
 from ..dynamics.recursion import matvec
-from ..errors import PriorError
+from ..errors import Count, Positive, PriorError, checked
 from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
@@ -71,6 +71,7 @@ class Control(Part):
         """The plan for one batch, from contexts at the observations and the intervals between them in model units."""
 
 
+@checked
 class AffineControl(Control):
     """F_t(q, p) = Λ_t (m_t − q) − N_t p: a linear force, with Λ, m and N from the contexts (N only with momenta).
 
@@ -98,7 +99,7 @@ class AffineControl(Control):
     True
     """
 
-    def __init__(self, hidden: int = 64, coupled: bool | None = None) -> None:
+    def __init__(self, hidden: Count = 64, coupled: bool | None = None) -> None:
         super().__init__()
         self.hidden, self.coupled = hidden, coupled
 
@@ -218,6 +219,7 @@ class _AffinePlan:
         return gain * vector if self.mixing is None else matvec(gain, vector)
 
 
+@checked
 class NeuralControl(Control):
     """F = force of the prior + f(z, contexts, time within the interval): eq. 16 and 18 of the paper.
 
@@ -236,7 +238,7 @@ class NeuralControl(Control):
     1.0
     """
 
-    def __init__(self, hidden: int = 128, gain: float = 0.2) -> None:
+    def __init__(self, hidden: Count = 128, gain: Positive = 0.2) -> None:
         super().__init__()
         self.hidden, self.gain = hidden, gain
 

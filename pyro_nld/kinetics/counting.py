@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from .._typing import Array
 from ..errors import ShapeError
@@ -205,8 +205,8 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     with np.errstate(divide="ignore", invalid="ignore"):
         rate, dwell = exits / time, (time / total)[:, 0]
         # chi2 with 2 N + 1 degrees of freedom is twice a Gamma(N + ½, 1)
-        low, high = (2 * time / chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
-        slow, fast = (chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
+        low, high = (2 * time / scipy.stats.chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
+        slow, fast = (scipy.stats.chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
     lengths = counts["lag"].values * counts.attrs["interval"]
     pairs = zip(counts["lagged"].values, lengths, strict=True)
     implied = [implied_timescales(_shares(lagged), length) for lagged, length in pairs]

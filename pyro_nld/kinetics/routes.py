@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from scipy.stats import chi2
 from torch import Tensor
 
 from .._typing import Array
@@ -71,7 +71,7 @@ def _core_sets(potential: Energy, wells: xr.Dataset, temperature: float) -> Call
             distance = ((offset @ metric.to(points)) * offset).sum(-1)
             label = torch.where(distance < nearest, int(state), label)
             nearest = torch.minimum(nearest, distance)
-        return torch.where(nearest <= chi2.ppf(HALF, points.shape[-1]), label, -1)
+        return torch.where(nearest <= scipy.stats.chi2.ppf(HALF, points.shape[-1]), label, -1)
 
     return label_of
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..dynamics.neural_potentials import layer_widths
-from ..errors import PriorError, ShapeError
+from ..errors import Count, PriorError, ShapeError, checked
 from ..io.series import channel_moments
 from ..nn import Dense, PartList, Pointwise, widths
 
@@ -64,6 +64,7 @@ class Decoder(Pointwise):
             self.scale.copy_(shared)
 
 
+@checked
 class IdentityDecoder(Decoder):
     """x = q: the latent axes are the channels, so that the gauge is fixed.
 
@@ -81,7 +82,7 @@ class IdentityDecoder(Decoder):
 
     fixes_gauge = True
 
-    def __init__(self, latent: int, standardise: bool = False) -> None:
+    def __init__(self, latent: Count, standardise: bool = False) -> None:
         super().__init__(latent, latent, standardise)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
@@ -89,6 +90,7 @@ class IdentityDecoder(Decoder):
         return q
 
 
+@checked
 class OrthonormalDecoder(Decoder):
     """x = b + Q q with QᵀQ = 1: a learned rotation into the channels. The gauge is fixed up to rotations.
 
@@ -113,7 +115,7 @@ class OrthonormalDecoder(Decoder):
 
     fixes_gauge = True
 
-    def __init__(self, latent: int, channels: int, standardise: bool = False) -> None:
+    def __init__(self, latent: Count, channels: Count, standardise: bool = False) -> None:
         if channels < latent:
             raise ShapeError(
                 f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes."
@@ -132,6 +134,7 @@ class OrthonormalDecoder(Decoder):
         return q @ torch.linalg.qr(self.raw)[0].mT + self.bias
 
 
+@checked
 class LinearDecoder(Decoder):
     """x = loc + scale · (b + A q): linear in standardised channels.
 
@@ -145,7 +148,7 @@ class LinearDecoder(Decoder):
     ([1.0, 20.0], [1.0, 10.0])
     """
 
-    def __init__(self, latent: int, channels: int) -> None:
+    def __init__(self, latent: Count, channels: Count) -> None:
         super().__init__(latent, channels, standardise=True)
         self.map = Dense(latent, channels)
 
@@ -154,6 +157,7 @@ class LinearDecoder(Decoder):
         return self.map(q)
 
 
+@checked
 class MLPDecoder(Decoder):
     """x = loc + scale · MLP(q): a tanh network, in standardised channels.
 
@@ -169,7 +173,7 @@ class MLPDecoder(Decoder):
     torch.Size([200, 15])
     """
 
-    def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, latent: Count, channels: Count, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
         self.hidden = layer_widths(hidden)
         sizes = [latent, *self.hidden]

@@ -20,7 +20,7 @@ from ..dynamics.path_models import Batch, PathModel, Rows
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
-from ..errors import PriorError, ShapeError
+from ..errors import Count, Positive, PriorError, ShapeError, checked
 from ..io.validation import Passed, check_channels, check_rows, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
@@ -32,6 +32,7 @@ STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
 
+@checked
 @PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
 class LatentLangevin(Described, Module):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
@@ -78,16 +79,14 @@ class LatentLangevin(Described, Module):
         self,
         dynamics: Dynamics,
         likelihood: Likelihood,
-        substeps: int | Literal["auto"] = 5,
-        time_unit: float | None = None,
+        substeps: Count | Literal["auto"] = 5,
+        time_unit: Positive | None = None,
         start: str = "normal",
         integrator: Integrator | None = None,
         name: str = "",
     ) -> None:
         super().__init__(name)
         _check_parts(dynamics, likelihood)
-        if substeps != "auto" and not (isinstance(substeps, int) and substeps >= 1):
-            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps!r}. Use 5 when unsure.')
         if likelihood.latent != dynamics.latent:
             raise ShapeError(
                 f"decoder and dynamics need the same number of latent axes: got {likelihood.latent} and "

@@ -7,7 +7,10 @@ downhill from the minima of the median.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from .. import kinetics, landscape
 from .._typing import Array
 from ..dynamics.equations import Dynamics
 from ..dynamics.potentials import Energy, hessian, in_double
-from ..errors import FitError
+from ..errors import DoubtfulFitWarning, FitError
 from ..fitting.draws import Draw
 from ..landscape import flows, saddles
 from ..model.decoders import IdentityDecoder
@@ -64,6 +67,24 @@ def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr
     states = np.arange(median.sizes["state"])
     numbers = xr.concat([one.reindex(state=states, to=states) for one in found], "draw").drop_vars(["state", "to"])
     return numbers.assign(basin=(("draw", "sequence", "time"), np.stack(basins)))
+
+
+def of_fit(fit: Any, draws: Sequence[Draw], states: xr.Dataset | None, rule: dict) -> xr.Dataset | None:
+    """`read` of a fit; None where there is no minimum, or no potential. What is doubtful, `Fit.landscape` says.
+
+    Parameters
+    ----------
+    fit: a `Fit`. draws: from its posterior. states: its `wells` or `landscape`; read by `rule` when None.
+    """
+    with warnings.catch_warnings(), suppress(FitError):
+        warnings.simplefilter("ignore", DoubtfulFitWarning)
+        if fit.has_landscape:
+            found = fit.wells(**rule) if states is None else states
+            if "saddle" not in found.dims:
+                passes = saddles.saddles(fit.potential, found, temperature=fit.temperature)
+                found = xr.merge([found, passes], combine_attrs="drop")
+            return read(fit.model, draws, found)
+    return None
 
 
 def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:

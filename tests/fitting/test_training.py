@@ -1,7 +1,9 @@
 """Fitting: resumes to the bit, survives NaN and Ctrl-C, minds its own business, and does not depend on units."""
 
+import functools
 import itertools
 import math
+import re
 import warnings
 from dataclasses import asdict
 
@@ -157,8 +159,114 @@ def prepared(seed=0, **given):
 
 
 def test_minutes_end_a_fit_early():
-    fitted = fit(build(), schedule=nld.Schedule(steps=10_000, minutes=0.5 / 60))
+    with pytest.warns(nld.DoubtfulFitWarning, match="minutes were enough for"):
+        fitted = fit(build(), schedule=nld.Schedule(steps=10_000, minutes=0.5 / 60))
     assert 1 <= fitted.history.sizes["step"] < 10_000
+
+
+def test_a_schedule_is_spread_over_the_minutes_there_are():
+    """400 of 1000 steps: the same rates, weights and substeps as a schedule of 400 steps, to a step."""
+    short, timed = nld.Schedule(steps=400), nld.Schedule(steps=1000, minutes=400 / 60)
+    for step in range(400):
+        place = timed.position(step, seconds=float(step))
+        assert place == pytest.approx(2.5 * step)
+        assert timed.rate(place) == pytest.approx(short.rate(step), abs=0.01 / 8)  # a step of warm-up
+        assert timed.path_weight(place) == pytest.approx(short.path_weight(step))
+        assert timed.substeps(place, 40) == short.substeps(step, 40)
+    assert [timed.position(step, 0.1) for step in (0, 300)] == [0.25, 300]
+    assert not timed.time_left(400.0)
+    assert nld.Schedule(steps=1000).position(7, 1e9) == 7
+
+
+def test_a_fit_cut_short_goes_on_with_more_minutes(monkeypatch, tmp_path):
+    def lasting(trainer):
+        advance(trainer)
+        trainer.elapsed = 60.0 * trainer.step  # a minute each
+        trainer.history[-1, COLUMNS.index("seconds")] = trainer.elapsed
+
+    advance, path, sayings = Trainer.advance, tmp_path / "checkpoint.pt", []
+    monkeypatch.setattr(Trainer, "advance", lasting)
+    limited = {minutes: nld.Schedule(steps=12, batch_size=4, minutes=minutes) for minutes in (4.0, 9.0, None)}
+    for minutes, steps in ((4.0, 4), (4.0, 4), (9.0, 9), (None, 12), (None, 12)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            fitted = fit(build(), schedule=limited[minutes], checkpoint=path, resume=True, restarts=2)
+        assert [len(run["history"]) for run in fitted.runs] == [steps, steps]
+        rates = fitted.history["learning_rate"]
+        said = [str(one.message) for one in told if "minutes were enough" in str(one.message)]
+        sayings.append(said)
+    first, again, more, *whole = sayings
+    assert first == 2 * [first[0]]
+    assert first[0].startswith("4 minutes were enough for 4 of 12 steps, over which the schedule was spread.")
+    assert more[0].startswith("9 minutes were enough for 9 of 12 steps")
+    assert again == whole[0] == whole[1] == []
+    assert rates[-1] < 0.1 * rates.max()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind", "rate"),
+    [
+        (None, torch.optim.Adam, 0.01),
+        (torch.optim.AdamW, torch.optim.AdamW, 0.01),
+        (functools.partial(torch.optim.SGD, lr=0.5, momentum=0.9), torch.optim.SGD, 0.5),
+        (lambda parameters: torch.optim.RMSprop(parameters, lr=0.2), torch.optim.RMSprop, 0.2),
+        (pyro.optim.ClippedAdam({"lr": 0.003}), pyro.optim.clipped_adam.ClippedAdam, 0.003),
+        (pyro.optim.Adam({"betas": (0.8, 0.9)}), torch.optim.Adam, 0.01),
+    ],
+)
+def test_an_optimiser_is_used_as_it_is_given(optimizer, kind, rate):
+    model, guide, series = prepared()
+    trainer = Trainer(model, guide, series, SCHEDULE, optimizer)
+    assert type(trainer.optimizer) is kind
+    trainer.advance()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(SCHEDULE.rate(0) * rate / 0.01)
+    assert trainer.history[0, COLUMNS.index("learning_rate")] == trainer.optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("adam", "got str. Give the class or a function of the parameters."),
+        (torch.optim.Adam([torch.zeros(1, requires_grad=True)]), "got Adam. Give the class"),
+        (lambda parameters: None, "it made NoneType. Let it return the optimiser."),
+        (torch.optim.LBFGS, "LBFGS evaluates the loss several times a step"),
+        (pyro.optim.Adam(lambda name: {"lr": 0.1}), "got one with arguments by parameter, or a scheduler."),
+        (
+            pyro.optim.ExponentialLR({"optimizer": torch.optim.SGD, "optim_args": {"lr": 0.1}, "gamma": 0.9}),
+            "scheduler",
+        ),
+    ],
+)
+def test_what_is_no_optimiser_is_refused(optimizer, message):
+    with pytest.raises(nld.FitError, match=re.escape(message)):
+        fit(build(), optimizer=optimizer)
+
+
+def test_callbacks_see_every_step_and_end_a_run():
+    rows = []
+    fitted = fit(build(), callbacks=[lambda step, row: rows.append((step, row)), lambda step, row: step == 5])
+    assert [step for step, _ in rows] == [1, 2, 3, 4, 5]
+    assert fitted.history.sizes["step"] == 5
+    assert [row["loss"] for _, row in rows] == fitted.history["loss"].values.tolist()
+    assert set(rows[0][1]) == set(COLUMNS)
+
+
+def test_a_callback_that_returns_something_ends_nothing():
+    assert fit(build(), callbacks=[lambda step, row: row]).history.sizes["step"] == SCHEDULE.steps
+
+
+def test_an_exception_of_a_callback_is_its_own():
+    def prune(step, row):
+        raise LookupError("pruned")
+
+    with pytest.raises(LookupError, match="pruned"):
+        fit(build(), callbacks=[prune])
+
+
+def test_a_fit_in_double_precision():
+    fitted = fit(build(), dtype=torch.float64)
+    assert {value.dtype for value in fitted.model.parameters()} == {torch.float64}
+    assert fitted.x.dtype == fitted.positions().dtype == torch.float64
 
 
 def test_every_parameter_moves():
@@ -287,7 +395,7 @@ def test_a_run_without_a_finite_bound_is_never_the_best(monkeypatch):
 def test_there_must_be_a_run():
     with pytest.raises(nld.FitError) as caught:
         fit(build(), restarts=0)
-    assert str(caught.value) == "restarts must be at least 1: got 0. Give the number of independent runs."
+    assert str(caught.value) == "restarts must be a whole number of at least 1: got 0. Give such a number."
 
 
 # ---------------------------------------------------------------- interruption
@@ -382,7 +490,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
         fit(build(0), checkpoint=path, resume=True, schedule=other)
     assert str(caught.value) == (
         f"the checkpoint was made with another schedule: expected {asdict(other)}, got {asdict(SCHEDULE)}. "
-        "Resume with the same settings, or start in a new place."
+        "Resume with the same settings, or start in a new place. Only the minutes may change."
     )
 
 

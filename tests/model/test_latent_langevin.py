@@ -363,7 +363,7 @@ def test_a_step_needs_to_be_a_step():
         nld.LatentLangevin(
             nld.OverdampedLangevin(nld.Quadratic([1.0])), nld.Gaussian(nld.IdentityDecoder(1)), substeps=0
         )
-    assert str(caught.value) == 'substeps must be "auto" or at least 1: got 0. Use 5 when unsure.'
+    assert str(caught.value) == "substeps must be a whole number of at least 1, or 'auto': got 0. Give such a number."
 
 
 def test_a_scheme_that_cannot_be_steered_carries_no_posterior():
