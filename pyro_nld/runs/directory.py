@@ -213,7 +213,7 @@ def read_landscape(run: Run, **rule: Any) -> xr.Dataset:
     """
     found = run.fit.landscape(**rule) if run.fit.has_landscape else run.fit.attractors()
     labels = joined(segment(run.fit, wells=found), run.data)["label"].values
-    doubts = stationarity.of_data(joined(run.data), labels).attrs
+    doubts = stationarity.of_data(joined(run.data), labels, run.fit.model.likelihood.discrete).attrs
     said = {f"data_{name}": doubts[name] for name in ("verdict", "message")}
     return found.assign_coords(channel=run.data["channel"]).assign_attrs(said)
 
