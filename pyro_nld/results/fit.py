@@ -32,6 +32,7 @@ from ..model.latent_langevin import LatentLangevin
 from ..nn import Described, numbers
 from . import ensemble
 from .groups import of_posterior, of_prior
+from .naming import named
 
 GROUPS = (
     "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
@@ -145,7 +146,7 @@ class Fit(Described, Posterior):
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
-        return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+        return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
 
     @partial(checked, error=FitError)
     def wells(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
@@ -173,9 +174,8 @@ class Fit(Described, Posterior):
         shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
         decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
         wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
-        return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
-            min_persistence=min_persistence, min_barrier=min_barrier
-        )
+        found = self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded)))
+        return found.assign_attrs(min_persistence=min_persistence, min_barrier=min_barrier)
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
         """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.
@@ -210,7 +210,7 @@ class Fit(Described, Posterior):
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
-        return found.assign_attrs(units | self.discretisation(states))
+        return named(found.assign_attrs(units | self.discretisation(states)), self.about)
 
     def restarts(self) -> list[Fit]:
         """Every run of the fit as a fit of its own, in the order they were made; this one in the place of the best."""
@@ -293,7 +293,8 @@ class Fit(Described, Posterior):
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
-        return to_inference_data({name: group for name, group in found.items() if name in asked})
+        about = self.about if self.about is None or kept >= len(self.x) else self.about.isel(sequence=slice(kept))
+        return to_inference_data({name: named(group, about) for name, group in found.items() if name in asked})
 
     def _of_run(self, run: dict) -> Fit:
         """Another run of the same fit, in copies of model and guide."""
