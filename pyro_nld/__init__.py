@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         NeuralPotential,
         OverdampedLangevin,
         OverdampedSDE,
+        PerGroup,
         Potential,
         Quadratic,
         ResidualPotential,
@@ -66,19 +67,29 @@ if TYPE_CHECKING:
         Tilted,
         UnderdampedLangevin,
         UnderdampedSDE,
+        VariableFrictionLangevin,
         simulation,
     )
     from .landscape import attractors, saddles, samplers
     from .kinetics import generators, verdicts
     from .model import (
+        Bernoulli,
+        Categorical,
+        Channels,
+        CorrelatedGaussian,
         Decoder,
         Gaussian,
         IdentityDecoder,
         LatentLangevin,
         Likelihood,
         LinearDecoder,
+        LogNormal,
         MLPDecoder,
+        NegativeBinomial,
         OrthonormalDecoder,
+        Poisson,
+        StudentT,
+        VaryingGaussian,
     )
     from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
     from .fitting import PathELBO, Schedule, particles
@@ -95,8 +106,10 @@ __all__ = [
     "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells",
     "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce", "SumOfForces",
     "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
-    "ControlledPath", "simulation",
+    "ControlledPath", "PerGroup", "VariableFrictionLangevin", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
+    "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
+    "Categorical", "Channels",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
     "PathELBO", "particles", "Schedule", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers", "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",
@@ -112,7 +125,7 @@ _MOVED = {
     "paths": "dynamics.paths", "equilibrium": "dynamics.stationary", "flows": "landscape.flows",
     "occupancies": "landscape.occupancies", "counting": "kinetics.counting", "observations": "model",
     "encoders": "guide.encoders", "controls": "guide.controls", "objective": "fitting.elbo",
-    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.depths",
+    "pace": "fitting.scales", "schedules": "fitting.schedule", "em": "fitting.em", "depths": "fitting.transitions",
     "checkpoints": "fitting.checkpoints", "training": "fitting.training", "draws": "fitting.draws",
     "ensemble": "results.ensemble", "segmentation": "results.segmentation", "forecasting": "results.forecasting",
     "findings": "checks.findings", "simulated_wells": "datasets.langevin", "model_files": "runs.model_files",

@@ -87,13 +87,13 @@ def test_no_constructor_takes_a_number_that_cannot_be(kind):
         (lambda: nld.PathELBO(path_stride=0), "path_stride must be a whole number of at least 1: got 0."),
         (
             lambda: nld.Quadratic(torch.tensor(2.0)),
-            "stiffness needs one number per axis, or a square",
+            "stiffness needs a number per axis, or a square",
         ),
         (
             lambda: nld.Quadratic(torch.ones(2, 3)),
-            "stiffness needs one number per axis, or a square",
+            "stiffness needs a number per axis, or a square",
         ),
-        (lambda: nld.Quadratic([1.0], centre=[0.0, 1.0]), r"centre needs one entry per axis: expected \(1,\), got"),
+        (lambda: nld.Quadratic([1.0], centre=[0.0, 1.0]), r"centre needs one entry per axis: got \(2,\) for 1\."),
     ],
 )
 def test_and_these_say_so_too(make, message):

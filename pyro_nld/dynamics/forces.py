@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import Count, Positive, PriorError, ShapeError, checked
-from ..nn import Dense, Part, PartList
+from ..nn import Dense, PartList, Pointwise
+from .neural_potentials import layer_widths
 
 
-class Force(Part):
+class Force(Pointwise):
     """F(z), the contract: a subclass sets `latent`, the number of axes on which it acts, and defines `forward`.
 
     `sees` says which half of a state it depends on: "position", "momentum" or "both".
@@ -79,8 +80,8 @@ class NeuralForce(Force):
         super().__init__()
         if sees not in ("position", "momentum", "both"):
             raise PriorError(f'a force sees "position", "momentum" or "both": got {sees!r}. Choose one.')
-        self.latent, self.sees, self.hidden = latent, sees, tuple(hidden)
-        widths = [2 * latent if sees == "both" else latent, *hidden]
+        self.latent, self.sees, self.hidden = latent, sees, layer_widths(hidden)
+        widths = [2 * latent if sees == "both" else latent, *self.hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], latent)
         if sees != "momentum":

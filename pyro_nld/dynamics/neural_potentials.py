@@ -16,9 +16,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from ..errors import Count, Positive, checked
+from ..errors import Count, Positive, ShapeError, checked
 from ..nn import Dense, PartList
 from .potentials import Potential
+
+
+def layer_widths(hidden: object) -> tuple[int, ...]:
+    """Widths of hidden layers, as numbers.
+
+    Raises
+    ------
+    ShapeError: they are not a sequence of whole numbers above zero.
+    """
+    if not isinstance(hidden, Sequence) or not all(isinstance(width, int) and width > 0 for width in hidden):
+        raise ShapeError(f"hidden needs the width of every hidden layer: got {hidden!r}. Give for example (64, 64).")
+    return tuple(hidden)
 
 
 @checked
@@ -43,8 +55,8 @@ class NeuralPotential(Potential):
 
     def __init__(self, latent: Count, hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5) -> None:
         super().__init__()
-        self.latent, self.hidden = latent, tuple(hidden)
-        widths = [latent, *hidden]
+        self.latent, self.hidden = latent, layer_widths(hidden)
+        widths = [latent, *self.hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], 1)
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))

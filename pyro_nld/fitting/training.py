@@ -22,15 +22,16 @@ from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
+from ..nn import evaluating
 from . import optimizers
-from .checkpoints import refusing_another_model, resumed, save_checkpoint
-from .depths import balance
+from .checkpoints import kept_of, load_parameters, refusing_another_model, resumed, save_checkpoint
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
 from .isolation import own_parameters, own_randomness
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
+from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 Callback = Callable[[int, Mapping[str, float]], object]
@@ -129,7 +130,7 @@ class Trainer:
 
     def _refine(self) -> None:
         """Take as many substeps as the present landscape needs."""
-        with warnings.catch_warnings(), contextlib.suppress(FitError):
+        with evaluating(self.model, self.guide), warnings.catch_warnings(), contextlib.suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
             if needed > self.model.substeps:
@@ -233,13 +234,21 @@ def train(
     seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks: see `results.fit`, also for errors and
         Ctrl-C.
     """
+    if not isinstance(schedule, Schedule):
+        raise FitError(
+            f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
+        )
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
     state = resumed(path, schedule) if resume and path is not None and path.exists() else None
+    model.train()
+    guide.train()
     with own_randomness(seed), own_parameters():
-        guide(times, x, 1)  # takes the units from all data; the autoguide finds its sites with one sequence
         if state is None:
-            initial = _kept_of(model, guide)
+            guide.take_units(times, x)
+        guide(times, x, 1)  # the autoguide finds its sites with one sequence
+        if state is None:
+            initial = kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
@@ -249,14 +258,15 @@ def train(
                 finished = _train(trainer, state, path, every, progress, name, callbacks)
                 cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
                 trainer.settle()
-                finished = finished and _polish(trainer, path, progress)
-                state["runs"].append(_finish(trainer) | {"cut_short": cut_short})
+                balanced: dict[str, float] = {}
+                finished = finished and _polish(trainer, path, progress, balanced)
+                state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
                 state["current"] = None
                 _keep(state, path)
                 if not finished:
                     break
     runs: list[dict] = state["runs"]
-    _load(model, guide, runs[best_run(runs)])
+    load_parameters(model, guide, runs[best_run(runs)])
     return runs
 
 
@@ -330,20 +340,25 @@ def _train(
     return True
 
 
-def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Do the M-steps and the balance that the schedule asks for. False where it was stopped by hand, as in `_train`."""
+def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, float]) -> bool:
+    """Do the M-steps and the balance that the schedule asks for, and keep what the balance says of itself.
+
+    False where it was stopped by hand, as in `_train`.
+    """
     fitted = trainer.model, trainer.guide, trainer.times, trainer.x
     particles = max(trainer.schedule.particles, PARTICLES)
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
-            with contextlib.suppress(FitError):  # no states, or they cannot be sampled; readers of the fit see that
-                balance(Posterior(*fitted))
+            # FitError: no states, or they cannot be sampled; readers of the fit see that
+            with evaluating(*fitted[:2]), contextlib.suppress(FitError):
+                found = balance(Posterior(*fitted))
+                balanced.update({} if found is None else found.attrs)
     except KeyboardInterrupt:
         if path is not None:
             raise
-        warnings.warn("stopped by hand before the last M-step, or before depths were balanced", stacklevel=3)
+        warnings.warn("stopped by hand before the last M-step, or before rates were balanced", stacklevel=3)
         return False
     return True
 
@@ -356,8 +371,9 @@ def _keep(state: dict, path: Path | None) -> None:
 def _finish(trainer: Trainer) -> dict:
     """The record of a finished run: parameters, history, and the ELBO of all data."""
     draws = 1 if trainer.observed >= MANY_VALUES else 3
-    bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
-    return _kept_of(trainer.model, trainer.guide) | {
+    with evaluating(trainer.model, trainer.guide):
+        bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
+    return kept_of(trainer.model, trainer.guide) | {
         "history": trainer.history,
         "terms": {name: bound[name] for name in TERMS},
         "elbo": bound["total"],
@@ -366,21 +382,16 @@ def _finish(trainer: Trainer) -> dict:
 
 
 def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
-    """Go back to the first state, then draw new weights; inner modules first, because outer ones may rescale them."""
+    """Go back to the first state, then draw new weights, except frozen ones.
+
+    Inner modules come first, because outer ones may rescale them.
+    """
     torch.manual_seed(seed)
-    _load(model, guide, initial)
+    load_parameters(model, guide, initial)
     for module in (model, guide):
+        frozen = [(value, value.clone()) for value in module.parameters() if not value.requires_grad]
         for part in reversed(list(module.modules())):
             getattr(part, "reset_parameters", lambda: None)()
-
-
-def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
-    kept = {"substeps": model.substeps, "model": model.state_dict(), "guide": guide.state_dict()}
-    return copy.deepcopy(kept)
-
-
-def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
-    with refusing_another_model():
-        guide.refine(kept["substeps"])
-        model.load_state_dict(kept["model"])
-        guide.load_state_dict(kept["guide"])
+        with torch.no_grad():
+            for value, kept in frozen:
+                value.copy_(kept)

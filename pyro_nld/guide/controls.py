@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid, softplus
 from ..dynamics.equations import Dynamics
 from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
 from ..dynamics.recursion import matvec
-from ..errors import Amount, Count, checked
+from ..errors import Amount, Count, PriorError, checked
 from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
@@ -104,7 +104,16 @@ class AffineControl(Control):
         self.hidden, self.coupled = hidden, coupled
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
-        """Create the network, which maps two contexts to all substeps of the interval between them."""
+        """Create the network, which maps two contexts to all substeps of the interval between them.
+
+        Raises
+        ------
+        PriorError: the noise of the dynamics depends on the position.
+        """
+        if not dynamics.additive_noise:
+            raise PriorError(
+                f"AffineControl needs the same noise everywhere: got {type(dynamics).__name__}. Use NeuralControl()."
+            )
         self.substeps, self.latent, self.parts = substeps, dynamics.latent, dynamics.state // dynamics.latent
         self.each = self.latent**2 if self._couples else self.latent  # numbers in a gain
         self.network = nn.Sequential(nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), self._last(substeps))

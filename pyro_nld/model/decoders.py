@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import Count, ShapeError, checked
+from ..dynamics.neural_potentials import layer_widths
+from ..errors import Count, PriorError, ShapeError, checked
 from ..io.series import channel_moments
-from ..nn import Dense, Part, PartList
+from ..nn import Dense, PartList, Pointwise, widths
 
 
-class Decoder(Part):
+class Decoder(Pointwise):
     """x = loc + scale · decode(q), the contract: a subclass defines `decode`.
 
     `loc` and `scale` are 0 and 1. With `standardise` they become mean and standard deviation of the data. `fixes_gauge`
@@ -52,8 +53,11 @@ class Decoder(Part):
 
     def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
         """Take loc and scale from data, if this decoder standardises; NaN is ignored."""
+        self.take(*channel_moments(x))
+
+    def take(self, loc: Float[Tensor, "channel"], scale: Float[Tensor, "channel"]) -> None:
+        """Take loc and scale as they are given, if this decoder standardises."""
         if self.standardise:
-            loc, scale = channel_moments(x)
             # One scale for all axes keeps an orthonormal map orthonormal.
             shared = scale.square().mean().sqrt().expand_as(scale) if self.fixes_gauge else scale
             self.loc.copy_(loc)
@@ -171,13 +175,59 @@ class MLPDecoder(Decoder):
 
     def __init__(self, latent: Count, channels: Count, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
-        self.hidden = tuple(hidden)
-        widths = [latent, *hidden]
-        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
-        self.output = Dense(widths[-1], channels)
+        self.hidden = layer_widths(hidden)
+        sizes = [latent, *self.hidden]
+        self.layers = PartList(Dense(a, b) for a, b in pairwise(sizes))
+        self.output = Dense(sizes[-1], channels)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
         """x = MLP(q), in standardised channels."""
         for layer in self.layers:
             q = torch.tanh(layer(q))
         return self.output(q)
+
+
+class FunctionDecoder(Decoder):
+    """x = f(q) for any function or module f, in the unit of the data. `as_decoder` makes one of such an f.
+
+    Parameters
+    ----------
+    function: f, maps `(*batch, latent)` to `(*batch, channel)`. latent, channels: numbers of axes.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], latent: int, channels: int) -> None:
+        super().__init__(latent, channels, standardise=False)
+        self.function = function
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """f(q)."""
+        return self.function(q)
+
+
+def as_decoder(decoder: object) -> Decoder:
+    """A decoder as it is, and any other function or module in the unit of the data.
+
+    Parameters
+    ----------
+    decoder: f, with attributes `latent` and `channels`, the numbers of axes, unless linear layers say them.
+
+    Raises
+    ------
+    PriorError: it is no function, or nothing says how many axes it has.
+
+    Examples
+    --------
+    >>> from pyro_nld.model.decoders import as_decoder
+    >>> as_decoder(torch.nn.Linear(2, 5)).channels
+    5
+    """
+    if isinstance(decoder, Decoder):
+        return decoder
+    inputs, outputs = widths(decoder)
+    latent, channels = getattr(decoder, "latent", inputs), getattr(decoder, "channels", outputs)
+    if not callable(decoder) or latent is None or channels is None:
+        raise PriorError(
+            f"a decoder is a function of positions with attributes `latent` and `channels`, its numbers of axes: got "
+            f"{type(decoder).__name__} without. Set them, or derive from nld.Decoder."
+        )
+    return FunctionDecoder(decoder, latent, channels)

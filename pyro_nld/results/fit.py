@@ -17,7 +17,7 @@ from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
-from ..fitting.posterior import CHAINS, Posterior
+from ..fitting.posterior import CHAINS, Posterior, check_pair
 from ..fitting.schedule import Schedule
 from ..fitting.training import Callback, best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -31,16 +31,8 @@ from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
 from ..nn import Described, numbers
 from . import ensemble
-from .groups import of_posterior, of_prior
+from .groups import GROUPS, NUMBERS, PREDICTED, of_posterior, of_prior
 from .naming import named
-
-GROUPS = (
-    "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
-)  # fmt: skip
-"""What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
-
-PREDICTED = {"posterior_predictive", "prior_predictive"}
-NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
 class Fit(Described, Posterior):
@@ -77,10 +69,13 @@ class Fit(Described, Posterior):
         runs: list[dict] | None = None,
         about: xr.Dataset | None = None,
     ) -> None:
+        check_pair(model, guide)
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
         super().__init__(*copy.deepcopy((model, guide)), times, x, about)
+        self.model.eval()
+        self.guide.eval()
         self.history = xr.Dataset(coords={"step": []}) if history is None else history
         self.runs = runs or []
         self._states: int | None = None  # as many as were found when somebody looked
@@ -119,7 +114,8 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
-        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
+        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
+        `balance_transitions`, where rates were balanced.
 
         Raises
         ------
@@ -144,9 +140,15 @@ class Fit(Described, Posterior):
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
+        found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
+
+    @property
+    def balance(self) -> dict[str, float]:
+        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `transitions`, …"""
+        return dict(self.runs[best_run(self.runs)].get("balance", {})) if self.runs else {}
 
     @partial(checked, error=FitError)
     def wells(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
@@ -363,7 +365,7 @@ def fit(
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, there is no run to do, or the optimiser is none.
+    FitError: the loss stays non-finite, there is no run to do, or one of the parts is of another kind.
 
     Notes
     -----
@@ -381,6 +383,7 @@ def fit(
     >>> -float(fit.history["loss"][0]) < fit.elbo()["per_observation"] < exact, round(exact, 1)  # nats per value
     (True, -1.3)
     """
+    check_pair(model, guide)
     found = recognised(data)
     series = as_tensors(found, dtype)
     if dtype is not None:

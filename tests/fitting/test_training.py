@@ -12,6 +12,8 @@ import pyro
 import pytest
 import torch
 from pyro import distributions as dist
+from pyro import poutine
+from pyro.infer.autoguide import AutoIAFNormal, AutoLaplaceApproximation, AutoNormal
 from torch import nn
 
 import pyro_nld as nld
@@ -363,7 +365,7 @@ def test_the_first_of_several_runs_is_the_only_run():
 def test_a_restart_draws_fresh_weights_and_keeps_units_and_physics():
     model, guide = build(control=nld.NeuralControl(hidden=16), friction=nn.Parameter(torch.tensor(1.7)))
     guide(*data())
-    initial = training._kept_of(model, guide)
+    initial = training.kept_of(model, guide)
     training._start_anew(model, guide, initial, seed=5)
     assert not torch.equal(model.dynamics.potential.output.weight, initial["model"]["dynamics.potential.output.weight"])
     assert not torch.equal(guide.encoder.output.weight, initial["guide"]["encoder.output.weight"])
@@ -716,3 +718,116 @@ def test_the_guide_learns_from_the_bound_all_the_while():
     fit(pair, schedule=nld.Schedule(steps=4, batch_size=4, particles=4, refine=1.0))
     moved = [not torch.equal(a, b) for a, b in zip(before, pair[1].state_dict().values(), strict=True)]
     assert sum(moved) > 5
+
+
+# ---------------------------------------------------------------- what a user did before
+
+
+@pytest.mark.parametrize("look", ["model", "model with data", "guide"])
+def test_a_look_before_the_fit_leaves_no_trace_in_the_units(look):
+    times, x = data()
+    pair = build()
+    if look == "guide":
+        pair[1](7.0 * times, 1000.0 * torch.randn(2, *x.shape[1:]))
+    else:
+        pair[0](7.0 * times, 1000.0 * torch.randn(2, *x.shape[1:]) if "data" in look else None)
+    found, expected = fit(pair), fit(build())
+    assert found.time_unit == expected.time_unit
+    assert torch.equal(found.model.likelihood.decoder.scale, expected.model.likelihood.decoder.scale)
+    assert torch.equal(found.guide.encoder.scale, expected.guide.encoder.scale)
+
+
+def test_a_fit_that_goes_on_with_other_data_keeps_the_units_it_learned_in():
+    times, x = data()
+    pair = build()
+    first = fit(pair)
+    second = fit(pair, (3.0 * times, 10.0 * x))
+    assert second.time_unit == first.time_unit
+    assert torch.equal(second.model.likelihood.decoder.scale, first.model.likelihood.decoder.scale)
+
+
+def test_frozen_weights_stay_through_restarts_and_others_are_drawn_anew():
+    model, guide = build()
+    model.likelihood.decoder.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.likelihood.decoder.named_parameters()}
+    fitted = fit((model, guide), restarts=2)
+    for run in fitted.runs:
+        for name, value in before.items():
+            assert torch.equal(run["model"][f"likelihood.decoder.{name}"], value)
+    first, second = (run["model"]["dynamics.potential.output.weight"] for run in fitted.runs)
+    assert not torch.equal(first, second)
+
+
+def test_dropout_is_on_while_a_fit_learns_and_off_when_it_is_read():
+    seen = {"learned": [], "read": []}
+
+    class Watched(nn.Dropout):
+        def forward(self, q):
+            seen["learned" if torch.is_grad_enabled() else "read"].append(self.training)
+            return super().forward(q)
+
+    class Dropping(nld.Decoder):
+        def __init__(self):
+            super().__init__(2, CHANNELS, standardise=True)
+            self.net = nn.Sequential(nn.Linear(2, 8), Watched(0.5), nn.Linear(8, CHANNELS))
+
+        def decode(self, q):
+            return self.net(q)
+
+    model = nld.LatentLangevin(nld.OverdampedLangevin(nld.DoubleWell(latent=2)), nld.Gaussian(Dropping()), substeps=2)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
+    fitted = fit((model, guide))
+    assert len(seen["learned"]) >= SCHEDULE.steps
+    assert all(seen["learned"])
+    assert seen["read"]
+    assert not any(seen["read"])
+    point = torch.zeros(1, 2)
+    assert torch.equal(fitted.decode(point), fitted.decode(point))
+    fit((fitted.model, fitted.guide))  # a fit that goes on learns as the first did
+    assert all(seen["learned"])
+
+
+# ---------------------------------------------------------------- what is no pair to fit
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_cannot_be_fitted_is_said_before_anything_is_done():
+    model, guide = build()
+    other = build()[1]
+    whole = AutoNormal(model)
+    for pair, sentence in (
+        (
+            (poutine.reparam(model, {}), guide),
+            "a fit needs the model itself: expected a LatentLangevin, got ReparamHandler",
+        ),
+        ((model, whole), "a fit needs posterior paths: expected an AmortizedGuide, got AutoNormal"),
+        ((model, other), "the guide belongs to another model"),
+    ):
+        with pytest.raises(nld.FitError, match=sentence):
+            fit(pair)
+        with pytest.raises(nld.FitError, match=sentence):
+            nld.Fit(*pair, *data())
+    with pytest.raises(
+        nld.FitError, match=r"schedule must be a Schedule: got int. Give for example nld.Schedule\(steps"
+    ):
+        fit((model, guide), schedule=100)
+
+
+@pytest.mark.parametrize("kind", [AutoIAFNormal, AutoLaplaceApproximation])
+def test_an_autoguide_without_a_median_can_be_fitted_and_read(kind, seed):
+    """The median is then that of a thousand draws, which for a factorised guide agrees with its own."""
+    model, _ = build(temperature=dist.LogNormal(0.0, 0.5), friction=dist.LogNormal(0.0, 0.5))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6), autoguide=kind)
+    fitted = fit((model, guide))
+    assert fitted.temperature > 0
+    torch.manual_seed(seed)
+    exact = fit(build())
+    others = exact.guide.others
+    others.median, by_median = (lambda *_: _absent()), exact.medians["temperature"]
+    exact.forget()
+    spread = float(others.scales.temperature.detach()) * float(by_median)
+    assert float(exact.medians["temperature"]) == pytest.approx(float(by_median), abs=5 * 1.26 * spread / 1000**0.5)
+
+
+def _absent():
+    raise NotImplementedError
