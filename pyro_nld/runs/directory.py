@@ -194,7 +194,7 @@ def recorded_landscape(run: Run, min_persistence: float | None = None, min_barri
     asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
     if file.is_file() and not asked:
         found = xr.load_dataset(file, engine="h5netcdf")
-        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows nothing of persistence
+        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows less
             return found
     return read_landscape(run, **asked)
 
