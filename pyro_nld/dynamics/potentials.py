@@ -145,17 +145,12 @@ class Quadratic(Potential):
         stiffness = _tensor(stiffness)
         matrix = torch.diag(stiffness) if stiffness.dim() == 1 else stiffness
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
-            raise ShapeError(
-                f"stiffness needs one number per axis, or a square matrix: got shape {tuple(stiffness.shape)}. "
-                "Give for example [1.0, 2.0]."
-            )
+            raise ShapeError(f"stiffness needs a number per axis, or a square matrix: got {tuple(stiffness.shape)}.")
         self.latent = matrix.shape[-1]
         self.register_buffer("stiffness", matrix)
         self.register_buffer("centre", torch.zeros(self.latent) if centre is None else _tensor(centre))
         if self.centre.shape != (self.latent,):
-            raise ShapeError(
-                f"centre needs one entry per axis: expected ({self.latent},), got {tuple(self.centre.shape)}."
-            )
+            raise ShapeError(f"centre needs one entry per axis: got {tuple(self.centre.shape)} for {self.latent}.")
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""

@@ -341,6 +341,18 @@ class Posterior:
         with inference_mode(seed):
             return evaluate(self.model, self.guide, times, x, draws)
 
+    def labels(self, data: object = None) -> xr.Dataset | None:
+        """Names, units and origins of `data`, or of the data of the fit; None where they have none."""
+        if data is None:
+            return self.about
+        found = recognised(data)
+        if not isinstance(found, xr.Dataset):
+            return self.about if self.about is None else self.about.drop_dims(["sequence", "time"], errors="ignore")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulDataWarning)  # `series` says it
+            found = found if self.about is None else matched(found, self.about)
+        return xr.Dataset(coords=found.coords, attrs=found.attrs)
+
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x.
 

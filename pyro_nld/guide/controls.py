@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid, softplus
 from ..dynamics.equations import Dynamics
 from ..dynamics.paths import ControlledPath, Forces, Path, Plan, drives, run, run_linear
 from ..dynamics.recursion import matvec
-from ..errors import Count, Positive, PriorError, checked
+from ..errors import Amount, Count, PriorError, checked
 from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
@@ -238,7 +238,7 @@ class NeuralControl(Control):
     1.0
     """
 
-    def __init__(self, hidden: Count = 128, gain: Positive = 0.2) -> None:
+    def __init__(self, hidden: Count = 128, gain: Amount = 0.2) -> None:
         super().__init__()
         self.hidden, self.gain = hidden, gain
 

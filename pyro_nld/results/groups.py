@@ -14,6 +14,14 @@ from ..fitting.elbo import TERMS
 from ..model.latent_langevin import LatentLangevin
 from ..nn import group_count, random_parts
 
+GROUPS = (
+    "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
+)  # fmt: skip
+"""What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
+
+PREDICTED = {"posterior_predictive", "prior_predictive"}
+NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
+
 
 def of_prior(
     model: LatentLangevin, globals_: Mapping[str, Tensor], draws: int, times: Tensor, x: Tensor | None
