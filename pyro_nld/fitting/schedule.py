@@ -39,8 +39,8 @@ class Schedule:
         particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
-    balance: at the very end, set the depths of the wells by the transitions in the data, see `depths.balance`. This
-        takes half a minute for 200 000 observations. Occupancies are then those of the counts.
+    balance: at the very end, set the rates by the transitions in the data, see `transitions.balance`. This takes a few
+        simulations of the fitted chain. Rates and occupancies are then those of the counts.
 
     Examples
     --------

@@ -22,7 +22,7 @@ from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
-from ..nn import evaluating
+from ..nn import evaluating, redraw
 from . import optimizers
 from .checkpoints import kept_of, load_parameters, refusing_another_model, resumed, save_checkpoint
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
@@ -382,16 +382,7 @@ def _finish(trainer: Trainer) -> dict:
 
 
 def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
-    """Go back to the first state, then draw new weights, except frozen ones.
-
-    Inner modules come first, because outer ones may rescale them.
-    """
+    """Go back to the first state, then draw new weights."""
     torch.manual_seed(seed)
     load_parameters(model, guide, initial)
-    for module in (model, guide):
-        frozen = [(value, value.clone()) for value in module.parameters() if not value.requires_grad]
-        for part in reversed(list(module.modules())):
-            getattr(part, "reset_parameters", lambda: None)()
-        with torch.no_grad():
-            for value, kept in frozen:
-                value.copy_(kept)
+    redraw(model, guide)

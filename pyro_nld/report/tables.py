@@ -24,7 +24,10 @@ from ..errors import NO_LANDSCAPE
 
 LEVEL_CHANNELS = 6  # in a table of levels
 LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
-OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
+OCCUPANCIES = {
+    "data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic",
+    "anharmonic": "anharmonic",
+}  # fmt: skip
 """The routes to an occupancy, and their names in a table."""
 
 ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyring_kramers": "Eyring–Kramers"}

@@ -17,7 +17,7 @@ from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
-from ..fitting.posterior import CHAINS, Posterior, check_pair
+from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
 from ..fitting.schedule import Schedule
 from ..fitting.training import Callback, best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
@@ -29,7 +29,7 @@ from ..kinetics import verdicts
 from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
-from ..nn import Described, numbers
+from ..nn import Described, counted, numbers
 from . import ensemble
 from .groups import GROUPS, NUMBERS, PREDICTED, of_posterior, of_prior
 from .naming import named
@@ -73,24 +73,21 @@ class Fit(Described, Posterior):
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
-        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
-        self.model.eval()
-        self.guide.eval()
-        self.history = xr.Dataset(coords={"step": []}) if history is None else history
-        self.runs = runs or []
+        super().__init__(*copied(model, guide), times, x, about)
+        self.history, self.runs = xr.Dataset(coords={"step": []}) if history is None else history, runs or []
         self._states: int | None = None  # as many as were found when somebody looked
 
     def _facts(self) -> dict[str, object]:
         """What is known without a computation."""
-        sizes = map(_counted, self.x.shape, ("sequence", "time", "channel"))
+        sizes = map(counted, self.x.shape, ("sequence", "time", "channel"))
         facts: dict[str, object] = {"data": f"= {' × '.join(sizes)}"}
         if steps := self.history.sizes["step"]:
             late = max(1, steps // 20)
             last = self.history.isel(step=slice(-late, None)).mean()
             elbo = float(last["log_likelihood"] - last["path_kl"] - last["initial_kl"] - last["global_kl"])
-            seconds, runs = float(self.history["seconds"][-1]), _counted(len(self.runs), "run")
+            seconds, runs = float(self.history["seconds"][-1]), counted(len(self.runs), "run")
             facts["steps"] = f"= {steps} in {seconds:.0f} s, {runs}"
-            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {_counted(late, 'step')}"
+            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {counted(late, 'step')}"
         for name, median in vars(self).get("medians", {}).items():
             if "." not in name:  # a physical quantity, no weight
                 facts[name] = f"= {numbers(median)}, posterior median"
@@ -163,7 +160,8 @@ class Fit(Described, Posterior):
 
         Returns
         -------
-        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_anharmonic`,
+        `occupancy_data` (state);
         `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
         channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
         `max_curvature_step` and what `landscape.discretisation` says of it.
@@ -173,7 +171,8 @@ class Fit(Described, Posterior):
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
         wells = self.metastable(seed, min_persistence, min_barrier)
-        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        shares = landscape.occupancy(wells, self.temperature, potential=self.potential)
+        shares = shares.assign(data=wells["share"] / wells["share"].sum())
         decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
         wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
         found = self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded)))
@@ -320,10 +319,6 @@ class Fit(Described, Posterior):
         first = readings[chains.index(self)]
         scale = channel_moments(self.x)[1].numpy()
         return xr.Dataset() if first is None else ensemble.together(readings, first, scale)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 @partial(checked, error=FitError)
