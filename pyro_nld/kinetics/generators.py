@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh, spsolve
+from scipy.special import exprel
 
 from .._typing import Array
 from ..dynamics.equations import OverdampedLangevin
@@ -89,7 +90,7 @@ def generator(
         for i, j in ((here, there), (there, here)):
             rows.append(i)
             columns.append(j)
-            rates.append(rate * _bernoulli(energy[j] - energy[i]))
+            rates.append(rate / exprel(energy[j] - energy[i]))
     hops = sparse.coo_matrix(
         (np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))), shape=(len(centres),) * 2
     ).tocsr()
@@ -180,9 +181,3 @@ def _energies(dynamics: OverdampedLangevin, points: Array) -> Array:
     with torch.no_grad():
         parts = torch.as_tensor(points, dtype=torch.get_default_dtype()).split(100_000)
         return torch.cat([dynamics.potential(part) for part in parts]).double().numpy()
-
-
-def _bernoulli(x: Array) -> Array:
-    safe = np.where(np.abs(x) < 1e-6, 1.0, x)
-    with np.errstate(over="ignore"):
-        return np.where(np.abs(x) < 1e-6, 1 - x / 2, safe / np.expm1(safe))

@@ -198,7 +198,8 @@ def _prior(routes: xr.Dataset) -> list[str]:
 def _law(routes: xr.Dataset) -> list[str]:
     """The law of dwell times in the data against that of the fitted chain; rates may agree where laws do not."""
     age, error = (routes[name].sel(route=["counted", "simulated"]).values for name in ("ageing", "ageing_error"))
-    off, sure = age[0] - age[1], SIGMAS * np.sqrt(np.square(error).sum(0))
+    with np.errstate(invalid="ignore"):  # states that were never left age infinitely fast in both
+        off, sure = age[0] - age[1], SIGMAS * np.sqrt(np.square(error).sum(0))
     apart = _where((np.abs(off) > sure) & (np.abs(off) > np.log(UNEVEN)))
     if not apart:
         return []

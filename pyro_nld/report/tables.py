@@ -360,13 +360,11 @@ def _digits(value: float) -> str:
 def _apart(levels: np.ndarray) -> list[str]:
     """Levels with the digits that tell them apart, at least three; neighbours within 1 % of their range are one."""
     known = np.sort(levels[np.isfinite(levels)])
-    gaps = np.diff(known)
-    gaps = gaps[gaps > 0.01 * gaps.sum()]
+    gaps = (steps := np.diff(known))[steps > 0.01 * steps.sum()]
     if not len(gaps):
         return [_digits(float(level)) for level in levels]
     figures = int(np.floor(np.log10(np.abs(known).max())) - np.floor(np.log10(gaps.min()))) + 2
-    figures = min(max(3, figures), 15)  # of double precision
-    return [f"{level:#.{figures}g}".rstrip(".") if np.isfinite(level) else "–" for level in levels]
+    return [f"{level:#.{min(max(3, figures), 15)}g}".rstrip(".") if np.isfinite(level) else "–" for level in levels]
 
 
 def titled(title: str, unit: str) -> str:
@@ -375,7 +373,6 @@ def titled(title: str, unit: str) -> str:
 
 
 def _unit(found: xr.Dataset, name: str) -> str:
-    """The unit that a variable says."""
     return str(found[name].attrs.get("units", ""))
 
 
