@@ -2,8 +2,9 @@
 
     python inference/fit.py models/three_state_switching.py --out runs/first
     python inference/fit.py models/my_data.py --data mine.csv --out runs/mine
-    python inference/fit.py models/my_data.py --data one_long_recording.csv --pieces 200 --out runs/long --budget full
+    python inference/fit.py models/my_data.py --data one_long_recording.csv --out runs/long --budget full
 
+A long recording is cut into pieces of 200 observations, from which a fit learns sooner; states are read from the whole.
 Without --data the model file's own simulation is fitted. Ctrl-C keeps the last checkpoint; --resume goes on from it.
 """
 
@@ -24,7 +25,9 @@ def main(
     sequence: command_line.Sequences = None,
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
-    pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
+    pieces: Annotated[
+        int | None, typer.Option(min=2, help="Observations in a piece, at most. [default: 200 where one is long]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
@@ -34,12 +37,14 @@ def main(
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
         reading = command_line.reading(time, sequence, channels, missing)
-        config = runs.settings(data, seed, restarts, minutes, budget, pieces, reading)
+        config = runs.settings(data, seed, restarts, minutes, budget, pieces or "auto", reading)
         source = model_files.load_model_file(model)
-        series = model_files.load_data(source, data, seed, pieces, reading)
-        pair = model_files.build(source, series, seed)
+        series = model_files.load_data(source, data, seed, config["pieces"], reading)
+        config = runs.chosen(out, source, series, config, resume)
+        pair = model_files.build(source, series, seed, config["choice"])
         with runs.opened(out, model, config, resume):
             command_line.tell(series)
+            command_line.tell_choice(config["choice"])
             fit = runs.fit(out, pair, series, config)
             plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
             summary = runs.record_fit(out, fit, warned)

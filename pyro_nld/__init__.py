@@ -59,7 +59,7 @@ from .model import (
     OrthonormalDecoder,
 )
 from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
-from .fitting import PathELBO, Schedule, particles
+from .fitting import PathELBO, Schedule, particles, select
 from .results import Fit, corrections, fit, forecast, replicates, segment
 from .checks import calibration, comparisons, diagnostics, predictive_checks, scores
 from .report import tables
@@ -75,7 +75,7 @@ __all__ = [
     "ControlledPath", "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
-    "PathELBO", "particles", "Schedule", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",
+    "PathELBO", "particles", "Schedule", "select", "fit", "Fit", "inference_data", "landscape", "samplers", "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",
     "diagnostics", "predictive_checks", "scores", "comparisons", "calibration", "tables", "plots", "report",
     "published",

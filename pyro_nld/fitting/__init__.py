@@ -15,7 +15,8 @@ from . import particles
 from .elbo import PathELBO
 from .schedule import Schedule
 from .depths import balance
+from .selection import select
 
 __all__ = [
-    "particles", "PathELBO", "Schedule", "balance",
+    "particles", "PathELBO", "Schedule", "balance", "select",
 ]  # fmt: skip

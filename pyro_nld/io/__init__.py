@@ -13,8 +13,10 @@ from . import inference_data
 from .frames import from_table
 from .matching import centred, matched
 from .series import as_tensors, cut, from_arrays, joined
+from .variogram import nugget
 from .files import load, save
 
 __all__ = [
-    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "load", "save",
+    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "nugget",
+    "load", "save",
 ]  # fmt: skip
