@@ -33,6 +33,9 @@ class Schedule:
         particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
+    settle: rounds that are added, at most, while the bound still rises (`settling.late_rise`). Each takes the second
+        half of the steps again, with a learning rate that falls from a half to zero. A fit that still rises at its end
+        says so.
     balance: at the very end, set the depths of the wells by the transitions in the data, see `depths.balance`. This
         takes half a minute for 200 000 observations. Occupancies are then those of the counts.
 
@@ -60,6 +63,16 @@ class Schedule:
     refine: float = 0.4
     polish: int = 0
     balance: bool = False
+    settle: int = 0
+
+    def position(self, step: int) -> int:
+        """The step of the schedule that `step` takes: in a later round one of its second half."""
+        return step if step < self.steps else self.steps - self.half + (step - self.steps) % self.half
+
+    @property
+    def half(self) -> int:
+        """Steps of a round after the first."""
+        return max(1, self.steps // 2)
 
     def rate(self, step: int) -> float:
         """The learning rate at `step`."""

@@ -7,6 +7,7 @@ the simplest candidate within one standard error of the best (L. Breiman et al.,
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from ..errors import DataError, FitError
 from ..io.memory import recognised
 from ..io.series import as_tensors, cut, from_arrays
 from ..io.validation import check_rows
+from ..landscape.step_size import LIMIT
 from .draws import inference_mode
 from .particles import particle_posterior
 from .posterior import Pair, Posterior
@@ -37,6 +39,7 @@ FEWEST, SHORTEST = 12, 10  # pieces, and observations in one: below that nothing
 EVERY = 4  # one piece out of so many is held out
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
+GROWTH = 1.5  # of the curvature of the stiffest minimum, from a short fit to the whole one
 SUBSTEPS = (5, 20)  # fewest, in short fits too, and most: beyond that a fit takes too long
 UNTRIED = {"latent": 2, "decoder": "straight", "substeps": 8}  # where there are too few data to hold any out
 
@@ -44,7 +47,7 @@ Build = Callable[[xr.Dataset, Mapping[str, Any]], Pair]
 
 
 class _Score(NamedTuple):
-    """What a short fit gives: the bound of every held-out piece, and the substeps that its landscape needs."""
+    """What a short fit gives: the bound of every held-out piece, and the substeps that a longer fit will need."""
 
     bound: Array
     substeps: int
@@ -64,8 +67,8 @@ def select(
     """Choose latent axes, decoder and substeps by the evidence of sequences held out, in short fits.
 
     Candidates are tried from the simplest on: fewer axes before more, straight before bent. Another axis is tried as
-    long as the last one has raised the held-out bound by more than its standard error. Substeps are those that the
-    landscape of the chosen short fit needs, so that curvature × step stays below 0.2.
+    long as the last one has raised the held-out bound by more than its standard error. Substeps are those that keep
+    curvature × step below 0.2, were the landscape of the chosen short fit half as curved again.
 
     Parameters
     ----------
@@ -173,7 +176,8 @@ def _short_fit(
         few = slice(None, None, max(1, len(x) // 100))
         needed = 0
         with suppress(FitError):
-            needed = int(Posterior(model, guide, times[few], x[few]).discretisation()["substeps_needed"])
+            coarse = Posterior(model, guide, times[few], x[few]).discretisation()["max_curvature_step"]
+            needed = math.ceil(GROWTH * choice["substeps"] * coarse / LIMIT)
     if not np.isfinite(bound).all():
         raise FitError("the held-out bound is not finite. Use more substeps.")
     return _Score(bound, needed)

@@ -30,6 +30,7 @@ from .em import PARTICLES, maximise
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
+from .settling import late_rise, say
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
@@ -65,24 +66,30 @@ class Trainer:
     def done(self) -> bool:
         """Whether the schedule is used up."""
         limit = self.schedule.minutes
-        return self.step >= self.schedule.steps or (limit is not None and self.elapsed >= 60 * limit)
+        if limit is not None and self.elapsed >= 60 * limit:
+            return True
+        rounds, within = divmod(self.step - self.schedule.steps, self.schedule.half)
+        if rounds < 0 or within > 0:
+            return False
+        return rounds >= self.schedule.settle or not late_rise(history_dataset(self.history)).goes_on
 
     def advance(self) -> None:
         """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
         if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
             self._refine()
-        elif not self.model.refines and self.schedule.substeps(self.step, self.substeps) > self.model.substeps:
+        position = self.schedule.position(self.step)
+        if not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
-        self.elbo.path_weight = self.schedule.path_weight(self.step)
-        rate = self.schedule.rate(self.step) * self.slowdown
+        self.elbo.path_weight = self.schedule.path_weight(position)
+        rate = self.schedule.rate(position) * self.slowdown
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
         loss.backward()
-        if self.schedule.refining(self.step):
+        if self.schedule.refining(position):
             self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
         if bool(loss.isfinite() & norm.isfinite()):
@@ -276,6 +283,8 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 if trainer.step % every == 0:
                     state["current"] = trainer.state()
                     _keep(state, path)
+                if trainer.step == bar.total:
+                    bar.total += trainer.schedule.half
                 trainer.advance()
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
@@ -284,6 +293,8 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 raise
             warnings.warn(f"stopped by hand after {trainer.step} of {total} steps", stacklevel=3)
             return False
+    if trainer.schedule.settle:
+        say(late_rise(history_dataset(trainer.history)), trainer.step)
     return True
 
 
@@ -357,9 +368,10 @@ def _refusing_another_model() -> Iterator[None]:
 def _resumed(path: Path, schedule: Schedule) -> dict:
     """The state of a fit that is kept at `path`, if it was made with the same schedule."""
     state = load_checkpoint(path)
-    if state["schedule"] != asdict(schedule):
+    kept = asdict(Schedule()) | state["schedule"]  # older ones know less
+    if kept != asdict(schedule):
         raise CheckpointError(
-            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
+            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {kept}. "
             "Resume with the same settings, or start in a new place."
         )
     return state

@@ -114,7 +114,8 @@ class Fit(Described, Posterior):
         `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
         bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
-        `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
+        `implied (route, lag, mode)`, lags in observations; `level (state, channel)`, the means of the observations of
+        each state, beside `decoded`, what its minimum shows; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
 
@@ -138,6 +139,8 @@ class Fit(Described, Posterior):
         visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
         parts = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
         found = xr.merge([*parts, self.processes(label, seed)], combine_attrs="drop_conflicts")
+        level = kinetics.levels(label, self.x.numpy(), wells.sizes["state"])
+        found = found.assign(level=(("state", "channel"), level))
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)

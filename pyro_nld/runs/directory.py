@@ -34,8 +34,8 @@ from .model_files import build, choose, load_data, load_model_file
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=800, balance=True),
-    "full": Schedule(steps=3000, batch_size=64, polish=2, balance=True),
+    "default": Schedule(steps=800, settle=1, balance=True),
+    "full": Schedule(steps=3000, settle=2, batch_size=64, polish=2, balance=True),
 }
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
@@ -258,6 +258,7 @@ def _require_run(path: Path) -> None:
 
 def _kept(path: Path) -> dict:
     config = LATER | summary.read_json(path / "config.json")
+    config["schedule"] = asdict(Schedule()) | config.get("schedule", {})
     expected = settings(None, 0, 1, None, "smoke")
     if config.keys() != expected.keys() or config["schedule"].keys() != expected["schedule"].keys():
         raise RunDirectoryError(f"{path} was made by another version of pyro_nld. Fit again, in another place.")
