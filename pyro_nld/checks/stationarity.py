@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from .._typing import Array
 from ..errors import ShapeError
@@ -148,7 +148,7 @@ class _Clock(NamedTuple):
 def _fast(series: Sequence[Recordings], names: list[str], step: float, odds: float) -> Iterator[Cause]:
     """Successive observations that alternate: below zero by more than chance, and by enough to matter."""
     found = [_lag_one(one, step) for one in series]
-    limit = norm.isf(odds)
+    limit = scipy.stats.norm.isf(odds)
     which = [i for i, (value, pairs) in enumerate(found) if value < ALTERNATES and value * np.sqrt(pairs) < -limit]
     if which:
         size = listed([number(found[i][0], ".2f") for i in which])

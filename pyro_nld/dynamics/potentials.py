@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ShapeError
-from ..nn import Part
+from ..errors import Count, Positive, PriorError, ShapeError, checked
+from ..nn import Pointwise, widths
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
@@ -80,7 +80,7 @@ def _autograd_gradient(potential: Energy, z: Tensor) -> Tensor:
     return slope
 
 
-class Potential(Part):
+class Potential(Pointwise):
     """U(z), the contract: a subclass sets `latent`, the number of axes, and defines `forward`.
 
     It may define `gradient`, too, where ∇U has a closed form that is cheap.
@@ -117,6 +117,62 @@ class Potential(Part):
         return z[..., :0]
 
 
+class FunctionPotential(Potential):
+    """U(z) = f(z) for any function or module f. `as_potential` makes one where a dynamics is given such an f.
+
+    Parameters
+    ----------
+    function: f, maps `(*batch, latent)` to `(*batch,)`, or to `(*batch, 1)` as a network does. latent: number of axes.
+
+    Raises
+    ------
+    ShapeError: f gives another shape.
+    """
+
+    def __init__(self, function: Energy, latent: int) -> None:
+        super().__init__()
+        self.function, self.latent = function, latent
+
+    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
+        """f(z), energy."""
+        energy = self.function(z)
+        if energy.shape not in (z.shape[:-1], (*z.shape[:-1], 1)):
+            raise ShapeError(
+                f"a potential maps points to energies: expected {tuple(z.shape[:-1])} from {tuple(z.shape)}, got "
+                f"{tuple(energy.shape)}. Sum over the last axis."
+            )
+        return energy.view(z.shape[:-1])
+
+
+def as_potential(potential: Energy) -> Potential:
+    """A potential as it is, and any other function or module with its gradient by automatic differentiation.
+
+    Parameters
+    ----------
+    potential: U, with an attribute `latent`, the number of axes, unless a linear layer says it.
+
+    Raises
+    ------
+    PriorError: it is no function, or nothing says how many axes it has.
+
+    Examples
+    --------
+    >>> from pyro_nld.dynamics.potentials import as_potential
+    >>> network = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    >>> as_potential(network).gradient(torch.zeros(5, 2)).shape
+    torch.Size([5, 2])
+    """
+    if isinstance(potential, Potential):
+        return potential
+    latent = getattr(potential, "latent", widths(potential)[0])
+    if not callable(potential) or latent is None:
+        raise PriorError(
+            f"a potential is a function of positions with an attribute `latent`, its number of axes: got "
+            f"{type(potential).__name__} without. Set it, or derive from nld.Potential."
+        )
+    return FunctionPotential(potential, latent)
+
+
 class Quadratic(Potential):
     """U(z) = ½ (z − m)ᵀ K (z − m): a harmonic well. Langevin dynamics in it is the Ornstein–Uhlenbeck process.
 
@@ -124,6 +180,10 @@ class Quadratic(Potential):
     ----------
     stiffness: K, energy/length²: `(latent,)`, the diagonal, or `(latent, latent)`, positive definite (not checked).
     centre: m, `(latent,)`, length; zero when not given.
+
+    Raises
+    ------
+    ShapeError: K is neither a number per axis nor a square matrix, or m has other axes.
 
     Examples
     --------
@@ -140,9 +200,18 @@ class Quadratic(Potential):
         super().__init__()
         stiffness = _tensor(stiffness)
         matrix = torch.diag(stiffness) if stiffness.dim() == 1 else stiffness
+        if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
+            raise ShapeError(
+                f"stiffness needs one number per axis, or a square matrix: got shape {tuple(stiffness.shape)}. "
+                "Give for example [1.0, 2.0]."
+            )
         self.latent = matrix.shape[-1]
         self.register_buffer("stiffness", matrix)
         self.register_buffer("centre", torch.zeros(self.latent) if centre is None else _tensor(centre))
+        if self.centre.shape != (self.latent,):
+            raise ShapeError(
+                f"centre needs one entry per axis: expected ({self.latent},), got {tuple(self.centre.shape)}."
+            )
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""
@@ -153,6 +222,7 @@ class Quadratic(Potential):
         return (z - self.centre) @ self.stiffness
 
 
+@checked
 class DoubleWell(Potential):
     """U(z) = B ((z₁/a)² − 1)² + ½ k Σ_{i>1} z_i²: minima at z₁ = ±a, barrier B.
 
@@ -171,7 +241,7 @@ class DoubleWell(Potential):
     """
 
     def __init__(
-        self, barrier: float = 3.0, half_distance: float = 1.0, latent: int = 1, stiffness: float = 1.0
+        self, barrier: Positive = 3.0, half_distance: Positive = 1.0, latent: Count = 1, stiffness: Positive = 1.0
     ) -> None:
         super().__init__()
         self.latent = latent
@@ -191,6 +261,7 @@ class DoubleWell(Potential):
         return torch.cat([slope, self.stiffness * z[..., 1:]], -1)
 
 
+@checked
 class MuellerBrown(Potential):
     """U(x, y) = s Σ_k A_k exp(a_k (x − x_k)² + b_k (x − x_k)(y − y_k) + c_k (y − y_k)²).
 
@@ -213,7 +284,7 @@ class MuellerBrown(Potential):
 
     latent = 2
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: Positive = 1.0) -> None:
         super().__init__()
         self.register_buffer("height", scale * torch.tensor([-200.0, -100.0, -170.0, 15.0]))
         self.register_buffer("centre", torch.tensor([[1.0, 0.0], [0.0, 0.5], [-0.5, 1.5], [-1.0, 1.0]]))
@@ -228,6 +299,7 @@ class MuellerBrown(Potential):
         return (self.height * exponent.exp()).sum(-1)
 
 
+@checked
 class GaussianWells(Potential):
     """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I), so that exp(−U/T) is exactly a Gaussian mixture.
 
@@ -255,7 +327,7 @@ class GaussianWells(Potential):
         centres: Tensor | Sequence[Sequence[float]],
         weights: Tensor | Sequence[float] | None = None,
         widths: Tensor | Sequence[float] | float = 1.0,
-        temperature: float = 1.0,
+        temperature: Positive = 1.0,
     ) -> None:
         super().__init__()
         centres = _tensor(centres)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError
 from ..io.files import read_plain, write_atomically
+from .schedule import Schedule
 
 STATE = ("schedule", "initial", "runs", "current")
 """The entries of the state of a fit, see `training.train`."""
@@ -31,3 +35,41 @@ def load_checkpoint(path: Path) -> dict:
     if missing:
         raise CheckpointError(f"{path.name} is no checkpoint of a fit: it lacks {', '.join(missing)}. Fit again.")
     return state
+
+
+def resumed(path: Path, schedule: Schedule) -> dict:
+    """The state of a fit that is kept at `path`, if it was made with the same schedule, with runs that can go on.
+
+    Raises
+    ------
+    CheckpointError: it was made with another one, more than the minutes.
+    """
+    state = load_checkpoint(path)
+    kept = asdict(Schedule()) | state["schedule"]  # an older one knows less
+    if kept | {"minutes": None} != asdict(schedule) | {"minutes": None}:
+        raise CheckpointError(
+            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {kept}. "
+            "Resume with the same settings, or start in a new place. Only the minutes may change."
+        )
+    waiting = [run for run in state["runs"] if can_go_on(run, schedule)]
+    runs = [run for run in state["runs"] if not can_go_on(run, schedule)]
+    again = [*state.get("waiting", []), *(run["cut_short"] for run in waiting)]
+    return state | {"schedule": asdict(schedule), "runs": runs, "waiting": again}
+
+
+def can_go_on(run: dict, schedule: Schedule) -> bool:
+    """Whether a run was ended by a time limit that is higher now."""
+    cut_short = run.get("cut_short")
+    return cut_short is not None and schedule.time_left(cut_short["progress"][2])
+
+
+@contextmanager
+def refusing_another_model() -> Iterator[None]:
+    """Inside it, parameters of other names or shapes are a `CheckpointError`."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
+        ) from error

@@ -1,8 +1,8 @@
 """Model selection by held-out evidence: how many latent axes, a straight or a bent decoder, how many substeps.
 
 Short fits see three quarters of the data, and are judged by the bound on the evidence of the rest. What is chosen is
-the simplest candidate within one standard error of the best (L. Breiman et al., Classification and Regression Trees,
-1984, §3.4.3).
+the simplest candidate within two standard errors of the best. The rule of one standard error (L. Breiman et al.,
+Classification and Regression Trees, 1984, §3.4.3) takes the fits as certain; short ones scatter by another.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ FEWEST, SHORTEST = 12, 10  # pieces, and observations in one: below that nothing
 EVERY = 4  # one piece out of so many is held out
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
+ERRORS = 2.0  # standard errors over pieces within which candidates are alike
 GROWTH = 1.5  # of the curvature of the stiffest minimum, from a short fit to the whole one
 SUBSTEPS = (5, 20)  # fewest, in short fits too, and most: beyond that a fit takes too long
 UNTRIED = {"latent": 2, "decoder": "straight", "substeps": 8}  # where there are too few data to hold any out
@@ -67,7 +68,7 @@ def select(
     """Choose latent axes, decoder and substeps by the evidence of sequences held out, in short fits.
 
     Candidates are tried from the simplest on: fewer axes before more, straight before bent. Another axis is tried as
-    long as the last one has raised the held-out bound by more than its standard error. Substeps are those that keep
+    long as the last one has raised the held-out bound by more than two standard errors. Substeps are those that keep
     curvature × step below 0.2, were the landscape of the chosen short fit half as curved again.
 
     Parameters
@@ -184,13 +185,13 @@ def _short_fit(
 
 
 def _worth_another_axis(tried: Mapping[tuple[int, str], _Score], observed: Array, latent: int) -> bool:
-    """Whether the last axis raised the bound by more than its standard error; so does the first."""
+    """Whether the last axis raised the bound by more than two standard errors; the first is always worth it."""
     fewer = [one.bound for (q, _), one in tried.items() if q < latent]
     with_it = [one.bound for (q, _), one in tried.items() if q == latent]
     if not fewer or not with_it:
         return bool(with_it) or not tried
     best = max(with_it, key=np.sum)
-    return _mean(best, observed) > max(_mean(one, observed) for one in fewer) + _error(best, observed)
+    return _mean(best, observed) > max(_mean(one, observed) for one in fewer) + ERRORS * _error(best, observed)
 
 
 def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int | None, steps: int) -> xr.Dataset:
@@ -200,11 +201,11 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     held = np.array([_mean(one.bound, observed) for one in tried.values()])
     error = np.array([_error(one.bound, observed) for one in tried.values()])
     best = int(held.argmax())
-    place = int(np.flatnonzero(held >= held[best] - error[best])[0])
+    place = int(np.flatnonzero(held >= held[best] - ERRORS * error[best])[0])
     latent, decoder = names[place]
     substeps = fixed or int(np.clip(tried[names[place]].substeps, *SUBSTEPS))
     words = f"{latent} latent {'axis' if latent == 1 else 'axes'}, a {decoder} decoder, {substeps} substeps"
-    rule = "the best" if place == best else "the simplest within one standard error of the best"
+    rule = "the best" if place == best else "the simplest within two standard errors of the best"
     message = (
         f"{words}: {rule} of {len(names)} candidates, {held[place]:.4f} ± {error[place]:.4f} nats per observed value "
         f"held out from fits of {steps} steps."

@@ -1,16 +1,20 @@
-"""Whether the bound has stopped rising, judged on the history of a fit."""
+"""The history of a fit, and whether the bound has stopped rising in it."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from .._typing import Array
 from ..errors import DoubtfulFitWarning
+from .elbo import TERMS
 
+COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 LATE_GAIN = (0.005, 0.02)  # share of the whole rise of the ELBO that is gained late: doubtful, and bad
 FEWEST_STEPS = 100  # below which noise hides any rise
 RISE_SIGMAS = 3.3  # standard errors of a rise that is not chance: about one false alarm in a thousand
@@ -28,6 +32,17 @@ class Rise(NamedTuple):
     def goes_on(self) -> bool:
         """Whether the gain is more than chance and more than a two hundredth of the whole."""
         return self.gain > max(RISE_SIGMAS * self.error, LATE_GAIN[0] * self.whole)
+
+
+def history_dataset(history: Tensor) -> xr.Dataset:
+    """A history tensor `(step, column)` with its columns named."""
+    columns = {name: ("step", column.numpy()) for name, column in zip(COLUMNS, history.unbind(-1), strict=True)}
+    return xr.Dataset(columns, coords={"step": range(len(history))})
+
+
+def best_run(runs: Sequence[dict]) -> int:
+    """The number of the run with the highest ELBO among `Fit.runs`."""
+    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
 
 
 def late_rise(history: xr.Dataset) -> Rise:
@@ -60,17 +75,23 @@ def bound(history: xr.Dataset) -> Array:
     return (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
 
 
-def say(rise: Rise, steps: int) -> None:
-    """Warn where the bound still rises after so many steps.
+def settled(history: Tensor) -> bool:
+    """Whether the bound does not rise any more, by a history tensor `(step, column)`."""
+    return not late_rise(history_dataset(history)).goes_on
+
+
+def say_rise(history: Tensor) -> None:
+    """Warn where the bound still rises at the end of a history `(step, column)`.
 
     Warns
     -----
     DoubtfulFitWarning: it does.
     """
+    rise = late_rise(history_dataset(history))
     if rise.goes_on:
         warnings.warn(
             f"the bound has not settled: it gained {rise.gain:.4f} ± {rise.error:.4f} nats per observed value at the "
-            f"end of {steps} steps. Give it more: --budget full, or a Schedule of more steps.",
+            f"end of {len(history)} steps. Give it more: --budget full, or a Schedule of more steps.",
             DoubtfulFitWarning,
             stacklevel=4,
         )

@@ -7,33 +7,35 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pyro
 import torch
-import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import CheckpointError, DoubtfulFitWarning, FitError
+from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
-from .checkpoints import load_checkpoint, save_checkpoint
-from .depths import balance
+from ..nn import evaluating
+from . import optimizers
+from .checkpoints import refusing_another_model, resumed, save_checkpoint
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
+from .isolation import own_parameters, own_randomness
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
-from .settling import late_rise, say
+from .settling import COLUMNS, best_run, say_rise, settled
+from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
-COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
+Callback = Callable[[int, Mapping[str, float]], object]
+"""Called after every step with its number and row of the history; True ends the run."""
+
 PATIENCE = 5  # returns to a good state in a row, after which the fit fails
 MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
 REMEMBER = 50  # steps between the good states that are kept in memory
@@ -45,9 +47,15 @@ class Trainer:
     """One run of a fit: everything that a checkpoint holds, and the method `advance`."""
 
     def __init__(
-        self, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor], schedule: Schedule
+        self,
+        model: LatentLangevin,
+        guide: AmortizedGuide,
+        data: tuple[Tensor, Tensor],
+        schedule: Schedule,
+        optimizer: optimizers.Factory | None = None,
     ) -> None:
-        self.model, self.guide, self.schedule = model, guide, schedule
+        self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
+        self.stopped = False  # by a callback
         self.times, self.x = check_rows(*data)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
@@ -65,26 +73,28 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether the schedule is used up."""
-        limit = self.schedule.minutes
-        if limit is not None and self.elapsed >= 60 * limit:
-            return True
-        rounds, within = divmod(self.step - self.schedule.steps, self.schedule.half)
-        if rounds < 0 or within > 0:
-            return False
-        return rounds >= self.schedule.settle or not late_rise(history_dataset(self.history)).goes_on
+        made = self.schedule.rounds(self.step)
+        over = made is not None and (made >= self.schedule.most or settled(self.history))
+        return self.stopped or over or not self.schedule.time_left(self.elapsed)
+
+    def position(self, step: int) -> int | float:
+        """Where in its schedule the fit is before `step`: further on than the number of steps where time is short."""
+        spent = self.history[step - 1, COLUMNS.index("seconds")] if step > 0 else 0.0
+        return self.schedule.position(step, float(spent))
 
     def advance(self) -> None:
         """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
-        if self.model.refines and self.step in [round(share * self.schedule.steps) for share in REFINE_AT]:
+        position = self.position(self.step)
+        if self.model.refines and self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
             self._refine()
-        position = self.schedule.position(self.step)
-        if not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
+        elif not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
         self.elbo.path_weight = self.schedule.path_weight(position)
-        rate = self.schedule.rate(position) * self.slowdown
+        share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["initial_lr"] * share
+        rate = self.optimizer.param_groups[0]["lr"]
         terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
@@ -112,11 +122,15 @@ class Trainer:
         batch = self.x[: self.schedule.batch_size]
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
+
+    def _refinements(self, position: int | float) -> int:
+        """How many times the substeps were due to be looked at, before and at `position`."""
+        return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
 
     def _refine(self) -> None:
         """Take as many substeps as the present landscape needs."""
-        with warnings.catch_warnings(), contextlib.suppress(FitError):
+        with evaluating(self.model, self.guide), warnings.catch_warnings(), contextlib.suppress(FitError):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
             if needed > self.model.substeps:
@@ -185,7 +199,7 @@ class Trainer:
         ------
         CheckpointError: the state belongs to another model.
         """
-        with _refusing_another_model():
+        with refusing_another_model():
             if state["substeps"] != self.model.substeps:
                 self.guide.refine(state["substeps"])
                 self._optimise()
@@ -208,6 +222,8 @@ def train(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
+    optimizer: optimizers.Factory | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -215,27 +231,36 @@ def train(
     ----------
     data: checked times and x.
     schedule: of every run.
-    seed, restarts, checkpoint, resume, every, progress: see `results.fit`, also for errors and Ctrl-C.
+    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks: see `results.fit`, also for errors and
+        Ctrl-C.
     """
-    if restarts < 1:
-        raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
+    if not isinstance(schedule, Schedule):
+        raise FitError(
+            f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
+        )
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
-    state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
-    with _own_randomness(seed), _own_parameters():
-        guide(times, x, 1)  # takes the units from all data; the autoguide finds its sites with one sequence
+    state = resumed(path, schedule) if resume and path is not None and path.exists() else None
+    model.train()
+    guide.train()
+    with own_randomness(seed), own_parameters():
+        if state is None:
+            guide.take_units(times, x)
+        guide(times, x, 1)  # the autoguide finds its sites with one sequence
         if state is None:
             initial = _kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
             while len(state["runs"]) < restarts:
-                trainer = _next_run(model, guide, data, schedule, state, seed)
+                trainer = _next_run(model, guide, data, schedule, state, seed, optimizer)
                 name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
-                finished = _train(trainer, state, path, every, progress, name)
+                finished = _train(trainer, state, path, every, progress, name, callbacks)
+                cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
                 trainer.settle()
-                finished = finished and _polish(trainer, path, progress)
-                state["runs"].append(_finish(trainer))
+                balanced: dict[str, float] = {}
+                finished = finished and _polish(trainer, path, progress, balanced)
+                state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
                 state["current"] = None
                 _keep(state, path)
                 if not finished:
@@ -245,17 +270,6 @@ def train(
     return runs
 
 
-def best_run(runs: Sequence[dict]) -> int:
-    """The number of the run with the highest ELBO among `Fit.runs`."""
-    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
-
-
-def history_dataset(history: Tensor) -> xr.Dataset:
-    """A history tensor `(step, column)` with its columns named."""
-    columns = {name: ("step", column.numpy()) for name, column in zip(COLUMNS, history.unbind(-1), strict=True)}
-    return xr.Dataset(columns, coords={"step": range(len(history))})
-
-
 def _next_run(
     model: LatentLangevin,
     guide: AmortizedGuide,
@@ -263,18 +277,29 @@ def _next_run(
     schedule: Schedule,
     state: dict,
     seed: int,
+    optimizer: optimizers.Factory | None,
 ) -> Trainer:
     """The interrupted run, where it stopped; otherwise a new run, which starts from fresh weights after the first."""
     run = len(state["runs"])
     if run > 0:
         _start_anew(model, guide, state["initial"], seed + run)
-    trainer = Trainer(model, guide, data, schedule)
+    trainer = Trainer(model, guide, data, schedule, optimizer)
+    if state["current"] is None and state.get("waiting"):
+        state["current"] = state["waiting"].pop(0)
     if state["current"] is not None:
         trainer.restore(state["current"])
     return trainer
 
 
-def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progress: bool, name: str) -> bool:
+def _train(
+    trainer: Trainer,
+    state: dict,
+    path: Path | None,
+    every: int,
+    progress: bool,
+    name: str,
+    callbacks: Sequence[Callback],
+) -> bool:
     """Take all steps of the schedule. False where it was stopped by hand and there is no checkpoint to go on from."""
     total = trainer.schedule.steps
     with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
@@ -283,9 +308,10 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 if trainer.step % every == 0:
                     state["current"] = trainer.state()
                     _keep(state, path)
-                if trainer.step == bar.total:
-                    bar.total += trainer.schedule.half
                 trainer.advance()
+                row = dict(zip(COLUMNS, trainer.history[-1].tolist(), strict=True))
+                trainer.stopped = sum(callback(trainer.step, row) is True for callback in callbacks) > 0
+                bar.total = trainer.schedule.length(trainer.step, trainer.position(trainer.step))
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
         except KeyboardInterrupt:
@@ -293,25 +319,37 @@ def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progres
                 raise
             warnings.warn(f"stopped by hand after {trainer.step} of {total} steps", stacklevel=3)
             return False
+    if trainer.step < total and not trainer.stopped:
+        warnings.warn(
+            f"{trainer.schedule.minutes:g} minutes were enough for {trainer.step} of {total} steps, over which the "
+            "schedule was spread. Resume with more minutes, or without a limit, to take the others.",
+            DoubtfulFitWarning,
+            stacklevel=3,
+        )
     if trainer.schedule.settle:
-        say(late_rise(history_dataset(trainer.history)), trainer.step)
+        say_rise(trainer.history)
     return True
 
 
-def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
-    """Do the M-steps and the balance that the schedule asks for. False where it was stopped by hand, as in `_train`."""
+def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, float]) -> bool:
+    """Do the M-steps and the balance that the schedule asks for, and keep what the balance says of itself.
+
+    False where it was stopped by hand, as in `_train`.
+    """
     fitted = trainer.model, trainer.guide, trainer.times, trainer.x
     particles = max(trainer.schedule.particles, PARTICLES)
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.balance:
-            with contextlib.suppress(FitError):  # no states, or they cannot be sampled; readers of the fit see that
-                balance(Posterior(*fitted))
+            # FitError: no states, or they cannot be sampled; readers of the fit see that
+            with evaluating(*fitted[:2]), contextlib.suppress(FitError):
+                found = balance(Posterior(*fitted))
+                balanced.update({} if found is None else found.attrs)
     except KeyboardInterrupt:
         if path is not None:
             raise
-        warnings.warn("stopped by hand before the last M-step, or before depths were balanced", stacklevel=3)
+        warnings.warn("stopped by hand before the last M-step, or before rates were balanced", stacklevel=3)
         return False
     return True
 
@@ -324,7 +362,8 @@ def _keep(state: dict, path: Path | None) -> None:
 def _finish(trainer: Trainer) -> dict:
     """The record of a finished run: parameters, history, and the ELBO of all data."""
     draws = 1 if trainer.observed >= MANY_VALUES else 3
-    bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
+    with evaluating(trainer.model, trainer.guide):
+        bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
     return _kept_of(trainer.model, trainer.guide) | {
         "history": trainer.history,
         "terms": {name: bound[name] for name in TERMS},
@@ -334,12 +373,19 @@ def _finish(trainer: Trainer) -> dict:
 
 
 def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
-    """Go back to the first state, then draw new weights; inner modules first, because outer ones may rescale them."""
+    """Go back to the first state, then draw new weights, except frozen ones.
+
+    Inner modules come first, because outer ones may rescale them.
+    """
     torch.manual_seed(seed)
     _load(model, guide, initial)
     for module in (model, guide):
+        frozen = [(value, value.clone()) for value in module.parameters() if not value.requires_grad]
         for part in reversed(list(module.modules())):
             getattr(part, "reset_parameters", lambda: None)()
+        with torch.no_grad():
+            for value, kept in frozen:
+                value.copy_(kept)
 
 
 def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
@@ -348,51 +394,7 @@ def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
 
 
 def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
-    with _refusing_another_model():
+    with refusing_another_model():
         guide.refine(kept["substeps"])
         model.load_state_dict(kept["model"])
         guide.load_state_dict(kept["guide"])
-
-
-@contextmanager
-def _refusing_another_model() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
-        ) from error
-
-
-def _resumed(path: Path, schedule: Schedule) -> dict:
-    """The state of a fit that is kept at `path`, if it was made with the same schedule."""
-    state = load_checkpoint(path)
-    kept = asdict(Schedule()) | state["schedule"]  # older ones know less
-    if kept != asdict(schedule):
-        raise CheckpointError(
-            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {kept}. "
-            "Resume with the same settings, or start in a new place."
-        )
-    return state
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _own_parameters() -> Iterator[None]:
-    """A separate parameter store, because names in Pyro's global store may belong to a model that was fitted earlier.
-
-    Afterwards the names used here are removed from the global store, so that the fitted modules register anew.
-    """
-    store = pyro.get_param_store()
-    with store.scope() as own:
-        yield
-    for name in own["params"]:
-        if name in store:
-            del store[name]

@@ -60,7 +60,7 @@ def require_landscape(fit: Fit) -> None:
     if not fit.has_landscape:
         raise FitError(
             "a report tells a landscape, and this model has none: its force is no gradient. "
-            "Read it with inference/landscape.py, or fit a model with a potential."
+            "Read it with pyro-nld landscape, or fit a model with a potential."
         )
 
 

@@ -129,7 +129,7 @@ def merged(landscape: xr.Dataset) -> str:
 
 
 def keeping(minimum: xr.Dataset) -> str:
-    """The option of inference/landscape.py that makes a state of a minimum.
+    """The option of the recipe `landscape` that makes a state of a minimum.
 
     Parameters
     ----------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import FitError
+from ..errors import Count, FitError, Share, Whole, checked
 from ..fitting.posterior import DRAWS
 from ..io.matching import dates_of
 from ..io.series import dataset_times
@@ -14,15 +16,16 @@ from ..kinetics import most_probable
 from .fit import Fit
 
 
+@partial(checked, error=FitError)
 def segment(
     fit: Fit,
     data: object = None,
     *,
-    draws: int = DRAWS,
+    draws: Count = DRAWS,
     online: bool = False,
     wells: xr.Dataset | None = None,
-    sure: float = 0.5,
-    seed: int = 0,
+    sure: Share = 0.5,
+    seed: Whole = 0,
 ) -> xr.Dataset:
     """P(state = k at t | data) = share of posterior path draws that are in state k at t.
 

@@ -6,20 +6,11 @@ Examples
 {'smoke': 20, 'default': 800, 'full': 3000}
 """
 
-from . import command_line, model_files, published, summary
+from .. import command_line
+from . import model_files, published, summary
 from .directory import (
-    BUDGETS,
-    Run,
-    chosen,
-    claimed,
-    fit,
-    load,
-    more_data,
-    opened,
-    read_landscape,
-    recorded_landscape,
-    settings,
-)
+    BUDGETS, Run, chosen, claimed, fit, load, more_data, opened, read_landscape, recorded_landscape, settings,
+)  # fmt: skip
 from .records import (
     record_checks, record_fit, record_landscape, require_output, write_arrays, write_dataset, write_segments,
     write_text,

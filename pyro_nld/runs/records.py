@@ -16,6 +16,9 @@ from ..results.segmentation import tabulated
 from . import summary
 
 RECORDED_DRAWS = 50  # posterior draws in `posterior.nc`
+READ = ("summary.json", "landscape.nc", "checks.nc", "forecast.nc", "report.html")
+"""Files of what is read from a fit."""
+
 RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 
@@ -25,7 +28,13 @@ def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     `heldout_elbo_per_observation` is that of the choice in `config.json`: the bound that the short fit of the chosen
     model gives to the quarter of the pieces that it had not seen (see `fitting.select`). This fit has seen all data,
     and its own bound holds for what it has seen. Null where nothing was held out.
+
+    A fit that went on after it had been read (with more minutes) is another one: what was read of it before is removed.
     """
+    before = summary.read_json(path / "summary.json")["steps"] if (path / "summary.json").is_file() else None
+    if before not in (None, fitted.history.sizes["step"]):
+        for stale in [path / name for name in READ] + [*(path / "figures").glob("*.png")]:
+            stale.unlink(missing_ok=True)
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
     posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")

@@ -129,5 +129,5 @@ def test_a_fit_stopped_while_it_is_coarse_is_not_left_so(data, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_what_is_no_number_of_substeps(wrong):
-    with pytest.raises(nld.ShapeError, match='substeps must be "auto" or at least 1'):
+    with pytest.raises(nld.ShapeError, match="substeps must be a whole number of at least 1, or 'auto'"):
         build(substeps=wrong)

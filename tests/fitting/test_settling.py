@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import pyro_nld as nld
-from pyro_nld.fitting.settling import Rise, late_rise, say
+from pyro_nld.fitting.settling import COLUMNS, Rise, late_rise, say_rise, settled
 
 SCHEDULE = nld.Schedule(steps=400, settle=1)
 
@@ -56,10 +57,14 @@ def test_steps_that_were_lost_do_not_count():
 
 
 def test_a_rise_is_said_with_its_remedy():
-    with pytest.warns(
-        nld.DoubtfulFitWarning, match=r"gained 0\.1000 ± 0\.0100 nats .* end of 800 steps\. Give it more"
-    ):
-        say(Rise(0.1, 0.01, 1.0), 800)
+    def tensor(found: xr.Dataset) -> torch.Tensor:
+        columns = [found[name].values if name in found else np.zeros(400) for name in COLUMNS]
+        return torch.as_tensor(np.stack(columns, -1))
+
+    rising, flat = tensor(history(400, 400)), tensor(history(400, 20))
+    assert (settled(rising), settled(flat)) == (False, True)
+    with pytest.warns(nld.DoubtfulFitWarning, match=r"not settled: it gained 0\.1.* end of 400 steps\. Give it more"):
+        say_rise(rising)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        say(Rise(0.01, 0.01, 1.0), 800)
+        say_rise(flat)
