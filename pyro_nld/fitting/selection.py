@@ -105,9 +105,9 @@ def select(
     ...     motion = nld.OverdampedLangevin(nld.Quadratic(torch.ones(q)))
     ...     likelihood = nld.Gaussian(nld.LinearDecoder(q, data.sizes["channel"]))
     ...     model = nld.LatentLangevin(motion, likelihood, choice["substeps"])
-    ...     return model, nld.AmortizedGuide(model, nld.GRUEncoder(data.sizes["channel"]))
-    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=20, steps=20)
-    >>> found = nld.select(build, data, latent=1, steps=5, progress=False)
+    ...     return model, nld.AmortizedGuide(model, nld.GRUEncoder(data.sizes["channel"], size=4, hidden=4))
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=12, steps=12)
+    >>> found = nld.select(build, data, latent=1, steps=2, progress=False)
     >>> found.attrs["latent"], found.attrs["decoder"], found.attrs["substeps"], found.sizes["candidate"]
     (1, 'straight', 5, 1)
     """
