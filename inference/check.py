@@ -36,7 +36,7 @@ def main(
         label = nld.segment(whole, wells=states)["label"].values
         drawn = whole.positions()[0].numpy()
         found = {
-            "data": nld.checks.stationarity.of_data(loaded.data, label),
+            "data": nld.checks.stationarity.of_data(loaded.data, label, whole.model.likelihood.discrete),
             "states": nld.kinetics.witness.processes(drawn, whole.times.numpy(), label, whole.x.numpy()),
             "optimisation": diagnostics.optimisation(fit.history),
             "guide": run_check(diagnostics.guide, results),

@@ -76,6 +76,18 @@ def versions(*modules: nn.Module) -> list[tuple[int, int]]:
     return [(id(value), value._version) for module in modules for value in module.parameters()]
 
 
+@torch.no_grad()
+def redraw(*modules: nn.Module) -> None:
+    """Draw all weights anew, except frozen ones: inner modules first, because outer ones may rescale them."""
+    values = [value for module in modules for value in module.parameters()]
+    frozen = [(value, value.clone()) for value in values if not value.requires_grad]
+    for module in modules:
+        for part in reversed(list(module.modules())):
+            getattr(part, "reset_parameters", lambda: None)()
+    for value, kept in frozen:
+        value.copy_(kept)
+
+
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Inside this context, `modules` are in PyTorch's mode of evaluation: dropout is off."""
@@ -312,6 +324,11 @@ def _word(value: object) -> str:
     if isinstance(value, nn.ModuleList):
         return str(len(value))
     return value.__name__ if inspect.isclass(value) or inspect.isfunction(value) else shorten(repr(value), 80)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as in "1 run" and "2 runs"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def numbers(values: Tensor) -> str:

@@ -57,13 +57,13 @@ MADE = {
     "NeuralPotential": {"latent": 2}, "ResidualPotential": {"latent": 2}, "DoubleWell": {}, "MuellerBrown": {},
     "NeuralForce": {"latent": 2}, "IdentityDecoder": {"latent": 2}, "LinearDecoder": {"latent": 2, "channels": 3},
     "OrthonormalDecoder": {"latent": 2, "channels": 3}, "MLPDecoder": {"latent": 2, "channels": 3},
-    "GRUEncoder": {"channels": 2}, "NeuralControl": {}, "Schedule": {},
+    "GRUEncoder": {"channels": 2}, "Schedule": {},
     "LatentLangevin": {
         "dynamics": nld.OverdampedLangevin(POTENTIAL), "likelihood": nld.Gaussian(nld.IdentityDecoder(1)),
     },
 }  # fmt: skip
 COUNTS = ["latent", "channels", "width", "features", "blocks", "size", "steps", "batch_size", "substeps"]
-NUMBERS = ["barrier", "half_distance", "stiffness", "scale", "confinement", "gain", "learning_rate", "clip"]
+NUMBERS = ["barrier", "half_distance", "stiffness", "scale", "confinement", "learning_rate", "clip"]
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -81,18 +81,19 @@ def test_no_constructor_takes_a_number_that_cannot_be(kind):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: nld.NeuralControl(gain=-0.1), "gain must be a finite number of at least 0: got -0.1."),
         (lambda: nld.AffineControl(hidden=0), "hidden must be a whole number of at least 1: got 0."),
         (lambda: nld.PathELBO(path_weight=-1.0), "path_weight must be a finite number of at least 0: got -1.0."),
         (lambda: nld.PathELBO(path_stride=0), "path_stride must be a whole number of at least 1: got 0."),
         (
             lambda: nld.Quadratic(torch.tensor(2.0)),
-            "stiffness needs one number per axis, or a square",
+            "stiffness needs a number per axis, or a square",
         ),
         (
             lambda: nld.Quadratic(torch.ones(2, 3)),
-            "stiffness needs one number per axis, or a square",
+            "stiffness needs a number per axis, or a square",
         ),
-        (lambda: nld.Quadratic([1.0], centre=[0.0, 1.0]), r"centre needs one entry per axis: expected \(1,\), got"),
+        (lambda: nld.Quadratic([1.0], centre=[0.0, 1.0]), r"centre needs one entry per axis: got \(2,\) for 1\."),
     ],
 )
 def test_and_these_say_so_too(make, message):

@@ -44,13 +44,13 @@ class Cause(NamedTuple):
     sentence: str
 
 
-def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
+def of_data(data: xr.Dataset, labels: States | None = None, discrete: bool = False) -> xr.Dataset:
     """`examine` of a data set, with its own names and unit of time.
 
     Parameters
     ----------
     data: observations(sequence, time, channel), and the coordinate `time` or times(sequence, time); its attribute
-        `units` is that of time. labels: `(sequence, time)`, see `examine`.
+        `units` is that of time. labels: `(sequence, time)`, see `examine`. discrete: see there.
 
     Examples
     --------
@@ -61,12 +61,13 @@ def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
     """
     observed = data["observations"].transpose("sequence", "time", "channel")
     times = np.broadcast_to(np.asarray(dataset_times(data), float), observed.shape[:2])
-    return examine(observed, times, labels, str(data.attrs.get("units", "")))
+    return examine(observed, times, labels, str(data.attrs.get("units", "")), discrete)
 
 
 def examine(
-    observed: xr.DataArray, times: xr.DataArray | Array, labels: States | None = None, unit: str = ""
-) -> xr.Dataset:
+    observed: xr.DataArray, times: xr.DataArray | Array, labels: States | None = None, unit: str = "",
+    discrete: bool = False,
+) -> xr.Dataset:  # fmt: skip
     """Whether a stationary process that hops between states could have made these series; if not, why, in words.
 
     Parameters
@@ -74,7 +75,8 @@ def examine(
     observed: `(sequence, time, channel)`, NaN where missing; coordinates `channel` and `sequence` name what they are.
     times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
     labels: the state of every observation `(sequence, time)`, −1 where undecided; None where no states are known.
-    unit: of time, for the sentences.
+    unit: of time, for the sentences. discrete: counts or categories are fitted as such (`Likelihood.discrete`), so that
+        few different values are no cause.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def examine(
         *_states_drift(labels, grid),
         *_periodic(periods, names, clock),
         *_apart(x, grid, _named(observed, "sequence"), names, clock),
-        *_discrete(x, names),
+        *([] if discrete else _discrete(x, names)),
     ]
     verdict = max((cause.verdict for cause in found), key=VERDICTS.index, default="good")
     message = " ".join(cause.sentence for cause in found) or "Nothing in the data speaks against a stationary process."

@@ -19,6 +19,7 @@ from .equations import (
     Dynamics, Overdamped, OverdampedLangevin, OverdampedSDE, Underdamped, UnderdampedLangevin, UnderdampedSDE,
     jacobian,
 )  # fmt: skip
+from .driven import DrivenLangevin
 from .variable_friction import VariableFrictionLangevin
 from .integrators import BAOA, EulerMaruyama, Integrator, Leapfrog, default_integrator
 from .paths import ControlledPath, LangevinPath
@@ -27,6 +28,6 @@ __all__ = [
     "simulation", "DoubleWell", "GaussianWells", "MuellerBrown", "NeuralPotential", "Potential", "Quadratic",
     "ResidualPotential", "Tilted", "PerGroup", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
     "OverdampedLangevin", "OverdampedSDE", "Underdamped", "UnderdampedLangevin", "UnderdampedSDE", "jacobian",
-    "VariableFrictionLangevin",
+    "VariableFrictionLangevin", "DrivenLangevin",
     "BAOA", "EulerMaruyama", "Integrator", "Leapfrog", "default_integrator", "ControlledPath", "LangevinPath",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ..errors import PriorError
 from ..nn import one_draw_at_a_time
 from .forces import Force
-from .potentials import Energy, Potential, as_potential
+from .functions import as_potential
+from .potentials import Energy, Potential
 from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]
@@ -75,6 +76,14 @@ class Dynamics(Physical):
     @abstractmethod
     def force(self, z: State) -> Position:
         """F(z), the deterministic force without friction, energy/length: −∇U(q) where there is a landscape."""
+
+    def force_under(self, z: State, drive: Tensor | None) -> Position:
+        """F(z) under what acts from outside, `(*batch, time, input)`; the force itself where nothing does."""
+        return self.force(z)
+
+    def drive(self, number: Tensor, size: int, intervals: int) -> Tensor | None:
+        """What acts from outside on sequences with these numbers, of `size`, `(sequence, interval, input)`, or None."""
+        return None
 
     @abstractmethod
     def drift(self, z: State) -> State:

@@ -13,15 +13,18 @@ class Grid(NamedTuple):
     """The fine grid of a path.
 
     `h`: step lengths, `(*batch, time, 1)`, positive also after the end of a ragged sequence.
+    `drive`: what acts from outside in every step, `(*batch, time, input)`; None where nothing does.
     `valid`: which steps belong to the sequence, `(*batch, time)`; those after its end do not.
     """
 
     h: Float[Tensor, "*batch time 1"]
     valid: Bool[Tensor, "*batch time"]
+    drive: Float[Tensor, "*batch time input"] | None = None
 
     def at(self, index: Tensor) -> Grid:
         """The steps at `index` alone."""
-        return Grid(self.h[..., index, :], self.valid[..., index])
+        drive = None if self.drive is None else self.drive[..., index, :]
+        return Grid(self.h[..., index, :], self.valid[..., index], drive)
 
 
 class Strata(NamedTuple):

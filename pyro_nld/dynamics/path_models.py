@@ -71,8 +71,8 @@ class PathModel(Protocol):
     integrator: Integrator
     substeps: int
 
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in units of the model."""
+    def batch(self, times: Tensor, number: Tensor | None = None, size: int | None = None) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)` in model units, of sequences with these numbers."""
 
     def adapt(self, times: Tensor, x: Tensor | None) -> None:
         """Check the data, and take the units from the first."""

@@ -8,7 +8,8 @@ Prior and posterior are therefore ordinary Pyro distributions that can be repara
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -159,7 +160,7 @@ class LangevinPath(PathDistribution):
 
     def force(self, origins: Path) -> Tensor:
         """The force of the dynamics, at all states at once."""
-        return self.dynamics.force(origins)
+        return self.dynamics.force_under(origins, self.grid.drive)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> LangevinPath:
         """The same path law for a larger batch."""
@@ -171,7 +172,8 @@ class LangevinPath(PathDistribution):
         return LangevinPath(self.dynamics, self.integrator, initial, self.grid.at(index), self.latents)
 
     def _draw(self, noise: Tensor) -> Path:
-        return run(self, self.dynamics.force, noise)
+        drive = drives(self.grid)
+        return run(self, lambda state: self.dynamics.force_under(state, next(drive)), noise)
 
 
 @runtime_checkable
@@ -319,6 +321,11 @@ def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> T
 
 def _normal(step: Step) -> Normal:
     return Normal(step.loc, step.scale, validate_args=False)
+
+
+def drives(grid: Grid) -> Iterator[Tensor | None]:
+    """What acts from outside, step by step."""
+    return repeat(None) if grid.drive is None else iter(grid.drive.split(1, -2))
 
 
 def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import Count, Positive, PriorError, ShapeError, checked
-from ..nn import Pointwise, widths
+from ..errors import Count, Positive, ShapeError, checked
+from ..nn import Pointwise
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
@@ -117,62 +117,6 @@ class Potential(Pointwise):
         return z[..., :0]
 
 
-class FunctionPotential(Potential):
-    """U(z) = f(z) for any function or module f. `as_potential` makes one where a dynamics is given such an f.
-
-    Parameters
-    ----------
-    function: f, maps `(*batch, latent)` to `(*batch,)`, or to `(*batch, 1)` as a network does. latent: number of axes.
-
-    Raises
-    ------
-    ShapeError: f gives another shape.
-    """
-
-    def __init__(self, function: Energy, latent: int) -> None:
-        super().__init__()
-        self.function, self.latent = function, latent
-
-    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
-        """f(z), energy."""
-        energy = self.function(z)
-        if energy.shape not in (z.shape[:-1], (*z.shape[:-1], 1)):
-            raise ShapeError(
-                f"a potential maps points to energies: expected {tuple(z.shape[:-1])} from {tuple(z.shape)}, got "
-                f"{tuple(energy.shape)}. Sum over the last axis."
-            )
-        return energy.view(z.shape[:-1])
-
-
-def as_potential(potential: Energy) -> Potential:
-    """A potential as it is, and any other function or module with its gradient by automatic differentiation.
-
-    Parameters
-    ----------
-    potential: U, with an attribute `latent`, the number of axes, unless a linear layer says it.
-
-    Raises
-    ------
-    PriorError: it is no function, or nothing says how many axes it has.
-
-    Examples
-    --------
-    >>> from pyro_nld.dynamics.potentials import as_potential
-    >>> network = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    >>> as_potential(network).gradient(torch.zeros(5, 2)).shape
-    torch.Size([5, 2])
-    """
-    if isinstance(potential, Potential):
-        return potential
-    latent = getattr(potential, "latent", widths(potential)[0])
-    if not callable(potential) or latent is None:
-        raise PriorError(
-            f"a potential is a function of positions with an attribute `latent`, its number of axes: got "
-            f"{type(potential).__name__} without. Set it, or derive from nld.Potential."
-        )
-    return FunctionPotential(potential, latent)
-
-
 class Quadratic(Potential):
     """U(z) = ½ (z − m)ᵀ K (z − m): a harmonic well. Langevin dynamics in it is the Ornstein–Uhlenbeck process.
 
@@ -201,17 +145,12 @@ class Quadratic(Potential):
         stiffness = _tensor(stiffness)
         matrix = torch.diag(stiffness) if stiffness.dim() == 1 else stiffness
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
-            raise ShapeError(
-                f"stiffness needs one number per axis, or a square matrix: got shape {tuple(stiffness.shape)}. "
-                "Give for example [1.0, 2.0]."
-            )
+            raise ShapeError(f"stiffness needs a number per axis, or a square matrix: got {tuple(stiffness.shape)}.")
         self.latent = matrix.shape[-1]
         self.register_buffer("stiffness", matrix)
         self.register_buffer("centre", torch.zeros(self.latent) if centre is None else _tensor(centre))
         if self.centre.shape != (self.latent,):
-            raise ShapeError(
-                f"centre needs one entry per axis: expected ({self.latent},), got {tuple(self.centre.shape)}."
-            )
+            raise ShapeError(f"centre needs one entry per axis: got {tuple(self.centre.shape)} for {self.latent}.")
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""

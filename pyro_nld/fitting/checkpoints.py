@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,9 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
+from ..guide.amortized import AmortizedGuide
 from ..io.files import read_plain, write_atomically
+from ..model.latent_langevin import LatentLangevin
 from .schedule import Schedule
 
 STATE = ("schedule", "initial", "runs", "current")
@@ -73,3 +76,22 @@ def refusing_another_model() -> Iterator[None]:
         raise CheckpointError(
             f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
         ) from error
+
+
+def kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
+    """The parameters of model and guide, copied, and the substeps that they belong to."""
+    kept = {"substeps": model.substeps, "model": model.state_dict(), "guide": guide.state_dict()}
+    return copy.deepcopy(kept)
+
+
+def load_parameters(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
+    """Give model and guide the parameters from `kept_of`, in place.
+
+    Raises
+    ------
+    CheckpointError: they belong to another model.
+    """
+    with refusing_another_model():
+        guide.refine(kept["substeps"])
+        model.load_state_dict(kept["model"])
+        guide.load_state_dict(kept["guide"])

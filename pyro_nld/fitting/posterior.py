@@ -64,6 +64,14 @@ def check_pair(model: object, guide: object) -> None:
         raise FitError("the guide belongs to another model. Make it anew: nld.AmortizedGuide(model, encoder).")
 
 
+def copied(model: LatentLangevin, guide: AmortizedGuide) -> Pair:
+    """Copies of a model and its guide, in PyTorch's mode of evaluation: dropout is off."""
+    twins = copy.deepcopy((model, guide))
+    for twin in twins:
+        twin.eval()
+    return twins
+
+
 P = TypeVar("P", bound="Posterior")
 
 
@@ -316,7 +324,9 @@ class Posterior:
         """
         if wells is None:
             few = slice(None, None, max(1, len(self.x) // 100))  # a hundred sequences or so
-            points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
+            numbered = bool(self.guide.numbers(torch.arange(len(self.x))[few][:1], len(self.x) + 1))
+            drawn = self.positions()[0][few] if numbered else self.positions((self.times[few], self.x[few]))[0]
+            points = drawn[self.times[few].isfinite()]
             wells = self._found(flows.some(points, 500))
         return step_size.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
 
@@ -330,6 +340,18 @@ class Posterior:
         times, x = self.series(data)
         with inference_mode(seed):
             return evaluate(self.model, self.guide, times, x, draws)
+
+    def labels(self, data: object = None) -> xr.Dataset | None:
+        """Names, units and origins of `data`, or of the data of the fit; None where they have none."""
+        if data is None:
+            return self.about
+        found = recognised(data)
+        if not isinstance(found, xr.Dataset):
+            return self.about if self.about is None else self.about.drop_dims(["sequence", "time"], errors="ignore")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulDataWarning)  # `series` says it
+            found = found if self.about is None else matched(found, self.about)
+        return xr.Dataset(coords=found.coords, attrs=found.attrs)
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x.

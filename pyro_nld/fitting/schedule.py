@@ -42,8 +42,8 @@ class Schedule:
     settle: rounds that are added, at most, while the bound still rises (`settling.late_rise`). Each takes the second
         half of the steps again, with a learning rate that falls from a half to zero. A fit that still rises at its end
         says so.
-    balance: at the very end, set the depths of the wells by the transitions in the data, see `depths.balance`. This
-        takes half a minute for 200 000 observations. Occupancies are then those of the counts.
+    balance: at the very end, set the rates by the transitions in the data, see `transitions.balance`. This takes a few
+        simulations of the fitted chain. Rates and occupancies are then those of the counts.
 
     Examples
     --------

@@ -20,9 +20,9 @@ from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
-from ..nn import evaluating
+from ..nn import evaluating, redraw
 from . import optimizers
-from .checkpoints import refusing_another_model, resumed, save_checkpoint
+from .checkpoints import kept_of, load_parameters, refusing_another_model, resumed, save_checkpoint
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
 from .isolation import own_parameters, own_randomness
@@ -248,7 +248,7 @@ def train(
             guide.take_units(times, x)
         guide(times, x, 1)  # the autoguide finds its sites with one sequence
         if state is None:
-            initial = _kept_of(model, guide)
+            initial = kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
@@ -266,7 +266,7 @@ def train(
                 if not finished:
                     break
     runs: list[dict] = state["runs"]
-    _load(model, guide, runs[best_run(runs)])
+    load_parameters(model, guide, runs[best_run(runs)])
     return runs
 
 
@@ -364,7 +364,7 @@ def _finish(trainer: Trainer) -> dict:
     draws = 1 if trainer.observed >= MANY_VALUES else 3
     with evaluating(trainer.model, trainer.guide):
         bound = evaluate(trainer.model, trainer.guide, trainer.times, trainer.x, draws)
-    return _kept_of(trainer.model, trainer.guide) | {
+    return kept_of(trainer.model, trainer.guide) | {
         "history": trainer.history,
         "terms": {name: bound[name] for name in TERMS},
         "elbo": bound["total"],
@@ -373,28 +373,7 @@ def _finish(trainer: Trainer) -> dict:
 
 
 def _start_anew(model: LatentLangevin, guide: AmortizedGuide, initial: dict, seed: int) -> None:
-    """Go back to the first state, then draw new weights, except frozen ones.
-
-    Inner modules come first, because outer ones may rescale them.
-    """
+    """Go back to the first state, then draw new weights."""
     torch.manual_seed(seed)
-    _load(model, guide, initial)
-    for module in (model, guide):
-        frozen = [(value, value.clone()) for value in module.parameters() if not value.requires_grad]
-        for part in reversed(list(module.modules())):
-            getattr(part, "reset_parameters", lambda: None)()
-        with torch.no_grad():
-            for value, kept in frozen:
-                value.copy_(kept)
-
-
-def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
-    kept = {"substeps": model.substeps, "model": model.state_dict(), "guide": guide.state_dict()}
-    return copy.deepcopy(kept)
-
-
-def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
-    with refusing_another_model():
-        guide.refine(kept["substeps"])
-        model.load_state_dict(kept["model"])
-        guide.load_state_dict(kept["guide"])
+    load_parameters(model, guide, initial)
+    redraw(model, guide)

@@ -200,7 +200,7 @@ class AmortizedGuide(Described, Module):
         with plate as number:
             index = rows.of(len(times), number)
             latents = place_latents(cast(nn.Module, self.model), latents, number, size or len(times))
-            batch = self.model.batch(times[index])
+            batch = self.model.batch(times[index], number, size or len(times))
             contexts = self.encoder(self.model.features(x[index]), batch.gaps, batch.valid)
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
@@ -217,7 +217,8 @@ class AmortizedGuide(Described, Module):
 
         It does where they have latents of their own, or values of their groups. Otherwise there are none.
         """
-        grouped = any(group_count(part, name) for part, name in random_parts(cast(nn.Module, self.model)))
+        driven = hasattr(self.model.dynamics, "covariates")
+        grouped = driven or any(group_count(part, name) for part, name in random_parts(cast(nn.Module, self.model)))
         return {"subsample": chunk, "size": size} if len(chunk) < size and (grouped or self._size) else {}
 
     def _follow_swapped_priors(self) -> None:

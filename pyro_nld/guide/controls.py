@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
 from ..dynamics.equations import Dynamics
-from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
+from ..dynamics.paths import ControlledPath, Forces, Path, Plan, drives, run, run_linear
 from ..dynamics.recursion import matvec
-from ..errors import Count, Positive, PriorError, checked
+from ..errors import Amount, Count, PriorError, checked
 from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
@@ -238,7 +238,7 @@ class NeuralControl(Control):
     1.0
     """
 
-    def __init__(self, hidden: Count = 128, gain: Positive = 0.2) -> None:
+    def __init__(self, hidden: Count = 128, gain: Amount = 0.2) -> None:
         super().__init__()
         self.hidden, self.gain = hidden, gain
 
@@ -280,14 +280,15 @@ class _NeuralPlan:
         self.mixing: Tensor | None = None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        return path.dynamics.force(origins) + self.control.respond(self.projected, origins)
+        force = path.dynamics.force_under(origins, path.grid.drive)
+        return force + self.control.respond(self.projected, origins)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        projected = iter(self.projected.split(1, -2))
+        projected, drive = iter(self.projected.split(1, -2)), drives(path.grid)
         forces = []
 
         def force(state: Tensor) -> Tensor:
-            prior = path.dynamics.force(state)
+            prior = path.dynamics.force_under(state, next(drive))
             forces.append(Forces(prior, prior + self.control.respond(next(projected), state)))
             return forces[-1].posterior
 

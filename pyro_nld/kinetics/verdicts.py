@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .._typing import Array
+from .markov import stationary
 from .words import listed, named
 
 TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
@@ -37,6 +38,7 @@ LOOSE = 1.25  # factor between a chain and its own landscape
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
 PRICE = 1.0  # nats per transition, from which a landscape was bent against its paths to make the transitions
 ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
+CURRENT = 0.2  # of the traffic between two states, that flows one way
 UNEVEN = 1.5  # factor between exit rates of young and old visits that is more than statistics
 
 
@@ -114,7 +116,26 @@ def _data(counts: xr.Dataset) -> list[str]:
             "often in the second half as in the first: the data are not stationary, and one landscape cannot describe "
             "both halves. Fit them apart."
         )
-    return said
+    return said + _current(counts)
+
+
+def _current(counts: xr.Dataset) -> list[str]:
+    """A net flow between two states, π_k k_kl − π_l k_lk, which no landscape has."""
+    exits, time = counts["exits"].values, counts["time"].values
+    if len(time) < 3 or not (time > 0).all():
+        return []
+    share = stationary(exits / time[:, None])
+    flow = share[:, None] * exits / time[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(np.nan_to_num(np.square(flow) / exits) + np.nan_to_num(np.square(flow.T) / exits.T))
+        sure = (flow - flow.T > SIGMAS * error) & (flow - flow.T > CURRENT * (flow + flow.T))
+    if not sure.any():
+        return []
+    ways = listed([f"{k} to {to} ({exits[k, to]:.0f} against {exits[to, k]:.0f})" for k, to in np.argwhere(sure)])
+    return [
+        f"More go from state {ways} than come back: states follow each other in a circle, and no landscape has such a "
+        "current. Trust the counts; nld.OverdampedSDE describes such a system."
+    ]
 
 
 def _never_left(counts: xr.Dataset) -> list[str]:

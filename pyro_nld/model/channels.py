@@ -62,6 +62,11 @@ class Channels(Likelihood):
         return sum(self._sizes)
 
     @property
+    def discrete(self) -> bool:  # type: ignore[override]
+        """Whether one of the groups is."""
+        return any(likelihood.discrete for likelihood in self.groups.values())
+
+    @property
     def fixes_gauge(self) -> bool:
         """Whether one of the groups does."""
         return any(likelihood.fixes_gauge for likelihood in self.groups.values())

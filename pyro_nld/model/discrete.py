@@ -26,6 +26,8 @@ WHOLE = "Give counts as they were taken, not rates or smoothed counts, or use Ga
 class _Counts(Likelihood):
     """What Poisson and negative binomial share: a rate μ = link(decoder(q)) in counts per observation."""
 
+    discrete = True
+
     def __init__(self, decoder: Decoder, link: str) -> None:
         super().__init__()
         if link not in LINKS:
@@ -140,6 +142,8 @@ class Bernoulli(Likelihood):
     0.5
     """
 
+    discrete = True
+
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
@@ -188,6 +192,8 @@ class Categorical(Likelihood):
     >>> law.batch_shape, likelihood.features(torch.tensor([3.0])).tolist()  # one channel; what the encoder sees
     (torch.Size([1, 200, 1]), [0.0, 0.0, 0.0, 1.0, 0.0])
     """
+
+    discrete = True
 
     def __init__(self, decoder: Decoder, categories: int) -> None:
         super().__init__()

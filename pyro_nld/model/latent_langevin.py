@@ -157,11 +157,21 @@ class LatentLangevin(Described, Module):
         """What an encoder sees of data, NaN where missing: as the likelihood says."""
         return self.likelihood.features(x)
 
-    def batch(self, times: Times) -> Batch:
-        """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data."""
+    def batch(self, times: Times, number: Tensor | None = None, size: int | None = None) -> Batch:
+        """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data.
+
+        Parameters
+        ----------
+        times: `(sequence, time)`. number: of these sequences, out of how many (`size`): all of them when None.
+        """
         scaled = times / torch.where(self.time_unit.isnan(), _unit(times), self.time_unit)
         grid = refine(scaled, self.substeps)
         gaps = grid.h[..., :: self.substeps, 0] * self.substeps
+        if times.dim() > 1:
+            number = torch.arange(len(times)) if number is None else number
+            drive = self.dynamics.drive(number, size or len(times), gaps.shape[-1])
+            if drive is not None:
+                grid = grid._replace(drive=drive.repeat_interleave(self.substeps, -2))
         return Batch(gaps, times.isfinite(), grid)
 
     def observed_positions(self, z0: Tensor, z: Tensor) -> Float[Tensor, "*batch time latent"]:
@@ -208,7 +218,7 @@ class LatentLangevin(Described, Module):
         with rows.plate(len(times)) as number:
             index = rows.of(len(times), number)
             latents = place_latents(self, latents, number, size or len(times))
-            _, valid, grid = self.batch(times[index])
+            _, valid, grid = self.batch(times[index], number, size or len(times))
             z0 = pyro.sample("z0", self.initial(), infer={"event_dims": ["latent"]})
             _check_sequences("z0", z0.shape[-2], index)
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)

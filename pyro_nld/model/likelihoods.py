@@ -65,6 +65,9 @@ class Likelihood(Physical):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, as_decoder(value) if name == "decoder" else value)
 
+    discrete = False
+    """Whether it explains counts or categories, so that few different values are no cause for doubt."""
+
     @abstractmethod
     def forward(self, q: Float[Tensor, "*batch time latent"]) -> TorchDistributionMixin:
         """p(x | q), with batch shape `(*batch, time, channel)`.
@@ -108,7 +111,8 @@ class Likelihood(Physical):
         return self(q).mean
 
     def _pyro_get_fullname(self, name: str) -> str:
-        return self.group + name if name in self.quantities else super()._pyro_get_fullname(name)
+        found = super()._pyro_get_fullname(name)
+        return self.group + name if found == name else found
 
 
 class Gaussian(Likelihood):

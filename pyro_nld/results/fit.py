@@ -17,7 +17,7 @@ from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
-from ..fitting.posterior import CHAINS, Posterior, check_pair
+from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
 from ..fitting.schedule import Schedule
 from ..fitting.settling import best_run, history_dataset
 from ..fitting.training import Callback, train
@@ -30,9 +30,10 @@ from ..kinetics import verdicts
 from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
-from ..nn import Described, numbers
+from ..nn import Described, counted, numbers
 from . import ensemble
-from .groups import GROUPS, NUMBERS, PREDICTED, counted, of_posterior, of_prior
+from .groups import GROUPS, NUMBERS, PREDICTED, of_posterior, of_prior
+from .naming import named
 
 
 class Fit(Described, Posterior):
@@ -73,11 +74,8 @@ class Fit(Described, Posterior):
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
-        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
-        self.model.eval()
-        self.guide.eval()
-        self.history = xr.Dataset(coords={"step": []}) if history is None else history
-        self.runs = runs or []
+        super().__init__(*copied(model, guide), times, x, about)
+        self.history, self.runs = xr.Dataset(coords={"step": []}) if history is None else history, runs or []
         self._states: int | None = None  # as many as were found when somebody looked
 
     def _facts(self) -> dict[str, object]:
@@ -146,7 +144,7 @@ class Fit(Described, Posterior):
         found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
-        return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+        return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
 
     @property
     def balance(self) -> dict[str, float]:
@@ -166,7 +164,8 @@ class Fit(Described, Posterior):
 
         Returns
         -------
-        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_anharmonic`,
+        `occupancy_data` (state);
         `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
         channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
         `max_curvature_step` and what `landscape.discretisation` says of it.
@@ -176,12 +175,12 @@ class Fit(Described, Posterior):
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
         wells = self.metastable(seed, min_persistence, min_barrier)
-        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        shares = landscape.occupancy(wells, self.temperature, potential=self.potential)
+        shares = shares.assign(data=wells["share"] / wells["share"].sum())
         decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
         wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
-        return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
-            min_persistence=min_persistence, min_barrier=min_barrier
-        )
+        found = self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded)))
+        return found.assign_attrs(min_persistence=min_persistence, min_barrier=min_barrier)
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
         """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.
@@ -216,7 +215,7 @@ class Fit(Described, Posterior):
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
-        return found.assign_attrs(units | self.discretisation(states))
+        return named(found.assign_attrs(units | self.discretisation(states)), self.about)
 
     def restarts(self) -> list[Fit]:
         """Every run of the fit as a fit of its own, in the order they were made; this one in the place of the best."""
@@ -299,7 +298,8 @@ class Fit(Described, Posterior):
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
-        return to_inference_data({name: group for name, group in found.items() if name in asked})
+        about = self.about if self.about is None or kept >= len(self.x) else self.about.isel(sequence=slice(kept))
+        return to_inference_data({name: named(group, about) for name, group in found.items() if name in asked})
 
     def _of_run(self, run: dict) -> Fit:
         """Another run of the same fit, in copies of model and guide."""

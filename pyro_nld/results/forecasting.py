@@ -18,6 +18,7 @@ from ..errors import Count, FitError, TimeGridError, Whole, checked
 from ..fitting.draws import inference_mode
 from ..nn import condition_on
 from .fit import Fit
+from .naming import named
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 VALUES_AT_A_TIME = 20_000_000  # values simulated at a time
@@ -93,7 +94,8 @@ def forecast(
         found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
     whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(QUANTILES))
-    return whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
+    ahead = whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
+    return named(ahead, fit.labels(data))
 
 
 class _Futures(NamedTuple):

@@ -88,8 +88,3 @@ def axes(model: LatentLangevin, globals_: Mapping[str, Tensor]) -> dict[str, tup
         else tuple(f"{name}_dim_{place}" for place in range(value.dim()))
         for name, value in globals_.items()
     }
-
-
-def counted(number: int, noun: str) -> str:
-    """`3 sequences`, `1 sequence`."""
-    return f"{number} {noun}{'s' * (number != 1)}"

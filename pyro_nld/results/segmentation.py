@@ -14,6 +14,7 @@ from ..io.matching import dates_of
 from ..io.series import dataset_times
 from ..kinetics import most_probable
 from .fit import Fit
+from .naming import named
 
 
 @partial(checked, error=FitError)
@@ -45,7 +46,7 @@ def segment(
     Returns
     -------
     Dataset with `probability (sequence, time, state)`, `label (sequence, time)` (-1: undecided, or after the end of the
-    sequence), `times (sequence, time)`; attrs `online`, `draws`.
+    sequence), `times (sequence, time)`; names, units and dates of the data, see `naming`; attrs `online`, `draws`.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def segment(
         )
     wells = fit.states(seed=seed) if wells is None else wells
     probability = fit.probability(wells, data, draws, seed)
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "probability": (("sequence", "time", "state"), probability),
             "label": (("sequence", "time"), most_probable(probability, sure)),
@@ -80,6 +81,7 @@ def segment(
         },
         attrs={"online": int(causal), "draws": draws},
     )
+    return named(found, fit.labels(data))
 
 
 def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:

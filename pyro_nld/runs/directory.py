@@ -215,7 +215,7 @@ def recorded_landscape(run: Run, min_persistence: float | None = None, min_barri
     asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
     if file.is_file() and not asked:
         found = xr.load_dataset(file, engine="h5netcdf")
-        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows nothing of persistence
+        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows less
             return found
     return read_landscape(run, **asked)
 
@@ -234,7 +234,7 @@ def read_landscape(run: Run, **rule: Any) -> xr.Dataset:
     """
     found = run.fit.landscape(**rule) if run.fit.has_landscape else run.fit.attractors()
     labels = joined(segment(run.fit, wells=found), run.data)["label"].values
-    doubts = stationarity.of_data(joined(run.data), labels).attrs
+    doubts = stationarity.of_data(joined(run.data), labels, run.fit.model.likelihood.discrete).attrs
     said = {f"data_{name}": doubts[name] for name in ("verdict", "message")}
     return found.assign_coords(channel=run.data["channel"]).assign_attrs(said)
 

@@ -404,7 +404,7 @@ def test_the_first_of_several_runs_is_the_only_run():
 def test_a_restart_draws_fresh_weights_and_keeps_units_and_physics():
     model, guide = build(control=nld.NeuralControl(hidden=16), friction=nn.Parameter(torch.tensor(1.7)))
     guide(*data())
-    initial = training._kept_of(model, guide)
+    initial = training.kept_of(model, guide)
     training._start_anew(model, guide, initial, seed=5)
     assert not torch.equal(model.dynamics.potential.output.weight, initial["model"]["dynamics.potential.output.weight"])
     assert not torch.equal(guide.encoder.output.weight, initial["guide"]["encoder.output.weight"])

@@ -307,6 +307,27 @@ def test_a_balanced_landscape_says_its_price(price, agree):
     assert f"{price / 400:.2g} nats per transition" in " ".join(verdict.messages)
 
 
+def circle(back):
+    """Three states that are left 300 times for the next, and `back` times for the one before."""
+    exits = np.array([[0.0, 300.0, back], [back, 0.0, 300.0], [300.0, back, 0.0]])
+    return xr.Dataset({"exits": (("state", "to"), exits), "time": ("state", np.full(3, 15_000.0))})
+
+
+def test_a_current_in_a_circle_is_said():
+    (said,) = verdicts._current(circle(20.0))
+    assert said.startswith(
+        "More go from state 0 to 1 (300 against 20), 1 to 2 (300 against 20) and 2 to 0 (300 against 20)"
+    )
+    assert not verdicts._current(circle(290.0))
+
+
+def test_sequences_that_all_begin_in_one_state_make_no_current():
+    """The first state is left more often than it is come back to; rates know that."""
+    exits = np.array([[0.0, 500.0, 300.0], [350.0, 0.0, 200.0], [210.0, 200.0, 0.0]])
+    time = np.array([10_000.0, 7_000.0, 7_000.0])
+    assert not verdicts._current(xr.Dataset({"exits": (("state", "to"), exits), "time": ("state", time)}))
+
+
 def test_a_saddle_where_paths_do_not_decide_is_mentioned():
     story = STORY.assign(saddle_committor=("saddle", [0.02]), saddle_states=(("saddle", "end"), [[0, 1]]))
     verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
