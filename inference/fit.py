@@ -2,8 +2,9 @@
 
     python inference/fit.py models/three_state_switching.py --out runs/first
     python inference/fit.py --data mine.csv --out runs/mine
-    python inference/fit.py --data one_long_recording.csv --pieces 200 --out runs/long --budget full
+    python inference/fit.py --data one_long_recording.csv --out runs/long --budget full
 
+A long recording is cut into pieces of 200 observations, from which a fit learns sooner; states are read from the whole.
 Without --data the model file's own simulation is fitted; without a model file, models/my_data.py is fitted to --data.
 Ctrl-C keeps the last checkpoint; --resume goes on from it.
 """
@@ -25,7 +26,9 @@ def main(
     sequence: command_line.Sequences = None,
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
-    pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
+    pieces: Annotated[
+        int | None, typer.Option(min=2, help="Observations in a piece, at most. [default: 200 where one is long]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Spread each over so many minutes.")] = None,
@@ -36,12 +39,14 @@ def main(
     with command_line.noted() as warned:
         reading = command_line.reading(time, sequence, channels, missing)
         model = nld.runs.model_files.named(model, data)
-        config = nld.runs.settings(data, seed, restarts, minutes, budget, pieces, reading)
+        config = nld.runs.settings(data, seed, restarts, minutes, budget, pieces or "auto", reading)
         source = nld.runs.model_files.load_model_file(model)
-        series = nld.runs.model_files.load_data(source, data, seed, pieces, reading)
-        pair = nld.runs.model_files.build(source, series, seed)
+        series = nld.runs.model_files.load_data(source, data, seed, config["pieces"], reading)
+        config = nld.runs.chosen(out, source, series, config, resume)
+        pair = nld.runs.model_files.build(source, series, seed, config["choice"])
         with nld.runs.opened(out, model, config, resume):
             command_line.tell(series.attrs)
+            command_line.tell_choice(config["choice"])
             fit = nld.runs.fit(out, pair, series, config)
             summary = nld.runs.record_fit(out, fit, warned)
             nld.plots.save(nld.plots.loss(fit.history), out / "figures" / "loss.png")

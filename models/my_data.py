@@ -14,19 +14,32 @@ PRIORS = {
     "friction": None,  # learned, one per axis: with a free decoder it is the axis' unit of length
     "noise_scale": None,  # learned, in standard deviations of each channel
 }
-LATENT = 2  # axes of the hidden space: three or four states find room in a plane; more of them, or a ring, may want 3
+LATENT = None  # axes of the hidden space; None: as many as sequences held out are predicted best with
+DECODER = (
+    None  # "straight" (each channel a line along the axes) or "bent" (a curve: a spectrum, a power law); None: so, too
+)
+SUBSTEPS = None  # steps of the path between two observations; None: as many as the landscape needs
 LEVELS = [[0.0, 1.0], [2.0, 3.0], [4.0, 0.0]]
 
 
-def build(data):
-    """Overdamped prior with a neural potential, linear decoder (few numbers to learn), two-sided guide."""
-    channels = data.sizes["channel"]
+def choose(data, seed=0, steps=160):
+    """Axes, decoder and substeps, where they are None above, by the evidence of sequences held out from short fits."""
+    return nld.select(build, data, latent=LATENT, decoder=DECODER, substeps=SUBSTEPS, seed=seed, steps=steps)
+
+
+def build(data, choice=None):
+    """Overdamped prior with a neural potential, the decoder that was chosen, two-sided guide."""
+    choice = choose(data).attrs if choice is None else choice
+    latent, channels = choice["latent"], data.sizes["channel"]
     prior = nld.OverdampedLangevin(
-        nld.NeuralPotential(latent=LATENT), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
+        nld.NeuralPotential(latent=latent), temperature=PRIORS["temperature"], friction=PRIORS["friction"]
     )
-    # A curve through the channels (a spectrum, a power law) needs MLPDecoder(LATENT, channels) here.
-    likelihood = nld.Gaussian(nld.LinearDecoder(LATENT, channels), noise_scale=PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, likelihood, substeps=8)
+    decoder = (nld.MLPDecoder if choice["decoder"] == "bent" else nld.LinearDecoder)(latent, channels)
+    noise = PRIORS["noise_scale"]
+    if noise is None:  # start from what the data show between neighbours in time
+        noise = torch.nn.Parameter(nld.io.nugget(data).clamp(min=0.1))
+    likelihood = nld.Gaussian(decoder, noise_scale=noise)
+    model = nld.LatentLangevin(prior, likelihood, substeps=choice["substeps"])
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels))
 
 

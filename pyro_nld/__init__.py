@@ -93,7 +93,7 @@ if TYPE_CHECKING:
         VaryingGaussian,
     )
     from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
-    from .fitting import PathELBO, Schedule, particles
+    from .fitting import PathELBO, Schedule, particles, select
     from .results import corrections, forecast, load_fit, replicates, save, segment
     from .results.fit import Fit, fit
     from .checks import calibration, comparisons, diagnostics, predictive_checks, scores
@@ -113,7 +113,8 @@ __all__ = [
     "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
     "Categorical", "Channels",
     "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
-    "PathELBO", "particles", "Schedule", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers", "saddles",
+    "PathELBO", "particles", "Schedule", "select", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers",
+    "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",
     "diagnostics", "predictive_checks", "scores", "comparisons", "calibration", "tables", "plots", "report",
     "published",

@@ -192,3 +192,18 @@ def noted() -> Iterator[list[str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = say
         yield messages
+
+
+def tell_choice(choice: Mapping[str, Any] | None) -> None:
+    """Print what was chosen for the data and the candidates, see `model_files.choose`."""
+    if choice is None:
+        return
+    rows = [{name: _cell(value) for name, value in one.items()} for one in choice["candidates"]]
+    for row in [{name: name for name in rows[0]}, *rows] if rows else []:
+        mine = all(row[name] == _cell(choice[name]) for name in row if name in choice)
+        print("  ".join(f"{text:>10}" for text in row.values()) + "  chosen" * mine)
+    print(f"chosen: {choice['message']}")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -131,6 +131,11 @@ def test_a_csv_nobody_prepared_goes_all_the_way(programs, out):
                           *SMOKE)  # fmt: skip
     assert fitted.code == 0, fitted.err
     assert "pauses for" not in fitted.err
+    config, summary = (json.loads((out / name).read_text()) for name in ("config.json", "summary.json"))
+    choice = config["choice"]
+    assert f"chosen: {choice['message']}" in fitted.out
+    assert {one["latent"] for one in choice["candidates"]} >= {1, 2}
+    assert summary["heldout_elbo_per_observation"] == choice["heldout_elbo_per_observation"]
     read = programs.run("landscape", out)
     assert read.code == 0, read.err
     assert "state  level of fret  level of intensity" in read.out
@@ -212,11 +217,13 @@ def test_other_channels_are_refused_by_name_and_other_values_doubted(programs, f
     assert not (programs.folder / "s.csv").exists()
 
 
-def test_a_pause_is_told_with_its_cure(programs, out):
+def test_a_recording_with_pauses_is_cut_there(programs, out):
     recording(programs.folder)
-    ended = programs.run("fit", ROOT / "models" / "my_data.py", "--data", "trace.csv", "--out", out, *SMOKE)
+    ended = programs.run("fit", "tiny.py", "--data", "trace.csv", "--channels", "fret", "--out", out, *SMOKE)
     assert ended.code == 0, ended.err
-    assert "or fit.py --pieces 200" in ended.err
+    assert "pauses for" not in ended.err
+    book = xr.load_dataset(out / "posterior.nc", group="constant_data", engine="h5netcdf")
+    assert book.sizes["sequence"] == 2
 
 
 def test_the_truth_is_scored_where_the_data_carry_it(programs, out):

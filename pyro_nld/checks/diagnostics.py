@@ -28,6 +28,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from .._typing import Array
+from ..fitting.settling import FEWEST_STEPS, LATE_GAIN, RISE_SIGMAS, bound, late_rise
 from ..io.inference_data import Results, convergence, group, groups, pareto_shape
 from .findings import VERDICTS, finding, graded
 
@@ -35,9 +36,6 @@ LARGEST_SHAPE = 0.7  # k̂ up to which smoothed importance weights work (Vehtari
 UNRELIABLE_SHARE = (0.1, 0.5)  # of the sequences above that limit: the guide is doubtful, and bad
 EFFECTIVE_DRAWS = (10.0, 3.0)  # per sequence, below which a mean weight is doubtful, and bad
 CONTRACTION = (0.5, 0.1)  # 1 − sd posterior/sd prior above which the data decide, and below which the prior does
-LATE_GAIN = (0.005, 0.02)  # share of the whole rise of the ELBO in the last quarter: doubtful, and bad
-FEWEST_STEPS = 100  # below which noise hides any rise
-RISE_SIGMAS = 3.3  # standard errors of a rise that is not chance: about one false alarm in a thousand
 LABEL_AGREEMENT = (0.9, 0.75)  # share of equal labels in two restarts below which they are doubtful, and bad
 BARRIER_GAP = (1.0, 2.0)  # kT between the barriers of two restarts above which they are doubtful, and bad
 
@@ -230,19 +228,13 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
 
     Not checked: that the learning rate did not fall too fast to show a further rise.
     """
-    elbo = (history["log_likelihood"] - history["path_kl"] - history["initial_kl"] - history["global_kl"]).values
+    elbo = bound(history)
     lost = int((~np.isfinite(elbo)).sum())
     elbo = elbo[np.isfinite(elbo)]
     if len(elbo) < FEWEST_STEPS:
         message = f"{len(elbo)} steps are too few to see whether the ELBO has settled. Fit longer."
         return finding({"gain": np.nan, "gain_error": np.nan, "share": np.nan, "lost": lost}, "bad", message)
-    start, quarter = elbo[: max(4, len(elbo) // 20)].mean(), len(elbo) // 4
-    early, late = elbo[-2 * quarter : -quarter], elbo[-quarter:]
-    gain = float(late.mean() - early.mean())
-    slope = gain / quarter  # the trend is removed from the noise
-    trend = slope * np.arange(quarter)
-    error = float(np.hypot(_error(early - trend), _error(late - trend)))
-    risen = float(late.mean() - start)
+    gain, error, risen = late_rise(history)
     if not risen > 0:
         message = f"The ELBO did not rise in {len(elbo)} steps. Fit longer, restart, or use more substeps."
         return finding({"gain": gain, "gain_error": error, "share": np.nan, "lost": lost}, "bad", message)
@@ -261,11 +253,6 @@ def optimisation(history: xr.Dataset) -> xr.Dataset:
         verdict = "doubtful" if verdict == "good" else verdict
         message += f" {lost} steps were not finite: use more substeps or a lower learning rate."
     return finding({"gain": gain, "gain_error": error, "share": share, "lost": lost}, verdict, message)
-
-
-def _error(values: Array, batches: int = 4) -> float:
-    """Standard error of a mean of dependent values, from the means of a few batches."""
-    return float(np.std([part.mean() for part in np.array_split(values, batches)], ddof=1) / np.sqrt(batches))
 
 
 def agreement(results: Results) -> xr.Dataset:

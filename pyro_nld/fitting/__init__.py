@@ -14,8 +14,9 @@ The maximum of a log density and its width, from the values at nine points:
 from . import particles
 from .elbo import PathELBO
 from .schedule import Schedule
+from .selection import select
 from .transitions import balance
 
 __all__ = [
-    "particles", "PathELBO", "Schedule", "balance",
+    "particles", "PathELBO", "Schedule", "balance", "select",
 ]  # fmt: skip

@@ -48,9 +48,10 @@ def resumed(path: Path, schedule: Schedule) -> dict:
     CheckpointError: it was made with another one, more than the minutes.
     """
     state = load_checkpoint(path)
-    if state["schedule"] | {"minutes": None} != asdict(schedule) | {"minutes": None}:
+    kept = asdict(Schedule()) | state["schedule"]  # an older one knows less
+    if kept | {"minutes": None} != asdict(schedule) | {"minutes": None}:
         raise CheckpointError(
-            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
+            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {kept}. "
             "Resume with the same settings, or start in a new place. Only the minutes may change."
         )
     waiting = [run for run in state["runs"] if can_go_on(run, schedule)]

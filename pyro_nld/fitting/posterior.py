@@ -332,7 +332,7 @@ class Posterior:
 
     def _found(self, points: Tensor) -> xr.Dataset:
         if self.has_landscape:
-            return minima(self.potential, points, temperature=self.temperature)
+            return minima(self.potential, points, temperature=self.temperature, min_barrier=0.0)
         return attractors.rest_points(self.dynamics, points)
 
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:

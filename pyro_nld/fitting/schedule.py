@@ -39,6 +39,9 @@ class Schedule:
         particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
+    settle: rounds that are added, at most, while the bound still rises (`settling.late_rise`). Each takes the second
+        half of the steps again, with a learning rate that falls from a half to zero. A fit that still rises at its end
+        says so.
     balance: at the very end, set the rates by the transitions in the data, see `transitions.balance`. This takes a few
         simulations of the fitted chain. Rates and occupancies are then those of the counts.
 
@@ -66,9 +69,36 @@ class Schedule:
     refine: Share = 0.4
     polish: Whole = 0
     balance: bool = False
+    settle: Whole = 0
 
-    def position(self, step: int, seconds: float) -> int | float:
-        """The step at which the schedule stands before `step`, after so many seconds: later where time is short."""
+    @property
+    def half(self) -> int:
+        """Steps of a round after the first."""
+        return max(1, self.steps // 2)
+
+    @property
+    def most(self) -> int:
+        """Rounds after the first, at most: none where time is limited, since a round must not end half-way."""
+        return self.settle if self.minutes is None else 0
+
+    def rounds(self, step: int) -> int | None:
+        """How many rounds after the first have been made before `step`; None within a round."""
+        made, within = divmod(step - self.steps, self.half)
+        return made if made >= 0 and within == 0 else None
+
+    def length(self, step: int, position: int | float) -> int:
+        """How many steps there will be in all, as it looks at `step`."""
+        if step > self.steps:
+            return self.steps + self.half * -(-(step - self.steps) // self.half)
+        return max(step, round(self.steps * step / position))
+
+    def position(self, step: int, seconds: float = 0.0) -> int | float:
+        """The step at which the schedule stands before `step`, after so many seconds: later where time is short.
+
+        In a later round it is one of the second half.
+        """
+        if step >= self.steps:
+            return self.steps - self.half + (step - self.steps) % self.half
         spent = 0.0 if self.minutes is None else min(1.0, seconds / (60 * self.minutes))
         return max(step, spent * self.steps)
 

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pyro
 import torch
-import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -31,13 +29,13 @@ from .isolation import own_parameters, own_randomness
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
+from .settling import COLUMNS, best_run, say_rise, settled
 from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 Callback = Callable[[int, Mapping[str, float]], object]
 """Called after every step with its number and row of the history; True ends the run."""
 
-COLUMNS = ("loss", *TERMS, "gradient_norm", "learning_rate", "seconds")
 PATIENCE = 5  # returns to a good state in a row, after which the fit fails
 MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
 REMEMBER = 50  # steps between the good states that are kept in memory
@@ -75,7 +73,9 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether the schedule is used up."""
-        return self.stopped or self.step >= self.schedule.steps or not self.schedule.time_left(self.elapsed)
+        made = self.schedule.rounds(self.step)
+        over = made is not None and (made >= self.schedule.most or settled(self.history))
+        return self.stopped or over or not self.schedule.time_left(self.elapsed)
 
     def position(self, step: int) -> int | float:
         """Where in its schedule the fit is before `step`: further on than the number of steps where time is short."""
@@ -270,17 +270,6 @@ def train(
     return runs
 
 
-def best_run(runs: Sequence[dict]) -> int:
-    """The number of the run with the highest ELBO among `Fit.runs`."""
-    return int(np.nan_to_num([run["elbo"] for run in runs], nan=-np.inf, posinf=-np.inf).argmax())
-
-
-def history_dataset(history: Tensor) -> xr.Dataset:
-    """A history tensor `(step, column)` with its columns named."""
-    columns = {name: ("step", column.numpy()) for name, column in zip(COLUMNS, history.unbind(-1), strict=True)}
-    return xr.Dataset(columns, coords={"step": range(len(history))})
-
-
 def _next_run(
     model: LatentLangevin,
     guide: AmortizedGuide,
@@ -322,7 +311,7 @@ def _train(
                 trainer.advance()
                 row = dict(zip(COLUMNS, trainer.history[-1].tolist(), strict=True))
                 trainer.stopped = sum(callback(trainer.step, row) is True for callback in callbacks) > 0
-                bar.total = max(trainer.step, round(total * trainer.step / trainer.position(trainer.step)))
+                bar.total = trainer.schedule.length(trainer.step, trainer.position(trainer.step))
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
         except KeyboardInterrupt:
@@ -337,6 +326,8 @@ def _train(
             DoubtfulFitWarning,
             stacklevel=3,
         )
+    if trainer.schedule.settle:
+        say_rise(trainer.history)
     return True
 
 

@@ -14,9 +14,10 @@ from .covariates import covariates
 from .frames import from_table
 from .matching import centred, matched
 from .series import as_tensors, cut, from_arrays, joined
+from .variogram import nugget
 from .files import load, save
 
 __all__ = [
-    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "load", "save",
-    "covariates",
+    "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "nugget",
+    "load", "save", "covariates",
 ]  # fmt: skip

@@ -16,9 +16,11 @@ from .._typing import Array, Series, Times
 from ..errors import DataError, DoubtfulDataWarning, ShapeError, TimeGridError
 from .matching import DIGITS
 from .memory import dated, recognised
-from .validation import ROUNDING, check_series, check_times
+from .validation import PAUSE, ROUNDING, check_series, check_times
 
 AXES = ("sequence", "time", "channel")
+
+LONG = 400  # observations in a sequence, above which `cut_long` cuts it
 
 CHANGE = 0.01
 """Share of an interval that a narrow type may change before it is said."""
@@ -240,7 +242,16 @@ def channel_moments(x: Series) -> tuple[Tensor, Tensor]:
     return loc, torch.where(scale > 0, scale, 1.0)
 
 
-def cut(data: xr.Dataset, length: int = 200, pause: float = 10.0) -> xr.Dataset:
+def cut_long(data: xr.Dataset) -> xr.Dataset:
+    """`cut` where a sequence has more than 400 observations or pauses for long; all others come back as they are."""
+    times = np.broadcast_to(np.asarray(dataset_times(data), float), dataset_observations(data).shape[:2])
+    gaps = np.diff(times)
+    gaps = gaps[np.isfinite(gaps)]
+    pauses = len(gaps) > 0 and gaps.max() >= PAUSE * np.median(gaps) * (1 - ROUNDING)
+    return cut(data) if pauses or np.isfinite(times).sum(1).max() > LONG else data
+
+
+def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset:
     """Sequences cut at long pauses, and into pieces of at most `length` observations and of nearly equal length.
 
     The steps of a fit are as long as the longest time between two observations requires, and a fit learns faster from

@@ -191,8 +191,8 @@ def _warn_doubtful(times: Tensor, x: Tensor) -> None:
     if at := _first(gaps >= PAUSE * usual * (1 - ROUNDING)):
         _doubt(
             f"{_row(at)} pauses for {float(gaps[at] / usual):.3g} times the usual interval after {_text(times, at)} "
-            f"(index {at[-1]}), and a fit steps as coarsely as its longest pause. Cut it with nld.datasets.cut, or "
-            "fit.py --pieces 200."
+            f"(index {at[-1]}), and a fit steps as coarsely as its longest pause. Cut it with nld.datasets.cut; "
+            "fit.py does so by itself."
         )
     silent = x.isnan().all(-1) & ~times.isnan()
     if at := _first(silent):

@@ -17,11 +17,11 @@ from .routes import (
     chain, committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated,
 )  # fmt: skip
 from .states import cut, metastable, tree
-from .visits import most_probable, recordings, state_paths, visits
+from .visits import levels, most_probable, recordings, state_paths, visits
 
 __all__ = [
     "generators", "reactive", "verdicts", "witness", "by_counting", "count", "milestones", "transition_matrix",
     "implied_timescales", "of_rates", "passage_times", "relaxation", "stationary", "memberships", "chain",
     "committor", "cores", "exact", "eyring_kramers", "in_unit", "joined", "routes", "saddle_committors", "simulated",
-    "cut", "metastable", "tree", "most_probable", "recordings", "state_paths", "visits",
+    "cut", "metastable", "tree", "levels", "most_probable", "recordings", "state_paths", "visits",
 ]  # fmt: skip

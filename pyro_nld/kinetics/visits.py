@@ -164,6 +164,27 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
     return xr.Dataset({name: ("state", values) for name, values in found.items()})
 
 
+def levels(labels: Integers, x: Array, states: int) -> Array:
+    """Means of the channels over the observations of each state, `(state, channel)`; NaN where there are none.
+
+    Parameters
+    ----------
+    labels: `(sequence, time)`, −1 undecided. x: `(sequence, time, channel)`, NaN where missing. states: how many.
+
+    Examples
+    --------
+    >>> import numpy as np, pyro_nld as nld
+    >>> x = np.array([[[1.0], [3.0], [10.0], [np.nan]]])
+    >>> nld.kinetics.levels(np.array([[0, 0, 1, 1]]), x, 2).tolist()
+    [[2.0], [10.0]]
+    """
+    seen = np.isfinite(x)
+    of_state = labels[..., None] == np.arange(states)
+    count = np.einsum("nts,ntc->sc", of_state.astype(float), seen.astype(float))
+    total = np.einsum("nts,ntc->sc", of_state.astype(float), np.where(seen, x, 0.0).astype(float))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float | int]:
     """One state's visits."""
     time, ends = float(duration.sum()), int(ended.sum())

@@ -79,20 +79,27 @@ def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 
 
 def levels(states: xr.Dataset) -> str:
-    """One row per state: the means of the channels there, at most six of them, those that differ most.
+    """One row per state: the mean of its observations in each channel, and what the channel shows at its minimum.
+
+    At most six channels, those that differ most; the minima where there are three or fewer. Where no observations were
+    labelled, the level is that of the minimum.
 
     Parameters
     ----------
     states: `Fit.landscape()` or `Fit.attractors()`; its coordinate `channel` names the channels, where it exists.
     """
-    means = states["decoded"]
-    apart = np.ptp(means.values, axis=0)
+    means = states["level"] if "level" in states else states["decoded"]
+    apart = np.nan_to_num(np.ptp(means.values, axis=0))
     shown = np.sort(np.argsort(-apart, kind="stable")[:LEVEL_CHANNELS])
+    names = states["decoded"]["channel"].values
     columns = {"state": [str(state) for state in range(states.sizes["state"])]}
     for channel in shown:
-        name = f"level of {means['channel'].values[channel]}"
+        name = f"level of {names[channel]}"
         unit = str(states["unit"].values[channel]) if "unit" in states.coords else ""
         columns[titled(name, unit)] = _apart(means.values[:, channel])
+    if "level" in states and len(shown) <= LEVEL_CHANNELS // 2:
+        for channel in shown:
+            columns[f"{names[channel]} at its minimum"] = _apart(states["decoded"].values[:, channel])
     return _aligned(columns)
 
 

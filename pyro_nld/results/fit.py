@@ -19,7 +19,8 @@ from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
 from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
 from ..fitting.schedule import Schedule
-from ..fitting.training import Callback, best_run, history_dataset, train
+from ..fitting.settling import best_run, history_dataset
+from ..fitting.training import Callback, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
 from ..io.memory import recognised
@@ -109,7 +110,8 @@ class Fit(Described, Posterior):
         `saddle_committor (saddle)`, the probability to go on to the second of its states, near ½ where it is the
         bottleneck; rates, dwell, passage and relaxation times and the shares of time they imply by `route`, see
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
-        `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
+        `implied (route, lag, mode)`, lags in observations; `level (state, channel)`, the means of the observations of
+        each state, beside `decoded`, what its minimum shows; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
         attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
         `balance_transitions`, where rates were balanced.
@@ -134,6 +136,8 @@ class Fit(Described, Posterior):
         visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
         parts = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
         found = xr.merge([*parts, self.processes(label, seed)], combine_attrs="drop_conflicts")
+        level = kinetics.levels(label, self.x.numpy(), wells.sizes["state"])
+        found = found.assign(level=(("state", "channel"), level))
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)

@@ -27,7 +27,7 @@ from torch.distributions import Independent, transform_to
 from ..errors import CheckpointError, DataError, NLDError
 from ..fitting.checkpoints import refusing_another_model
 from ..fitting.draws import inference_mode
-from ..fitting.training import COLUMNS, history_dataset
+from ..fitting.settling import COLUMNS, history_dataset
 from ..io.files import read_plain, save, write_atomically
 from ..nn import Described
 from .fit import Fit

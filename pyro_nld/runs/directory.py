@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import xarray as xr
 
@@ -30,19 +30,20 @@ from ..io.series import joined
 from ..results.fit import Fit
 from ..results.segmentation import segment
 from . import summary
-from .model_files import build, load_data, load_model_file
+from .model_files import build, choose, load_data, load_model_file
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=800, balance=True),
-    "full": Schedule(steps=3000, batch_size=64, polish=2, balance=True),
+    "default": Schedule(steps=800, settle=1, balance=True),
+    "full": Schedule(steps=3000, settle=2, batch_size=64, polish=2, balance=True),
 }
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
+SHORT = 5  # fits that help to choose a model have a fifth of the steps
 CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the work
 
 
-LATER: dict[str, object] = {"reading": {}}
+LATER: dict[str, object] = {"reading": {}, "choice": None}
 """Settings that runs of the first schema lack, with the values that they imply."""
 
 
@@ -65,15 +66,14 @@ def settings(
     restarts: int,
     minutes: float | None,
     budget: str,
-    pieces: int | None = None,
+    pieces: int | Literal["auto"] | None = "auto",
     reading: Mapping[str, str] | None = None,
 ) -> dict:
     """The settings of the command that makes a run, as `config.json` keeps them.
 
     Parameters
     ----------
-    data: the data file. seed, restarts, minutes, budget: of the fit. pieces: observations in one, at most.
-    reading: how a table is read, see `model_files.load_data`.
+    data: the data file. seed, restarts, minutes, budget: of the fit. pieces, reading: see `model_files.load_data`.
 
     Raises
     ------
@@ -89,7 +89,25 @@ def settings(
         "seed": seed,
         "restarts": restarts,
         "schedule": asdict(replace(BUDGETS[budget], minutes=minutes)),
+        "choice": None,
     }
+
+
+def chosen(path: Path, source: ModuleType, data: xr.Dataset, config: dict, resume: bool) -> dict:
+    """The settings with what the model file chooses for the data, once: a run that goes on keeps its choice.
+
+    Parameters
+    ----------
+    path: of the run directory, there or not. source, data: to be fitted. config: from `settings`. resume: go on.
+
+    Raises
+    ------
+    RunDirectoryError: as in `opened`, before the work is done. DataError: the model file fails.
+    """
+    if _is_run(path, resume):
+        return config | {"choice": _kept(path)["choice"]}
+    steps = max(2, config["schedule"]["steps"] // SHORT)
+    return config | {"choice": summary.finite(choose(source, data, config["seed"], steps))}
 
 
 @contextmanager
@@ -101,10 +119,8 @@ def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator
     RunDirectoryError: there is a run and `resume` is not set; the run was made with another model file or other
         settings; the path is not a run directory; or another process works in it.
     """
-    if not (path / "config.json").is_file():
+    if not _is_run(path, resume):
         _create(path, model_file, config)
-    elif not resume:
-        raise RunDirectoryError(f"{path} holds a run already. Add --resume to go on with it, or choose another --out.")
     with claimed(path):
         changed = _changed(path, model_file, config)
         if changed:
@@ -160,16 +176,21 @@ def load(path: Path) -> Run:
         raise RunDirectoryError(f"the fit in {path} is not finished. Go on with pyro-nld fit … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
-    pair = build(source, data, config["seed"])
+    pair = build(source, data, config["seed"], config["choice"])
     return Run(path, config, source, data, fit(path, pair, data, config))  # all runs are done: it only reads
 
 
-def more_data(run: Run, path: Path, pieces: int | None = None, reading: Mapping[str, str] | None = None) -> xr.Dataset:
+def more_data(
+    run: Run,
+    path: Path,
+    pieces: int | Literal["auto"] | None = None,
+    reading: Mapping[str, str] | None = None,
+) -> xr.Dataset:
     """Another data file, read like the data of the run, with the same channels in the same order and unit.
 
     Parameters
     ----------
-    run: a finished run. path: of the other data. pieces: observations in one, at most.
+    run: a finished run. path: of the other data. pieces: see `model_files.load_data`.
     reading: how its table is read, where that differs from the run's own.
 
     Raises
@@ -218,9 +239,18 @@ def read_landscape(run: Run, **rule: Any) -> xr.Dataset:
     return found.assign_coords(channel=run.data["channel"]).assign_attrs(said)
 
 
-def _create(path: Path, model_file: Path, config: dict) -> None:
+def _is_run(path: Path, resume: bool) -> bool:
+    """Whether there is a run to go on with; False where there is room for a new one."""
+    if (path / "config.json").is_file():
+        if resume:
+            return True
+        raise RunDirectoryError(f"{path} holds a run already. Add --resume to go on with it, or choose another --out.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunDirectoryError(f"{path} exists and is no run directory. Choose another --out.")
+    return False
+
+
+def _create(path: Path, model_file: Path, config: dict) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
@@ -240,6 +270,7 @@ def _require_run(path: Path) -> None:
 
 def _kept(path: Path) -> dict:
     config = LATER | summary.read_json(path / "config.json")
+    config["schedule"] = asdict(Schedule()) | config.get("schedule", {})
     expected = settings(None, 0, 1, None, "smoke")
     if config.keys() != expected.keys() or config["schedule"].keys() != expected["schedule"].keys():
         raise RunDirectoryError(f"{path} was made by another version of pyro_nld. Fit again, in another place.")

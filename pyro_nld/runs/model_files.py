@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -20,7 +20,7 @@ from ..errors import DataError, NLDError
 from ..fitting.elbo import PathELBO
 from ..fitting.posterior import Pair
 from ..io.files import load
-from ..io.series import as_tensors, cut
+from ..io.series import as_tensors, cut, cut_long
 from ..io.validation import check_rows
 
 
@@ -59,8 +59,39 @@ def load_model_file(path: Path) -> ModuleType:
     return source
 
 
-def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
+def choose(source: ModuleType, data: xr.Dataset, seed: int, steps: int) -> dict[str, Any] | None:
+    """What a model file chooses for the data, if it has `choose(data, seed, steps)`: see `fitting.select`.
+
+    Parameters
+    ----------
+    source: the model file. data: to be fitted. seed: of all randomness. steps: of a short fit.
+
+    Returns
+    -------
+    The attributes of what `choose` returns, and its rows as `candidates`; None where the model file chooses nothing.
+
+    Raises
+    ------
+    DataError: `choose` fails, or returns no Dataset.
+    """
+    if not hasattr(source, "choose"):
+        return None
+    with _blaming(source.__file__):
+        found = source.choose(data, seed, steps)
+    if not isinstance(found, xr.Dataset):
+        raise DataError(f"{source.__file__}: choose must return a Dataset: got {type(found).__name__}. Mend it.")
+    rows = {str(name): values.values.tolist() for name, values in found.data_vars.items()}
+    return dict(found.attrs) | {
+        "candidates": [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    }
+
+
+def build(source: ModuleType, data: xr.Dataset, seed: int, choice: Mapping[str, Any] | None = None) -> Pair:
     """The model and guide of a model file for `data`, after a test of another such pair on two sequences.
+
+    Parameters
+    ----------
+    source: the model file. data: to be fitted. seed: of the weights. choice: from `choose`, if the file has that.
 
     Raises
     ------
@@ -68,13 +99,13 @@ def build(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
     """
     times, x = check_rows(*as_tensors(data))
     with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
-        PathELBO().loss(*_pair(source, data, seed), times[:2], x[:2])
-        return _pair(source, data, seed)
+        PathELBO().loss(*_pair(source, data, seed, choice), times[:2], x[:2])
+        return _pair(source, data, seed, choice)
 
 
-def _pair(source: ModuleType, data: xr.Dataset, seed: int) -> Pair:
+def _pair(source: ModuleType, data: xr.Dataset, seed: int, choice: Mapping[str, Any] | None) -> Pair:
     torch.manual_seed(seed)
-    pair = source.build(data)
+    pair = source.build(data) if choice is None else source.build(data, choice)
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
         raise DataError(f"{source.__file__}: build must return (model, guide): got {type(pair).__name__}. Mend it.")
     return pair
@@ -84,14 +115,15 @@ def load_data(
     source: ModuleType,
     path: str | Path | None,
     seed: int,
-    pieces: int | None = None,
+    pieces: int | Literal["auto"] | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """The data file at `path`, or the simulation of the model file where it is None; cut where `pieces` is given.
+    """The data file at `path`, or the simulation of the model file where it is None; in pieces.
 
     Parameters
     ----------
-    source: the model file. path: of the data. seed: of the simulation. pieces: observations in one, at most.
+    source: the model file. path: of the data. seed: of the simulation.
+    pieces: observations in one, at most; "auto": as `series.cut_long` cuts; None: sequences stay whole.
     reading: how a table is read: `time`, `sequence`, `channels`, `missing` of `load`.
     """
     if path is not None:
@@ -99,6 +131,8 @@ def load_data(
     else:
         with _blaming(source.__file__):
             data = source.simulate(seed)
+    if pieces == "auto":
+        return cut_long(data)
     return data if pieces is None else cut(data, pieces)
 
 

@@ -25,7 +25,9 @@ def origin(run: Run) -> report.Origin:
         data = f"Read from {title} (SHA-256 {config['data_sha256'][:16]}…)."
         if "read_as" in run.data.attrs:
             data += f" Read as: {run.data.attrs['read_as']}."
-    if config["pieces"]:
+    if config["pieces"] == "auto" and "recording" in run.data.coords:
+        data += " Cut at long pauses, and into pieces of at most 200 observations."
+    elif config["pieces"] not in ("auto", None):
         data += f" Cut at long pauses, and into pieces of at most {config['pieces']} observations."
     text = (run.path / "model.py").read_text("utf-8")
     return report.Origin(title, report.claim(documentation), text, data, commands(run))
@@ -35,7 +37,7 @@ def commands(run: Run) -> list[str]:
     """The command lines that repeat a run from its model file and data in one folder."""
     config, out = run.config, run.path.resolve().name
     options = ["--data", Path(config["data"]).name] if config["data"] else []
-    options += ["--pieces", str(config["pieces"])] if config["pieces"] else []
+    options += ["--pieces", str(config["pieces"])] if config["pieces"] not in ("auto", None) else []
     for name, value in config["reading"].items():
         options += [f"--{name}", value]
     options += ["--out", out, "--seed", str(config["seed"]), "--restarts", str(config["restarts"])]

@@ -25,6 +25,10 @@ RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "obse
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; return the summary.
 
+    `heldout_elbo_per_observation` is that of the choice in `config.json`: the bound that the short fit of the chosen
+    model gives to the quarter of the pieces that it had not seen (see `fitting.select`). This fit has seen all data,
+    and its own bound holds for what it has seen. Null where nothing was held out.
+
     A fit that went on after it had been read (with more minutes) is another one: what was read of it before is removed.
     """
     before = summary.read_json(path / "summary.json")["steps"] if (path / "summary.json").is_file() else None
@@ -34,7 +38,10 @@ def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
     posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")
-    return summary.update(path, warned, **summary.of_fit(fitted, posterior))
+    config = path / "config.json"
+    choice = (summary.read_json(config) if config.is_file() else {}).get("choice") or {}
+    heldout = {name: choice.get(name) for name in ("heldout_elbo_per_observation",)}
+    return summary.update(path, warned, **summary.of_fit(fitted, posterior), **heldout)
 
 
 def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Iterable[str] = ()) -> dict:

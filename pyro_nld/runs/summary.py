@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "occupancy": ("sampled", "energy", "harmonic", "anharmonic", "data"),
     "minima": (),
     "decoded_minima": (),
+    "levels": (),
     "barriers_kT": (),
     "rates": ("eyring_kramers", "simulated", "counted"),
     "dwell": ("simulated", "counted"),
@@ -41,7 +43,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON atomically. Numbers that are not finite become null."""
-    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    text = json.dumps(finite(content), indent=1, allow_nan=False)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
 
 
@@ -114,6 +116,7 @@ def of_landscape(landscape: xr.Dataset) -> dict:
         "occupancy": {route: landscape[f"occupancy_{route}"].values for route in FIELDS["occupancy"]},
         "minima": landscape["position"].values,
         "decoded_minima": landscape["decoded"].values,
+        "levels": landscape["level"].values if "level" in landscape else None,
         "barriers_kT": landscape["barrier"].values,
         "rates": {route: landscape["rate"].sel(route=route).values for route in FIELDS["rates"]},
         "dwell": {route: landscape["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
@@ -187,13 +190,14 @@ def _temperature(fit: Fit, posterior: Results) -> dict:
     return interval | {"contraction": contraction, "verdict": verdict, "message": message}
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> Any:
+    """The value as JSON keeps it: lists in place of arrays, None in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
+        return {str(key): finite(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

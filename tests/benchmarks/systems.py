@@ -27,8 +27,6 @@ from pyro_nld import runs
 from pyro_nld.io.files import write_atomically
 
 ROOT = Path(__file__).parents[2]
-WHOLE = ("reaction_times",)  # not one long recording: it is not cut
-PIECES = 200
 CHANNELS = 4  # of which levels are kept in a row
 COLUMNS = {
     "states": "states",
@@ -39,6 +37,7 @@ COLUMNS = {
     "prior": "prior's",
     "agreement": "labels %",
     "believed": "verdict",
+    "choice": "axes, decoder",
 }
 """What a row holds, and what the table calls it."""
 
@@ -70,7 +69,6 @@ def fit(name: str, seed: int, folder: Path, data_folder: Path | None, budget: st
         run.resolve(),
     ]
     command += ["--seed", str(seed), "--budget", budget]
-    command += [] if name in WHOLE else ["--pieces", str(PIECES)]
     command += ["--resume"] if (run / "config.json").is_file() else []
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     try:
@@ -95,7 +93,10 @@ def read(name: str, seed: int, folder: Path, data_folder: Path | None) -> dict:
     said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
     reading = Reading(landscape, segments, recordings.made(name, seed, data_folder), tuple(dict.fromkeys(said)))
     fitted = runs.summary.read_json(run.path / "summary.json")
+    choice = run.config["choice"] or {}
     return told(reading) | {
+        "choice": " ".join(str(choice[key]) for key in ("latent", "decoder") if key in choice) or None,
+        "candidates": choice.get("candidates"),
         "criteria": [criterion._asdict() for criterion in judge(name, reading)],
         "steps": fitted["steps"],
         "fit_seconds": fitted["seconds"],
@@ -154,9 +155,9 @@ def table(rows: list[dict]) -> str:
         systems.setdefault(one["system"], []).append(one)
     parts = [
         "# States of known systems",
-        "Fitted by `inference/fit.py models/my_data.py` with its default budget, long recordings with `--pieces 200`; "
-        "nothing is chosen per system. Shares are those of the labels, dwell is that of visits as they are told, "
-        "dwell of labels is counted here from the labels alone, prior's is the relaxation of the fitted prior.",
+        "Fitted by `inference/fit.py models/my_data.py` with its default budget and no other option; nothing is chosen "
+        "per system by hand. Shares are those of the labels, dwell is that of visits as they are told, dwell of "
+        "labels is counted here from the labels alone, prior's is the relaxation of the fitted prior.",
         _markdown(
             ["system", "seeds", "all criteria met", "states found", "missed (times)"], map(_summary, systems.values())
         ),

@@ -42,7 +42,8 @@ def history(rise, steps=400, noise=0.01, seed=0):
     step = np.arange(steps)
     elbo = np.array([rise(k) for k in step]) + noise * np.random.default_rng(seed).normal(size=steps)
     zero = ("step", np.zeros(steps))
-    return xr.Dataset({"log_likelihood": ("step", elbo), "path_kl": zero, "initial_kl": zero, "global_kl": zero})
+    rate = {"learning_rate": ("step", np.linspace(0.01, 0.0, steps))}
+    return xr.Dataset({"log_likelihood": ("step", elbo), "path_kl": zero, "initial_kl": zero, "global_kl": zero} | rate)
 
 
 # Guide

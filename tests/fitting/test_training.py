@@ -17,8 +17,9 @@ from pyro.infer.autoguide import AutoIAFNormal, AutoLaplaceApproximation, AutoNo
 from torch import nn
 
 import pyro_nld as nld
-from pyro_nld.fitting import training
+from pyro_nld.fitting import settling, training
 from pyro_nld.fitting.checkpoints import load_checkpoint, save_checkpoint
+from pyro_nld.fitting.settling import Rise
 from pyro_nld.fitting.training import COLUMNS, Trainer
 
 CHANNELS = 3
@@ -129,6 +130,44 @@ def test_the_schedule_is_followed():
     np.testing.assert_allclose(
         history["loss"], weighted + history["global_kl"] - history["log_likelihood"], rtol=1e-4, atol=1e-5
     )
+
+
+def test_rounds_are_added_while_the_bound_rises(monkeypatch):
+    """Each takes the second half of the steps again; what rises at the end is said."""
+    longer = nld.Schedule(steps=12, batch_size=4, settle=2)
+    monkeypatch.setattr(settling, "late_rise", lambda history: Rise(1.0, 0.1, 1.0))
+    with pytest.warns(nld.DoubtfulFitWarning, match="the bound has not settled"):
+        fitted = fit(build(), schedule=longer)
+    assert [float(rate) for rate in fitted.history["learning_rate"]] == pytest.approx(
+        [longer.rate(step) for step in [*range(12), *range(6, 12), *range(6, 12)]]
+    )
+    monkeypatch.setattr(
+        settling, "late_rise", lambda history: Rise(1.0, 0.1, 1.0 if history.sizes["step"] < 18 else 1e9)
+    )
+    assert fit(build(), schedule=longer).history.sizes["step"] == 18
+    assert fit(build()).history.sizes["step"] == 12  # unless asked for, neither
+
+
+def test_a_fit_in_a_later_round_resumes_to_the_bit(monkeypatch, tmp_path):
+    longer = nld.Schedule(steps=12, batch_size=4, settle=1)
+    monkeypatch.setattr(settling, "late_rise", lambda history: Rise(1.0, 0.1, 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nld.DoubtfulFitWarning)
+        whole = fit(build(), schedule=longer)
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, 15)
+            with pytest.raises(KeyboardInterrupt):
+                fit(build(), schedule=longer, checkpoint=tmp_path / "fit.pt", every=5)
+        same(fit(build(seed=3), schedule=longer, checkpoint=tmp_path / "fit.pt", resume=True, every=5), whole)
+
+
+def test_a_checkpoint_of_an_older_schedule_goes_on(tmp_path):
+    """One that knew nothing of rounds."""
+    whole = fit(build(), checkpoint=tmp_path / "fit.pt")
+    state = load_checkpoint(tmp_path / "fit.pt")
+    del state["schedule"]["settle"]
+    save_checkpoint(state, tmp_path / "fit.pt")
+    same(fit(build(seed=3), checkpoint=tmp_path / "fit.pt", resume=True), whole)
 
 
 def test_clipping_bounds_the_gradient_by_what_is_usual_and_reports_its_norm():

@@ -12,7 +12,17 @@ import xarray as xr
 
 from pyro_nld.errors import DataError, DoubtfulDataWarning, NLDError, ShapeError, TimeGridError
 from pyro_nld.io.matching import centred
-from pyro_nld.io.series import AXES, as_labels, as_tensors, cut, dataset_times, from_arrays, from_the_start, joined
+from pyro_nld.io.series import (
+    AXES,
+    as_labels,
+    as_tensors,
+    cut,
+    cut_long,
+    dataset_times,
+    from_arrays,
+    from_the_start,
+    joined,
+)
 
 SHAPE = (4, 25, 2)
 TIMES = np.arange(25) * 0.5
@@ -378,3 +388,17 @@ def test_pieces_of_other_data_are_refused() -> None:
     pieces = cut(recordings(), 3)
     with pytest.raises(ShapeError, match=r"data must have the sequences and times of their pieces, \[6, 3\]: got"):
         joined(pieces.isel(sequence=slice(2)), pieces)
+
+
+def test_what_is_long_or_pauses_is_cut_and_nothing_else() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 400, 1))
+    short = from_arrays(np.arange(400.0), x)
+    assert cut_long(short) is short
+    ragged = short.isel(sequence=slice(1)).drop_vars("time")
+    times = np.where(np.arange(400) < 300, np.arange(400.0), np.arange(400.0) + 8.5)
+    assert cut_long(ragged.assign(times=(("sequence", "time"), times[None]))).sizes["sequence"] == 1
+    times = np.where(np.arange(400) < 300, np.arange(400.0), np.arange(400.0) + 9.0)
+    paused = cut_long(ragged.assign(times=(("sequence", "time"), times[None])))
+    assert paused["times"].notnull().sum("time").values.tolist() == [150, 150, 100]
+    long = from_arrays(np.arange(401.0), np.random.default_rng(0).normal(size=(1, 401, 1)))
+    assert cut_long(long)["times"].notnull().sum("time").values.tolist() == [134, 134, 133]

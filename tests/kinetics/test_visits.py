@@ -5,7 +5,7 @@ import pytest
 from chains import chain, clock
 
 from pyro_nld import kinetics
-from pyro_nld.kinetics.visits import joined, most_probable, parted, recordings, state_paths, visits
+from pyro_nld.kinetics.visits import joined, levels, most_probable, parted, recordings, state_paths, visits
 
 NAN = np.nan
 TIMES = np.array([[0.0, 1, 2, 3], [4.0, 5, NAN, NAN], [0.0, 1, 2, NAN], [9.0, 10, 11, 12]])
@@ -90,3 +90,10 @@ def test_a_label_needs_some_probability():
     share = np.array([[0.6, 0.4], [0.5, 0.5], [NAN, NAN], [0.0, 0.0]])
     assert most_probable(share).tolist() == [0, 0, -1, -1]
     assert most_probable(share, 0.55).tolist() == [0, -1, -1, -1]
+
+
+def test_levels_are_the_means_of_the_rows_of_a_state():
+    """What is undecided or missing does not count; a state without rows has no level."""
+    x = np.array([[[1.0, 5.0], [3.0, np.nan], [9.0, 9.0]], [[10.0, 1.0], [20.0, 3.0], [np.nan, 8.0]]])
+    labels = np.array([[0, 0, -1], [1, 1, 1]])
+    np.testing.assert_array_equal(levels(labels, x, 3), [[2.0, 5.0], [15.0, 4.0], [np.nan, np.nan]])

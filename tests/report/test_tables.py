@@ -145,6 +145,19 @@ def test_levels_are_those_of_the_channels_that_differ_most():
     assert tables.levels(wide).splitlines()[0].split("level of ")[1:] == ["1  ", "2  ", "3  ", "4  ", "5  ", "7"]
 
 
+def test_a_level_is_the_mean_of_the_rows_beside_the_minimum():
+    landscape = STORY.assign(
+        decoded=(("state", "channel"), [[0.1], [0.9]]), level=(("state", "channel"), [[0.2], [0.8]])
+    ).assign_coords(channel=["force"])
+    head, first, second = tables.levels(landscape).splitlines()
+    assert head == "state  level of force  force at its minimum"
+    assert (first.split(), second.split()) == (["0", "0.200", "0.100"], ["1", "0.800", "0.900"])
+    wide = STORY.assign(
+        {name: (("state", "channel"), np.outer([1.0, -1.0], range(1, 5))) for name in ("decoded", "level")}
+    )
+    assert "minimum" not in tables.levels(wide)
+
+
 def test_findings_name_errors_and_the_cure_of_the_step():
     score = accuracy.score(segmented([[0, 0, 0, 1]], 2, online=1), truth([[0, 0, 1, 1]]))
     text = tables.findings(STORY, score)

@@ -309,7 +309,8 @@ def test_everything_of_the_landscape_in_one_dataset():
         x = model(times)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
     guide(times, x)
-    story = nld.Fit(model, guide, times, x).landscape(min_persistence=0.0)  # nothing was learned of what persists
+    fit = nld.Fit(model, guide, times, x)
+    story = fit.landscape(min_persistence=0.0)  # nothing was learned of what persists
     assert story.sizes["state"] == 2
     np.testing.assert_allclose(np.sort(story["position"].to_numpy()[:, 0]), [-1.5, 1.5], atol=0.05)
     for route in ("energy", "harmonic", "data"):
@@ -317,6 +318,9 @@ def test_everything_of_the_landscape_in_one_dataset():
     heavier = int(story["position"].to_numpy()[:, 0].argmin())
     assert float(story["occupancy_harmonic"][heavier]) == pytest.approx(0.6, abs=0.02)
     assert story["decoded"].dims == ("state", "channel")
+    label = nld.segment(fit, wells=story)["label"].values
+    for state in np.unique(label[label >= 0]):
+        np.testing.assert_allclose(story["level"].sel(state=state), x.numpy()[label == state].mean(0), rtol=1e-4)
     assert {"temperature", "time_unit", "substeps", "max_curvature_step"} <= set(story.attrs)
     grid = nld.generators.generator(nld.OverdampedLangevin(wells), [-3.5, -2.5], [3.5, 2.5])
     core = nld.kinetics.cores(wells, story, torch.as_tensor(grid.centres)).numpy()

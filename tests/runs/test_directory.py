@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import xarray as xr
 from programs import ROOT, TINY, Ended, Programs, until
 
 import pyro_nld as nld
+from pyro_nld import runs
 from pyro_nld.io.inference_data import load_inference_data
 
 SMOKE = ("--budget", "smoke")
@@ -135,11 +137,50 @@ def test_damaged_settings_are_refused(programs, finished, out):
     refused(programs.run("landscape", out), "was made by another version of pyro_nld. Fit again, in another place.")
 
 
+def model_file(**names) -> ModuleType:
+    source = ModuleType("mine")
+    source.__dict__.update(names | {"__file__": "mine.py"})
+    return source
+
+
+def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
+    """A run that goes on keeps its choice, and nothing is chosen for a run that cannot be made."""
+    data, asked = nld.datasets.ornstein_uhlenbeck(4, 10), []
+
+    def choose(data, seed, steps):
+        asked.append((seed, steps))
+        candidates = {"latent": ("candidate", [1, 2]), "heldout": ("candidate", [np.nan, -1.0])}
+        return xr.Dataset(candidates, attrs={"latent": 2, "message": "two axes"})
+
+    source = model_file(choose=choose)
+    config = runs.settings(None, 7, 1, None, "smoke")
+    first = runs.chosen(tmp_path / "run", source, data, config, resume=True)
+    assert asked == [(7, 4)]
+    assert first["choice"]["latent"] == 2
+    assert first["choice"]["candidates"] == [{"latent": 1, "heldout": None}, {"latent": 2, "heldout": -1.0}]
+    (tmp_path / "mine.py").write_text("")
+    with runs.opened(tmp_path / "run", tmp_path / "mine.py", first, resume=False):
+        pass
+    again = runs.chosen(tmp_path / "run", source, data, config, resume=True)
+    with runs.opened(tmp_path / "run", tmp_path / "mine.py", again, resume=True):
+        assert again["choice"]["candidates"][1] == {"latent": 2, "heldout": -1.0}
+    with pytest.raises(nld.RunDirectoryError, match="holds a run already"):
+        runs.chosen(tmp_path / "run", source, data, config, resume=False)
+    assert len(asked) == 1
+    assert runs.chosen(tmp_path / "new", model_file(), data, config, resume=False)["choice"] is None
+
+
+def test_a_choice_that_is_none_is_refused(tmp_path):
+    source, data = model_file(choose=lambda *_: {"latent": 2}), nld.datasets.ornstein_uhlenbeck(4, 10)
+    with pytest.raises(nld.DataError, match=r"mine\.py: choose must return a Dataset: got dict\. Mend it\."):
+        runs.chosen(tmp_path / "run", source, data, runs.settings(None, 0, 1, None, "smoke"), resume=False)
+
+
 def test_a_run_of_the_first_schema_is_read(programs, finished, out):
     """Neither how a table was read nor what later summaries hold was recorded then."""
     shutil.copytree(finished, out)
     config = json.loads((out / "config.json").read_text())
-    del config["reading"]
+    del config["reading"], config["choice"]
     (out / "config.json").write_text(json.dumps(config))
     kept = json.loads((out / "summary.json").read_text())
     del kept["merged"], kept["temperature"]["verdict"]

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 CHANNELS, NOISE = 10, 0.1  # of the curved map; noise in standard deviations of each channel
 HIDDEN = 20  # tanh units of the curved map
-RELAXATIONS = 300  # of the slowest process, in a recording of wells, if FRAMES allow it
+RELAXATIONS = 900  # of the slowest process, in a recording of wells, if FRAMES allow it
 FRAMES = (20_000, 60_000)
 STRETCH = 4.0  # a recording that would see its slowest process less than ten times is sampled more coarsely, up to this
 

@@ -1,0 +1,134 @@
+"""Choosing a model: the simplest within two standard errors of the best, of candidates that are tried in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_nld as nld
+from pyro_nld.errors import DataError, FitError
+from pyro_nld.fitting import selection
+
+PIECES = 10  # that are held out of the recording below
+
+
+def build(data, choice):
+    """Harmonic, so that a few steps fit it."""
+    q, channels = choice["latent"], data.sizes["channel"]
+    motion = nld.OverdampedLangevin(nld.Quadratic(torch.ones(q)), friction=None)
+    model = nld.LatentLangevin(motion, nld.Gaussian(nld.LinearDecoder(q, channels), 0.3), choice["substeps"])
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels, 8, 8))
+
+
+def recording(channels: int = 2, steps: int = 2400) -> object:
+    draw = np.random.default_rng(0)
+    x = np.zeros((steps, channels))
+    for t in range(1, steps):
+        x[t] = 0.9 * x[t - 1] + draw.standard_normal(channels)
+    return nld.io.from_arrays(np.arange(float(steps)), x[None])
+
+
+@pytest.fixture
+def short_fits(monkeypatch):
+    """Held-out bounds by candidate, in nats per value, in place of fits; the candidates asked for are noted."""
+    means, asked = {}, []
+
+    def fit(build, seen, apart, choice, steps, seed):
+        asked.append((choice["latent"], choice["decoder"]))
+        observed = apart[1].isfinite().sum((1, 2)).double().numpy()
+        wobble = np.where(np.arange(len(observed)) % 2, 1.0, -1.0)
+        mean = means[asked[-1]]
+        if mean is None:
+            raise FitError("it fails")
+        return selection._Score((mean + 0.1 * wobble) * observed, 100 * choice["latent"] if mean > 0 else 0)
+
+    monkeypatch.setattr(selection, "_short_fit", fit)
+    return means, asked
+
+
+def chosen(found):
+    return found.attrs["latent"], found.attrs["decoder"]
+
+
+def select(**given):
+    return nld.select(build, recording(), steps=1, progress=False, **given)
+
+
+def test_the_simplest_within_two_errors_of_the_best_is_chosen(short_fits):
+    means, asked = short_fits
+    means |= {(1, "straight"): -3.0, (1, "bent"): -2.0, (2, "straight"): -1.01, (2, "bent"): -1.0,
+              (3, "straight"): -0.99, (3, "bent"): -1.1}  # fmt: skip
+    found = select()
+    assert found["error"].values == pytest.approx(0.1 / np.sqrt(PIECES - 1), rel=0.1)  # of ± 0.1 about the mean
+    assert chosen(found) == (2, "straight")
+    assert asked == list(means)  # no fourth axis, because the third gained less than an error
+    assert found["gap"].values.round(6).tolist() == [2.01, 1.01, 0.02, 0.01, 0.0, 0.11]
+    assert found.attrs["heldout_elbo_per_observation"] == pytest.approx(-1.01)
+    assert found.attrs["message"] == (
+        "2 latent axes, a straight decoder, 5 substeps: the simplest within two standard errors of the best of 6 "
+        f"candidates, -1.0100 ± {found['error'].values[2]:.4f} nats per observed value held out from fits of 1 steps."
+    )
+
+
+def test_what_is_given_is_kept(short_fits):
+    means, asked = short_fits
+    means |= {(2, "bent"): 1.0, (2, "straight"): 2.0, (5, "bent"): 3.0}
+    assert chosen(select(latent=2, decoder="bent")) == (2, "bent")
+    assert asked == [(2, "bent")]
+    assert chosen(select(latent=2)) == (2, "straight")
+    assert select(latent=2).attrs["substeps"] == 20  # the landscape asks for 200: a fit would take too long
+    assert select(latent=2, substeps=3).attrs["substeps"] == 3
+    assert chosen(select(latent=(5, 2), decoder="bent")) == (5, "bent")
+
+
+def test_a_candidate_that_fails_is_none(short_fits):
+    means, _ = short_fits
+    means |= {(1, "straight"): -1.0, (1, "bent"): None, (2, "straight"): None, (2, "bent"): None}
+    assert chosen(select()) == (1, "straight")
+    means[1, "straight"] = None
+    with pytest.raises(FitError, match="no short fit gave a finite bound"):
+        select(latent=1)
+
+
+def test_a_single_channel_needs_no_bent_decoder(short_fits):
+    means, asked = short_fits
+    means |= {(1, "straight"): -1.0, (2, "straight"): -1.0}
+    assert chosen(nld.select(build, recording(1), progress=False)) == (1, "straight")
+    assert asked == list(means)
+
+
+def test_too_few_observations_to_hold_any_out(short_fits):
+    _, asked = short_fits
+    for data in (recording(steps=110), list(np.random.default_rng(0).normal(size=(5, 20, 1)))):
+        found = nld.select(build, data, progress=False)
+        assert chosen(found) == (2, "straight")
+        assert found.sizes["candidate"] == 0
+        assert "Nothing was held out" in found.attrs["message"]
+        assert chosen(nld.select(build, data, latent=3, decoder="bent", substeps=4)) == (3, "bent")
+    assert asked == []
+
+
+def test_wrong_candidates_are_refused():
+    for given, message in (
+        ({"latent": 0}, "latent must be 1, 2, … or several of them: got 0"),
+        ({"latent": ()}, "latent must be"),
+        ({"decoder": "curly"}, '"straight", "bent" or both: got \'curly\''),
+        ({"substeps": 0}, "substeps must be 1, 2, …: got 0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            select(**given)
+
+
+def test_two_independent_channels_need_two_axes_and_the_choice_is_repeated():
+    """Real fits: one axis cannot follow two channels that know nothing of each other."""
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    data = recording(steps=720)
+    found = nld.select(build, data, latent=(1, 2), decoder="straight", steps=60, progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+    assert chosen(found) == (2, "straight")
+    assert found["gap"].values[0] > 5 * found["error"].values[1]
+    torch.manual_seed(6)
+    again = nld.select(build, data, latent=(1, 2), decoder="straight", steps=60, progress=False)
+    np.testing.assert_array_equal(found["heldout"], again["heldout"])
