@@ -29,6 +29,7 @@ def main(
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
+    jobs: command_line.Jobs = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
@@ -40,7 +41,7 @@ def main(
         pair = model_files.build(source, series, seed)
         with runs.opened(out, model, config, resume):
             command_line.tell(series)
-            fit = runs.fit(out, pair, series, config)
+            fit = runs.fit(out, pair, series, config, jobs)
             plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
             summary = runs.record_fit(out, fit, warned)
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyro
@@ -19,16 +20,17 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import CheckpointError, DoubtfulFitWarning, FitError
+from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import begun_part, forget_parts, part_of, refusing_another_model, resumed, save_checkpoint
 from .depths import balance
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
 from .em import PARTICLES, maximise
+from .jobs import one_thread, side_by_side, workers
 from .particles import complete_log_prob, particle_posterior
-from .posterior import Posterior
+from .posterior import Pair, Posterior
 from .schedule import Schedule
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
@@ -178,7 +180,7 @@ class Trainer:
         ------
         CheckpointError: the state belongs to another model.
         """
-        with _refusing_another_model():
+        with refusing_another_model():
             if state["substeps"] != self.model.substeps:
                 self.guide.refine(state["substeps"])
                 self._optimise()
@@ -201,6 +203,7 @@ def train(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
+    n_jobs: int | None = None,
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -208,31 +211,36 @@ def train(
     ----------
     data: checked times and x.
     schedule: of every run.
-    seed, restarts, checkpoint, resume, every, progress: see `results.fit`, also for errors and Ctrl-C.
+    seed, restarts, checkpoint, resume, every, progress, n_jobs: see `results.fit`, also for errors and Ctrl-C.
     """
     if restarts < 1:
         raise FitError(f"restarts must be at least 1: got {restarts}. Give the number of independent runs.")
     times, x = data
     path = None if checkpoint is None else Path(checkpoint)
-    state = _resumed(path, schedule) if resume and path is not None and path.exists() else None
-    with _own_randomness(seed), _own_parameters():
+    state = resumed(path, schedule) if resume and path is not None and path.exists() else None
+    with one_thread(), _own_randomness(seed), _own_parameters():
         guide(times, x, 1)  # takes the units from all data; the autoguide finds its sites with one sequence
         if state is None:
             initial = _kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
+            forget_parts(path)
+        _load(model, guide, state["initial"])
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
-            while len(state["runs"]) < restarts:
-                trainer = _next_run(model, guide, data, schedule, state, seed)
-                name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
-                finished = _train(trainer, state, path, every, progress, name)
-                trainer.settle()
-                finished = finished and _polish(trainer, path, progress)
-                state["runs"].append(_finish(trainer))
-                state["current"] = None
-                _keep(state, path)
-                if not finished:
-                    break
+            if restarts - len(state["runs"]) > 1 and workers(n_jobs) > 1:
+                fixed = (model, guide), data, schedule, seed, torch.get_rng_state(), path, every
+                _run_side_by_side(state, restarts, fixed, n_jobs, progress)
+            going_on = True
+            while len(state["runs"]) < restarts and going_on:
+                run = len(state["runs"])
+                name = f"run {run + 1} of {restarts}" if restarts > 1 else "fit"
+                begun = begun_part(state, run, path, schedule)
+                state["current"] = begun["current"]
+                if begun["runs"]:  # finished side by side with others
+                    state["runs"] += begun["runs"]
+                else:
+                    going_on = _run(state, run, model, guide, data, schedule, seed, path, every, progress and name)
+    forget_parts(path)
     runs: list[dict] = state["runs"]
     _load(model, guide, runs[best_run(runs)])
     return runs
@@ -249,33 +257,61 @@ def history_dataset(history: Tensor) -> xr.Dataset:
     return xr.Dataset(columns, coords={"step": range(len(history))})
 
 
-def _next_run(
-    model: LatentLangevin,
-    guide: AmortizedGuide,
-    data: tuple[Tensor, Tensor],
-    schedule: Schedule,
-    state: dict,
-    seed: int,
-) -> Trainer:
-    """The interrupted run, where it stopped; otherwise a new run, which starts from fresh weights after the first."""
-    run = len(state["runs"])
+def _run(
+    state: dict, run: int, model: LatentLangevin, guide: AmortizedGuide, data: tuple[Tensor, Tensor],
+    schedule: Schedule, seed: int, path: Path | None, every: int, name: str | Literal[False],
+) -> bool:  # fmt: skip
+    """One run, from where `state` has it, or from fresh weights after the first. False where it was stopped by hand."""
     if run > 0:
         _start_anew(model, guide, state["initial"], seed + run)
     trainer = Trainer(model, guide, data, schedule)
     if state["current"] is not None:
         trainer.restore(state["current"])
-    return trainer
+    finished = _train(trainer, state, path, every, name)
+    trainer.settle()
+    finished = finished and _polish(trainer, path, bool(name))
+    state["runs"].append(_finish(trainer))
+    state["current"] = None
+    save_checkpoint(state, path)
+    return finished
 
 
-def _train(trainer: Trainer, state: dict, path: Path | None, every: int, progress: bool, name: str) -> bool:
+def _run_side_by_side(state: dict, restarts: int, fixed: tuple, n_jobs: int | None, progress: bool) -> None:
+    """The runs that are left, each with a checkpoint of its own beside that of the fit."""
+    *_, schedule, _, _, path, _ = fixed
+    save_checkpoint(state, path)  # the parts go on from its weights
+    left = range(len(state["runs"]), restarts)
+    calls = [(begun_part(state, run, path, schedule), run, *fixed) for run in left]
+    found = side_by_side(_run_apart, calls, n_jobs)
+    state["runs"] += tqdm(found, total=len(left), desc="runs", disable=not progress)
+    state["current"] = None
+    save_checkpoint(state, path)
+
+
+def _run_apart(
+    state: dict, run: int, pair: Pair, data: tuple[Tensor, Tensor], schedule: Schedule, seed: int, generator: Tensor,
+    path: Path | None, every: int,
+) -> dict:  # fmt: skip
+    """The record of one run, made in copies of model and guide."""
+    if not state["runs"]:
+        model, guide = copy.deepcopy(pair)
+        with _own_randomness(seed), _own_parameters(), pyro.validation_enabled(False):
+            torch.set_rng_state(generator)
+            _load(model, guide, state["initial"])
+            _run(state, run, model, guide, data, schedule, seed, part_of(path, run), every, False)
+    return state["runs"][0]
+
+
+def _train(trainer: Trainer, state: dict, path: Path | None, every: int, name: str | Literal[False]) -> bool:
     """Take all steps of the schedule. False where it was stopped by hand and there is no checkpoint to go on from."""
     total = trainer.schedule.steps
-    with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
+    shown = {"desc": name or None, "disable": not name, "unit": "step", "mininterval": 1.0}
+    with tqdm(total=total, initial=trainer.step, **shown) as bar:
         try:
             while not trainer.done:
                 if trainer.step % every == 0:
                     state["current"] = trainer.state()
-                    _keep(state, path)
+                    save_checkpoint(state, path)
                 trainer.advance()
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)
@@ -305,11 +341,6 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool) -> bool:
     return True
 
 
-def _keep(state: dict, path: Path | None) -> None:
-    if path is not None:
-        save_checkpoint(state, path)
-
-
 def _finish(trainer: Trainer) -> dict:
     """The record of a finished run: parameters, history, and the ELBO of all data."""
     draws = 1 if trainer.observed >= MANY_VALUES else 3
@@ -337,32 +368,10 @@ def _kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
 
 
 def _load(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
-    with _refusing_another_model():
+    with refusing_another_model():
         guide.refine(kept["substeps"])
         model.load_state_dict(kept["model"])
         guide.load_state_dict(kept["guide"])
-
-
-@contextmanager
-def _refusing_another_model() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
-        ) from error
-
-
-def _resumed(path: Path, schedule: Schedule) -> dict:
-    """The state of a fit that is kept at `path`, if it was made with the same schedule."""
-    state = load_checkpoint(path)
-    if state["schedule"] != asdict(schedule):
-        raise CheckpointError(
-            f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
-            "Resume with the same settings, or start in a new place."
-        )
-    return state
 
 
 @contextmanager

@@ -342,6 +342,7 @@ def fit(
     resume: bool = False,
     every: int = 100,
     progress: bool = True,
+    n_jobs: int | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
@@ -355,6 +356,8 @@ def fit(
     checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
     resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
     progress: show a bar with the current ELBO per observed value.
+    n_jobs: restarts at once, see `fitting.jobs.side_by_side`; the result is the same to the bit. They keep checkpoints
+        of their own beside `checkpoint` until all are done, and Ctrl-C is always raised again.
 
     Raises
     ------
@@ -382,7 +385,7 @@ def fit(
     series = as_tensors(found)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress,
+        resume=resume, every=every, progress=progress, n_jobs=n_jobs,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)

@@ -16,12 +16,15 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..errors import NLDError
+from ..fitting.jobs import one_thread
 
 Time = Annotated[str | None, typer.Option(help="Column of times; rows: count them; columns: the titles are times.")]
 Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that tell sequences apart, with commas.")]
 Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
 Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
 """Options for reading a table; what is not given is guessed."""
+Jobs = Annotated[int, typer.Option(help="Processes at once; -1: as many as there are cores. Results are the same.")]
+"""How much is done side by side."""
 
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 PERSISTENCE = (
@@ -81,7 +84,8 @@ def _plain(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
     def plain(**arguments: object) -> None:
         try:
-            main(**arguments)
+            with one_thread():
+                main(**arguments)
         except (NLDError, OSError) as error:  # an OSError explains itself: no space left, permission denied
             _end(f"error: {' '.join(str(error).split())}", 1)
         except KeyboardInterrupt:
