@@ -285,7 +285,7 @@ class Fit(Described, Posterior):
                 predicted = x if "prior_predictive" in asked else None
                 found |= of_prior(self.model, self.medians, draws, times, predicted)
             if "posterior" in asked and states is not False:
-                found["posterior"] = found["posterior"].assign(self._ensemble(chains, drawn, states).data_vars)
+                found["posterior"] = found["posterior"].assign(self.ensemble(chains, drawn, states).data_vars)
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
@@ -299,7 +299,7 @@ class Fit(Described, Posterior):
         guide.load_state_dict(run["guide"])
         return Fit(model, guide, self.times, self.x, runs=[run])
 
-    def _ensemble(
+    def ensemble(
         self, chains: Sequence[Fit], drawn: Sequence[Sequence[joint.Draw]], states: bool | xr.Dataset
     ) -> xr.Dataset:
         """What every chain's draws say of the states, in this fit's numbering; nothing where this fit has none."""
