@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from pyro_nld import calibration, plots, tables
-from pyro_nld.runs import command_line, model_files
+import pyro_nld as nld
+from pyro_nld import command_line
 
 
 def main(
@@ -30,18 +30,18 @@ def main(
 ) -> None:
     """Calibrate MODEL: coverage of 90 % intervals and ranks of the truth, before and after correction by particles."""
     with command_line.noted():
-        source = model_files.load_model_file(model)
-        data = model_files.load_data(source, None, seed)
-        build = partial(model_files.build, source, seed=seed)
+        source = nld.runs.model_files.load_model_file(model)
+        data = nld.runs.model_files.load_data(source, None, seed)
+        build = partial(nld.runs.model_files.build, source, seed=seed)
         settings = {
             "simulations": simulations, "steps": steps, "sequences": sequences, "particles": particles, "seed": seed,
         }  # fmt: skip
         with tqdm(total=simulations, desc="simulations") as bar:
-            for table in calibration.study(build, data, out, settings, jobs):
+            for table in nld.calibration.study(build, data, out, settings, jobs):
                 bar.update(table.sizes["simulation"] - bar.n)
-        judged = calibration.judge(table)
-        plots.save(plots.ranks(table), out / "figures" / "ranks.png")
-    print(tables.calibration(judged))
+        judged = nld.calibration.judge(table)
+        nld.plots.save(nld.plots.ranks(table), out / "figures" / "ranks.png")
+    print(nld.tables.calibration(judged))
     print(f"Wrote {out}.")
 
 

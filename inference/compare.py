@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-import xarray as xr
 
-from pyro_nld import comparisons, plots, runs, scores, tables
-from pyro_nld.fitting.jobs import side_by_side
-from pyro_nld.runs import command_line, model_files
+import pyro_nld as nld
+from pyro_nld import command_line
 
 FRESH = 1_000_003  # added to the seed of a run: data that it was not fitted to
 
 
 def main(
-    run: Annotated[list[Path], typer.Argument(help="Two run directories or more, made by inference/fit.py.")],
+    run: Annotated[list[Path], typer.Argument(help="Two run directories or more, made by fit.")],
     data: Annotated[Path | None, typer.Option(help="Held-out data; a fresh simulation when left out.")] = None,
     score: Annotated[Literal["evidence", "future", "elbo"], typer.Option(help="What to compare.")] = "evidence",
     sequences: Annotated[int, typer.Option(min=2, help="Score the first so many.")] = 100,
@@ -33,19 +31,23 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.nc and comparison.png.")] = None,
 ) -> None:
     """Score every RUN on the same held-out sequences and print them, best first."""
+    import xarray as xr
+
     with command_line.noted():
-        loaded = [runs.load(path) for path in run]
+        loaded = [nld.runs.load(path) for path in run]
         first = loaded[0]
-        fresh = model_files.load_data(first.source, None, first.config["seed"] + FRESH) if data is None else None
-        series = (runs.more_data(first, data) if fresh is None else fresh).isel(sequence=slice(sequences))
-        of_run = partial(scores.by_sequence, particles=particles, seed=seed)
-        columns = side_by_side(of_run, [(one.fit, series, score) for one in loaded], jobs)
+        fresh = (
+            nld.runs.model_files.load_data(first.source, None, first.config["seed"] + FRESH) if data is None else None
+        )
+        series = (nld.runs.more_data(first, data) if fresh is None else fresh).isel(sequence=slice(sequences))
+        of_run = partial(nld.scores.by_sequence, particles=particles, seed=seed)
+        columns = nld.fitting.jobs.side_by_side(of_run, [(one.fit, series, score) for one in loaded], jobs)
         table = xr.concat(columns, xr.Variable("model", [str(path) for path in run]))
-        compared = comparisons.comparison(table)
+        compared = nld.comparisons.comparison(table)
         if out is not None:
-            plots.save(plots.comparison(compared), out / "comparison.png")
-            runs.write_dataset(out / "comparison.nc", compared)
-    print(tables.comparison(compared))
+            nld.plots.save(nld.plots.comparison(compared), out / "comparison.png")
+            nld.runs.write_dataset(out / "comparison.nc", compared)
+    print(nld.tables.comparison(compared))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Fit a model file to data, and leave a run directory behind.
 
     python inference/fit.py models/three_state_switching.py --out runs/first
-    python inference/fit.py models/my_data.py --data mine.csv --out runs/mine
-    python inference/fit.py models/my_data.py --data one_long_recording.csv --pieces 200 --out runs/long --budget full
+    python inference/fit.py --data mine.csv --out runs/mine
+    python inference/fit.py --data one_long_recording.csv --pieces 200 --out runs/long --budget full
 
-Without --data the model file's own simulation is fitted. Ctrl-C keeps the last checkpoint; --resume goes on from it.
+Without --data the model file's own simulation is fitted; without a model file, models/my_data.py is fitted to --data.
+Ctrl-C keeps the last checkpoint; --resume goes on from it.
 """
 
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from pyro_nld import plots, runs
-from pyro_nld.runs import command_line, model_files
+import pyro_nld as nld
+from pyro_nld import command_line
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="Model file, for example models/three_state_switching.py.")],
     out: Annotated[Path, typer.Option(help="Run directory to make (or to go on in, with --resume).")],
+    model: Annotated[Path | None, typer.Argument(help="Model file; my_data.py when left out and --data given.")] = None,
     data: Annotated[Path | None, typer.Option(help="Data file: a table (.csv, .txt, .parquet …), .npz or .nc.")] = None,
     time: command_line.Time = None,
     sequence: command_line.Sequences = None,
@@ -27,7 +28,7 @@ def main(
     pieces: Annotated[int | None, typer.Option(min=2, help="Cut at long pauses, and into pieces so long.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each after so many minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Spread each over so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
     jobs: command_line.Jobs = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -35,17 +36,18 @@ def main(
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
         reading = command_line.reading(time, sequence, channels, missing)
-        config = runs.settings(data, seed, restarts, minutes, budget, pieces, reading)
-        source = model_files.load_model_file(model)
-        series = model_files.load_data(source, data, seed, pieces, reading)
-        pair = model_files.build(source, series, seed)
-        with runs.opened(out, model, config, resume):
-            command_line.tell(series)
-            fit = runs.fit(out, pair, series, config, jobs)
-            plots.save(plots.loss(fit.history), out / "figures" / "loss.png")
-            summary = runs.record_fit(out, fit, warned)
+        model = nld.runs.model_files.named(model, data)
+        config = nld.runs.settings(data, seed, restarts, minutes, budget, pieces, reading)
+        source = nld.runs.model_files.load_model_file(model)
+        series = nld.runs.model_files.load_data(source, data, seed, pieces, reading)
+        pair = nld.runs.model_files.build(source, series, seed)
+        with nld.runs.opened(out, model, config, resume):
+            command_line.tell(series.attrs)
+            fit = nld.runs.fit(out, pair, series, config, jobs)
+            summary = nld.runs.record_fit(out, fit, warned)
+            nld.plots.save(nld.plots.loss(fit.history), out / "figures" / "loss.png")
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")
-    print(f"Wrote {out}. Next: python inference/landscape.py {out}")
+    print(f"Wrote {out}. Next: {command_line.spelled('landscape', out)}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import forecast, plots, runs, tables
-from pyro_nld.runs import command_line
+import pyro_nld as nld
+from pyro_nld import command_line
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
+    run: Annotated[Path, typer.Argument(help="Run directory made by fit.")],
     horizon: Annotated[float, typer.Option(help="How far ahead, in the data's unit of time.")],
     data: Annotated[Path | None, typer.Option(help="Data to continue; the run's own when left out.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Futures per sequence.")] = 100,
@@ -24,17 +24,17 @@ def main(
     missing: command_line.Missing = None,
 ) -> None:
     """Continue every sequence from its end; write forecast.nc and figures/forecast.png into RUN."""
-    with command_line.noted(), runs.claimed(run):
-        loaded = runs.load(run)
+    with command_line.noted(), nld.runs.claimed(run):
+        loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
-            series = runs.more_data(loaded, data, reading=command_line.reading(time, sequence, channels, missing))
-            command_line.tell(series)
-        predicted = forecast(loaded.fit, horizon, series, draws=draws, wells=runs.recorded_landscape(loaded))
-        picture = plots.forecast(predicted, series, show)
-        runs.write_dataset(run / "forecast.nc", predicted)
-        plots.save(picture, run / "figures" / "forecast.png")
-    print(tables.futures(predicted))
+            series = nld.runs.more_data(loaded, data, reading=command_line.reading(time, sequence, channels, missing))
+            command_line.tell(series.attrs)
+        predicted = nld.forecast(loaded.fit, horizon, series, draws=draws, wells=nld.runs.recorded_landscape(loaded))
+        picture = nld.plots.forecast(predicted, series, show)
+        nld.runs.write_dataset(run / "forecast.nc", predicted)
+        nld.plots.save(picture, run / "figures" / "forecast.png")
+    print(nld.tables.futures(predicted))
     print(f"Wrote {run / 'forecast.nc'} (mean, sd, quantiles, probability) and figures/forecast.png.")
 
 

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from pyro_nld import runs, segment, tables
-from pyro_nld.runs import command_line
+import pyro_nld as nld
+from pyro_nld import command_line
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Run directory made by inference/fit.py.")],
+    run: Annotated[Path, typer.Argument(help="Run directory made by fit.")],
     out: Annotated[Path, typer.Option(help="File to write: .csv, one row per observation, or .npz.")],
     data: Annotated[Path | None, typer.Option(help="Data to segment; the run's own when left out.")] = None,
     time: command_line.Time = None,
@@ -32,17 +32,17 @@ def main(
     (sequence, time, state), label (sequence, time; -1 undecided) and times.
     """
     with command_line.noted():
-        runs.require_output(out, ".npz", ".csv")
-        loaded = runs.load(run)
+        nld.runs.require_output(out, ".npz", ".csv")
+        loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
             reading = command_line.reading(time, sequence, channels, missing)
-            series = runs.more_data(loaded, data, loaded.config["pieces"], reading)
-            command_line.tell(series)
-        found = runs.recorded_landscape(loaded, min_persistence, min_barrier)
-        segments = segment(loaded.fit, series, draws=draws, online=online, wells=found)
-        runs.write_segments(out, segments, series)
-    print(tables.segments(segments, tables.score(segments, series)))
+            series = nld.runs.more_data(loaded, data, loaded.config["pieces"], reading)
+            command_line.tell(series.attrs)
+        found = nld.runs.recorded_landscape(loaded, min_persistence, min_barrier)
+        segments = nld.segment(loaded.fit, series, draws=draws, online=online, wells=found)
+        nld.runs.write_segments(out, segments, series)
+    print(nld.tables.segments(segments, nld.tables.score(segments, series)))
     print(f"Wrote {out}.")
 
 

@@ -1,4 +1,4 @@
-"""Every error and warning of the library, and the import of optional packages.
+"""Every error and warning of the library, what is asked of arguments, and the import of optional packages.
 
 A message has two sentences. The first says what was expected and what was found, with its index and value; the second
 says what to do. Every class of errors is an `NLDError`, and also the built-in error that a caller would expect.
@@ -16,8 +16,14 @@ True
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
 from types import ModuleType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 
 class NLDError(Exception):
@@ -69,6 +75,83 @@ NO_LANDSCAPE = (
     "Attractors, segments and pictures of the force can: see Fit.attractors."
 )
 """The message of every function that needs U, for a model without one."""
+
+
+class Within(NamedTuple):
+    """What is asked of a number: finite, from `low` to `high`, without `low` itself where `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+
+Count = Annotated[int, Within(1)]
+Whole = Annotated[int, Within(0)]
+Finite = Annotated[float, Within(-math.inf)]
+Amount = Annotated[float, Within(0.0)]
+Positive = Annotated[float, Within(0.0, above=True)]
+Share = Annotated[float, Within(0.0, 1.0)]
+"""Annotations of arguments, which `checked` looks at."""
+
+
+def checked(target: Any, error: type[NLDError] | None = None) -> Any:
+    """A function, or the constructor of a class, that checks the arguments whose annotations say what is asked of them.
+
+    Parameters
+    ----------
+    target: what is decorated; annotated with `Count`, `Positive` and the like, or with a union of one and others.
+    error: what is raised; ShapeError for whole numbers and PriorError for others when None.
+
+    Raises
+    ------
+    ShapeError, PriorError, `error`: at a call, a number is none, or is too small, too large or not finite.
+    """
+    if isinstance(target, type):
+        target.__init__ = checked(target.__init__, error)  # type: ignore[misc]
+        return target
+    asked: dict[str, tuple[Within, bool, tuple[object, ...]]] = {}
+
+    @functools.wraps(target)
+    def check(*args: Any, **kwargs: Any) -> Any:
+        if not asked:
+            asked.update(_asked(target))
+        given = signature.bind_partial(*args, **kwargs).arguments
+        for name in asked.keys() & given.keys():
+            _require(name, given[name], *asked[name], error)
+        return target(*args, **kwargs)
+
+    signature = inspect.signature(target)
+    return check
+
+
+def _asked(target: Callable) -> Iterator[tuple[str, tuple[Within, bool, tuple[object, ...]]]]:
+    for name, hint in get_type_hints(target, include_extras=True).items():
+        kinds = [hint] if get_origin(hint) is Annotated else get_args(hint)
+        for kind in kinds:
+            for within in getattr(kind, "__metadata__", ()):
+                if isinstance(within, Within):
+                    others = [value for one in kinds if get_origin(one) is Literal for value in get_args(one)]
+                    others += [None] * (type(None) in kinds)
+                    yield name, (within, get_args(kind)[0] is int, tuple(others))
+
+
+def _require(
+    name: str, value: Any, within: Within, whole: bool, others: tuple[object, ...], error: type[NLDError] | None
+) -> None:
+    if any(value is other or (isinstance(value, str) and value == other) for other in others):
+        return
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    right = isinstance(value, Integral if whole else Real) and not isinstance(value, bool) and math.isfinite(value)
+    if right and within.low <= value <= within.high and not (within.above and value == within.low):
+        return
+    kind = "a whole number" if whole else "a finite number"
+    low = "" if within.low == -math.inf else f" {'above' if within.above else 'of at least'} {within.low:g}"
+    high = "" if within.high == math.inf else f" and at most {within.high:g}"
+    instead = "".join(f", or {other!r}" for other in others)
+    raise (error or (ShapeError if whole else PriorError))(
+        f"{name} must be {kind}{low}{high}{instead}: got {value!r}. Give such a number."
+    )
 
 
 def optional(name: str, extra: str) -> ModuleType:

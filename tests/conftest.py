@@ -8,6 +8,7 @@ from collections.abc import Iterator
 # ArviZ 0.23 leaves a stamp in the user's cache at its first import of each day, and two processes that do so at once
 # trip over each other: here it happens in the parent, before there are workers.
 import arviz  # noqa: F401
+import jaxtyping
 import matplotlib
 import pyro
 import pytest
@@ -33,3 +34,11 @@ def _fresh(seed: int) -> Iterator[None]:
     yield
     torch.set_default_dtype(dtype)
     plt.close("all")
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """As outside of pytest: annotations are not executed, so that an argument of a wrong kind reaches the library."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -93,10 +93,10 @@ class Programs:
         return json.loads(self.process.stdout.readline())
 
     def start(self, recipe: str, *arguments: object) -> Program:
-        """Start `inference/RECIPE.py ARGUMENTS`, or any file given with its suffix, in the server's folder."""
+        """Start `inference/RECIPE.py ARGUMENTS`, or any file given by its path or suffix, in the server's folder."""
         self.count += 1
         streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
-        file = recipe if recipe.endswith(".py") else str(ROOT / "inference" / f"{recipe}.py")
+        file = recipe if "/" in recipe or recipe.endswith(".py") else str(ROOT / "inference" / f"{recipe}.py")
         words = [file, *map(str, arguments)]
         pid = self.ask({"run": words, "streams": [str(s) for s in streams], "folder": str(self.folder)})
         return Program(self, pid, streams)
@@ -116,12 +116,15 @@ def until(condition: object, patience: float = PATIENCE) -> None:
 
 def warm() -> None:
     """Import what recipes import, and what torch and matplotlib import at first use."""
+    import arviz  # noqa: F401
+    import scipy.stats  # noqa: F401
     import torch
     from matplotlib.figure import Figure
 
-    import pyro_nld.plots.landscape
-    import pyro_nld.report.tables  # noqa: F401
+    import pyro_nld as nld
 
+    for name in nld.__all__:
+        getattr(nld, name)
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     figure = Figure(layout="constrained")

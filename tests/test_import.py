@@ -1,6 +1,7 @@
-"""Importing the library changes nothing for whoever else works in the same process."""
+"""Importing the library changes nothing for whoever else works in the same process, and takes no time of its own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def changed(before):
 
 before = everybodys()
 import pyro_nld
+for name in pyro_nld.__all__:
+    getattr(pyro_nld, name)
 print(json.dumps(changed(before)))
 
 register_kl(Delta, Distribution)(lambda posterior, prior: 0.0)
@@ -62,3 +65,48 @@ def test_the_import_changes_nothing_for_others_and_a_change_would_be_seen():
     imported, planted, everything = map(json.loads, done.stdout.splitlines())
     assert imported == []
     assert planted == everything
+
+
+def ran(program):
+    """What a new interpreter prints."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True,
+                          env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def seconds(imports):
+    """The best of three new interpreters, which an unlucky one cannot spoil."""
+    program = f"import time; start = time.perf_counter(); {imports}; print(time.perf_counter() - start)"
+    return min(float(ran(program)) for _ in range(3))
+
+
+def test_the_import_takes_no_longer_than_what_it_stands_on():
+    stands_on = seconds("import torch, pyro")
+    assert seconds("import pyro_nld") < 1.3 * stands_on
+    # Seen: with all rooms and the libraries of results and figures it takes more than that.
+    every = "import pyro_nld; [getattr(pyro_nld, name) for name in pyro_nld.__all__]; import arviz, matplotlib.pyplot"
+    assert seconds(every) > 1.3 * stands_on
+
+
+HEAVY = ("torch", "pyro", "pandas", "xarray", "matplotlib", "scipy", "arviz")
+HELP = """
+import sys
+sys.argv = ["pyro-nld", *{words}, "--help"]
+from pyro_nld.command_line import commands
+try:
+    commands()
+except SystemExit as end:
+    assert end.code == 0, end.code
+print()
+print(*sorted(set(sys.modules) & {{"numpy", *{heavy}}}), sep=",")
+"""
+
+
+def test_help_imports_nothing_heavy():
+    for words in ([], ["fit"], ["report"]):
+        shown = ran(HELP.format(words=words, heavy=HEAVY)).splitlines()
+        assert "Usage: pyro-nld" in "".join(shown)
+        assert shown[-1] == ""
+    assert ran("import sys, pyro_nld.runs; print('torch' in sys.modules)").strip() == "True"

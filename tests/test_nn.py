@@ -9,12 +9,14 @@ import pytest
 import torch
 from pyro import distributions as dist
 from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO
 from pyro.nn import PyroParam, PyroSample
+from pyro.optim import Adam
 from torch import nn
 from torch.distributions import constraints
 
 import pyro_nld as nld
-from pyro_nld.nn import Dense, at_values, condition_on, draw_latents
+from pyro_nld.nn import Dense, at_values, condition_on, draw_latents, evaluating, versions
 
 TIMES, X = torch.arange(5.0), torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
 
@@ -332,3 +334,85 @@ def test_what_is_no_quantity_at_all(value):
 def test_every_positive_prior_is_taken(prior):
     trace = poutine.trace(model(friction=prior)).get_trace(TIMES, X)
     assert torch.isfinite(trace.log_prob_sum())
+
+
+def test_a_misspelt_quantity_is_refused_and_other_names_are_not():
+    dynamics = nld.OverdampedLangevin(nld.Quadratic([1.0]))
+    with pytest.raises(nld.PriorError) as caught:
+        dynamics.temprature = 0.5
+    assert str(caught.value) == (
+        "OverdampedLangevin has no quantity temprature: expected one of temperature, friction. "
+        "Did you mean temperature?"
+    )
+    dynamics.protocol = 3.0
+    assert dynamics.protocol == 3.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.ones(2), dist.LogNormal(torch.zeros(2), 0.5), nn.Parameter(torch.ones(2))],
+    ids=["numbers", "prior", "parameter"],
+)
+def test_a_quantity_has_one_value_or_one_for_each_axis(value):
+    with pytest.raises(nld.PriorError) as caught:
+        nld.OverdampedLangevin(nld.DoubleWell(), friction=value)
+    assert str(caught.value) == (
+        "friction needs one value, or one for each of 1 axes: got values of shape (2,). "
+        "Give one number, or one for each axis."
+    )
+    nld.OverdampedLangevin(nld.DoubleWell(latent=2), friction=value)
+
+
+# ---------------------------------------------------------------- frozen parameters, and modes
+
+
+@pytest.mark.parametrize("frozen", ["potential", "decoder", "friction", "start"])
+def test_a_frozen_parameter_does_not_learn(frozen):
+    """Pyro's store would make it learn again. SVI moves all others, also without a random quantity in the dynamics."""
+    dynamics = nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(4,)), friction=nn.Parameter(torch.ones(1)))
+    whole = nld.LatentLangevin(dynamics, nld.Gaussian(nld.LinearDecoder(1, 2), 0.3), substeps=2)
+    guide = nld.AmortizedGuide(whole, nld.GRUEncoder(2, size=4, hidden=4))
+    held = {
+        "potential": list(dynamics.potential.parameters()),
+        "decoder": list(whole.likelihood.decoder.parameters()),
+        "friction": [dynamics.friction_unconstrained],
+        "start": [whole.initial_loc],
+    }[frozen]
+    for value in held:
+        value.requires_grad_(False)
+    before = {name: value.detach().clone() for name, value in whole.named_parameters()}
+    svi = SVI(whole, guide, Adam({"lr": 0.1}), Trace_ELBO())
+    for _ in range(2):
+        svi.step(TIMES, X)
+    for name, value in whole.named_parameters():
+        is_held = any(value is each for each in held)
+        assert value.requires_grad != is_held
+        still = is_held or name == "dynamics.potential.output.bias"  # the zero of energy, which no force knows
+        assert bool((value == before[name]).all()) == still, name
+
+
+def test_evaluation_ends_where_it_began():
+    net = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    with evaluating(net):
+        assert not any(part.training for part in net.modules())
+    assert [part.training for part in net.modules()] == [True, True, False]
+
+
+def test_versions_tell_whether_something_was_learned():
+    net, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    before = versions(net)
+    net(torch.ones(1))
+    assert versions(net) == before != versions(other)
+    with torch.no_grad():
+        net.weight.add_(1.0)
+    assert versions(net) != before
+    assert versions(copy.deepcopy(other)) != versions(other)
+
+
+def test_a_distribution_in_place_of_weights_is_the_prior_of_each():
+    potential = nld.NeuralPotential(1, hidden=(4,))
+    potential.output.weight = dist.Normal(0.0, 0.5)
+    whole = nld.LatentLangevin(nld.OverdampedLangevin(potential), nld.Gaussian(nld.IdentityDecoder(1), 0.3))
+    site = poutine.trace(whole).get_trace(TIMES).nodes["dynamics.potential.output.weight"]
+    assert (site["fn"].batch_shape, site["fn"].event_shape) == ((), (1, 4))
+    assert site["value"].unique().numel() == 4

@@ -420,7 +420,7 @@ def test_bad_data_are_refused_and_nothing_is_written(programs, out):
     ("arguments", "message"),
     [
         (("tiny.py",), "Missing option '--out'. --help shows what there is."),
-        ((), "Missing argument"),
+        ((), "Missing option '--out'."),
         (("tiny.py", "--out", "new", "--budget", "huge"), "'huge' is not one of 'smoke', 'default', 'full'."),
         (("tiny.py", "--out", "new", "--restarts", "0"), "Invalid value for '--restarts'"),
         (("tiny.py", "--out", "new", "--seed", "-1"), "Invalid value for '--seed'"),

@@ -92,6 +92,22 @@ def test_the_wheel_works_where_nothing_else_of_the_repository_is(empty):
     assert Path(done.stdout.strip()).is_relative_to(empty.parents[1])
 
 
+def test_the_wheel_alone_brings_the_command(empty, tmp_path):
+    command = [sys.executable, "-m", "pip", "--python", empty, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, built("*.whl")], check=True)
+
+    def answered(*words):
+        done = subprocess.run([empty.parent / "pyro-nld", *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for name in ("fit", "landscape", "check", "segment", "predict", "compare", "calibrate", "report"):
+        assert name in answered("--help")
+    assert "--budget" in answered("fit", "--help")
+    assert "Wrote mine.py" in answered("new", "mine.py")
+    assert (tmp_path / "mine.py").read_bytes() == (ROOT / "models" / "my_data.py").read_bytes()
+
+
 def test_without_the_wheel_there_is_no_library(empty):
     done = imported(empty)
     assert done.returncode != 0

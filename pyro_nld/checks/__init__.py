@@ -12,7 +12,8 @@ A number is graded by two limits. The labels of two restarts agree on 80 % of th
 """
 
 from . import calibration, comparisons, diagnostics, predictive_checks, scores, stationarity
+from .findings import run_check
 
 __all__ = [
-    "calibration", "comparisons", "diagnostics", "predictive_checks", "scores", "stationarity",
+    "calibration", "comparisons", "diagnostics", "predictive_checks", "scores", "stationarity", "run_check",
 ]  # fmt: skip

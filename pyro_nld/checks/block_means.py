@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from .._typing import Array
 
@@ -107,7 +107,7 @@ def slow(series: Recordings, odds: float) -> Slow:
     two, high = _two_levels(_blocks(series, NARROW, 1)), _split(value, 2) == 1
     changes = int((high[1:] != high[:-1])[np.diff(recording) == 0].sum())
     levels = float(value[~high].mean()), float(value[high].mean())
-    limit = student.isf(odds / 2, len(value) - 3)
+    limit = scipy.stats.t.isf(odds / 2, len(value) - 3)
     if (
         settles
         and abs(trend) > limit

@@ -25,10 +25,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
 import xarray as xr
 from pyro import poutine
-from scipy.stats import beta, chisquare, kstest
 
 from .. import results
 from ..errors import FitError, PriorError, RunDirectoryError
@@ -186,8 +186,8 @@ def judge(table: xr.Dataset) -> xr.Dataset:
     inside = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
     count, hits = table.sizes["simulation"], inside.sum("simulation")
     tail = (1 - COVERAGE) / 2
-    low = xr.where(hits > 0, beta.ppf(tail, hits, count - hits + 1), 0.0)
-    high = xr.where(hits < count, beta.ppf(1 - tail, hits + 1, count - hits), 1.0)
+    low = xr.where(hits > 0, scipy.stats.beta.ppf(tail, hits, count - hits + 1), 0.0)
+    high = xr.where(hits < count, scipy.stats.beta.ppf(1 - tail, hits + 1, count - hits), 1.0)
     p = xr.apply_ufunc(uniformity, table["rank"], input_core_dims=[["simulation"]], vectorize=True)
     best = str(table["route"].values[-1])
     worst = str(p["quantity"].values[int(p.sel(route=best).argmin("quantity"))])
@@ -218,11 +218,11 @@ def uniformity(ranks: np.ndarray) -> float:
     """
     # each rank is spread evenly over a unit interval, so that the law is continuous
     spread = (np.asarray(ranks) + np.random.default_rng(0).random(len(ranks))) / (POSTERIOR_DRAWS + 1)
-    p = float(kstest(spread, "uniform").pvalue)
+    p = float(scipy.stats.kstest(spread, "uniform").pvalue)
     if len(ranks) < RANKS_PER_BIN * RANK_BINS:
         return p
     bins = np.bincount(np.asarray(ranks) * RANK_BINS // (POSTERIOR_DRAWS + 1), minlength=RANK_BINS)
-    return float(min(1.0, 2 * min(chisquare(bins).pvalue, p)))
+    return float(min(1.0, 2 * min(scipy.stats.chisquare(bins).pvalue, p)))
 
 
 def _guided(fit: Fit, seed: int) -> xr.Dataset:

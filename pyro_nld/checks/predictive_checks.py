@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from scipy.stats import kstest, norm
 
 from .. import kinetics
 from .._typing import Array
@@ -79,7 +79,7 @@ def posterior(
     with np.errstate(divide="ignore", invalid="ignore"):
         score = (mine - theirs.mean(0)) / np.where(spread > 0, spread, np.nan)
     score = np.where(np.isnan(score), np.where(np.isclose(mine, theirs.mean(0)), 0.0, np.inf), score)
-    chance = min(1.0, len(names) * 2 * norm.sf(np.abs(score).max()))
+    chance = min(1.0, len(names) * 2 * scipy.stats.norm.sf(np.abs(score).max()))
     worst = int(np.abs(score).argmax())
     verdict = graded(chance, STATISTIC_P, high_is_good=True)
     advice = {
@@ -119,15 +119,18 @@ def prior(results: Results) -> xr.Dataset:
     return finding(_columns(mine, theirs) | {"inside": inside}, verdict, message + advice, statistic=names)
 
 
-def pit(results: Results) -> xr.Dataset:
+def pit(results: Results, seed: int = 0) -> xr.Dataset:
     """The share of leave-one-out predictive draws below each observed value: uniform where noise and means are right.
 
-    Draws are weighted by 1/p(x_t | z_t), which removes an observation from its own prediction.
+    Draws are weighted by 1/p(x_t | z_t), which removes an observation from its own prediction. Of counts and categories
+    many draws equal the value itself, of which it gets a random share, P(x < x_t) + v P(x = x_t) with v uniform. That
+    is uniform where the law is right; with the middle of the step (v = ½) it would not be.
 
     Parameters
     ----------
     results: with `x` in `posterior_predictive (chain, draw, sequence, time, channel)`, `log_prob (chain, draw,
         observation)` in `sample_stats`, with `at_sequence` and `at_time`, and `observed_data`.
+    seed: of v.
 
     Returns
     -------
@@ -137,6 +140,7 @@ def pit(results: Results) -> xr.Dataset:
     References
     ----------
     A. E. Gelfand, D. K. Dey, H. Chang, Model determination using predictive distributions, Bayesian Statistics 4, 1992.
+    C. Czado, T. Gneiting, L. Held, Predictive model assessment for count data, Biometrics 65, 2009.
     """
     observed = group(results, "observed_data", "x")["x"].transpose("sequence", "time", "channel")
     drawn = group(results, "posterior_predictive", "x")["x"]
@@ -146,9 +150,12 @@ def pit(results: Results) -> xr.Dataset:
     weight[:, log_prob["at_sequence"], log_prob["at_time"]] = -log_prob.transpose("sample", "observation").values
     weight = np.exp(weight - logsumexp(weight, 0, keepdims=True))[..., None]
     values = drawn.transpose("sample", *observed.dims).values
-    below = (weight * ((values < observed.values) + 0.5 * (values == observed.values))).sum(0)
+    equal = (weight * (values == observed.values)).sum(0)
+    below = (weight * (values < observed.values)).sum(0) + np.random.default_rng(seed).random(equal.shape) * equal
     below = np.where(np.isfinite(observed.values), below, np.nan)
-    distance = np.array([kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)])
+    distance = np.array(
+        [scipy.stats.kstest(one[np.isfinite(one)], "uniform").statistic for one in np.moveaxis(below, -1, 0)]
+    )
     worst = int(distance.argmax())
     shape = below[..., worst][np.isfinite(below[..., worst])]
     verdict = graded(distance[worst], PIT_DISTANCE)

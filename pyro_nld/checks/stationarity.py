@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from .._typing import Array
 from ..errors import ShapeError
@@ -44,13 +44,13 @@ class Cause(NamedTuple):
     sentence: str
 
 
-def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
+def of_data(data: xr.Dataset, labels: States | None = None, discrete: bool = False) -> xr.Dataset:
     """`examine` of a data set, with its own names and unit of time.
 
     Parameters
     ----------
     data: observations(sequence, time, channel), and the coordinate `time` or times(sequence, time); its attribute
-        `units` is that of time. labels: `(sequence, time)`, see `examine`.
+        `units` is that of time. labels: `(sequence, time)`, see `examine`. discrete: see there.
 
     Examples
     --------
@@ -61,12 +61,13 @@ def of_data(data: xr.Dataset, labels: States | None = None) -> xr.Dataset:
     """
     observed = data["observations"].transpose("sequence", "time", "channel")
     times = np.broadcast_to(np.asarray(dataset_times(data), float), observed.shape[:2])
-    return examine(observed, times, labels, str(data.attrs.get("units", "")))
+    return examine(observed, times, labels, str(data.attrs.get("units", "")), discrete)
 
 
 def examine(
-    observed: xr.DataArray, times: xr.DataArray | Array, labels: States | None = None, unit: str = ""
-) -> xr.Dataset:
+    observed: xr.DataArray, times: xr.DataArray | Array, labels: States | None = None, unit: str = "",
+    discrete: bool = False,
+) -> xr.Dataset:  # fmt: skip
     """Whether a stationary process that hops between states could have made these series; if not, why, in words.
 
     Parameters
@@ -74,7 +75,8 @@ def examine(
     observed: `(sequence, time, channel)`, NaN where missing; coordinates `channel` and `sequence` name what they are.
     times: `(sequence, time)`, user's unit, NaN after the end of a sequence.
     labels: the state of every observation `(sequence, time)`, −1 where undecided; None where no states are known.
-    unit: of time, for the sentences.
+    unit: of time, for the sentences. discrete: counts or categories are fitted as such (`Likelihood.discrete`), so that
+        few different values are no cause.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def examine(
         *_states_drift(labels, grid),
         *_periodic(periods, names, clock),
         *_apart(x, grid, _named(observed, "sequence"), names, clock),
-        *_discrete(x, names),
+        *([] if discrete else _discrete(x, names)),
     ]
     verdict = max((cause.verdict for cause in found), key=VERDICTS.index, default="good")
     message = " ".join(cause.sentence for cause in found) or "Nothing in the data speaks against a stationary process."
@@ -148,7 +150,7 @@ class _Clock(NamedTuple):
 def _fast(series: Sequence[Recordings], names: list[str], step: float, odds: float) -> Iterator[Cause]:
     """Successive observations that alternate: below zero by more than chance, and by enough to matter."""
     found = [_lag_one(one, step) for one in series]
-    limit = norm.isf(odds)
+    limit = scipy.stats.norm.isf(odds)
     which = [i for i, (value, pairs) in enumerate(found) if value < ALTERNATES and value * np.sqrt(pairs) < -limit]
     if which:
         size = listed([number(found[i][0], ".2f") for i in which])

@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import multivariate_normal
 
 from .._typing import Array, Numbers
 from ..errors import DataError, ShapeError
@@ -89,7 +89,9 @@ def _emission(x: Array, means: Array, covariances: Array) -> Array:
         if observed.any():
             at = member == index
             values, block = x[at][:, observed], np.ix_(observed, observed)
-            laws = [multivariate_normal(m[observed], c[block]) for m, c in zip(means, covariances, strict=True)]
+            laws = [
+                scipy.stats.multivariate_normal(m[observed], c[block]) for m, c in zip(means, covariances, strict=True)
+            ]
             density[at] = np.stack([law.logpdf(values).reshape(-1) for law in laws], -1)
     return density
 

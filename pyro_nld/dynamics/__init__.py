@@ -11,6 +11,7 @@ A double well whose barrier is six times the temperature:
 """
 
 from . import simulation
+from .quantities import PerGroup
 from .potentials import DoubleWell, GaussianWells, MuellerBrown, Potential, Quadratic, Tilted
 from .neural_potentials import NeuralPotential, ResidualPotential
 from .forces import Force, NeuralForce, SumOfForces
@@ -18,12 +19,15 @@ from .equations import (
     Dynamics, Overdamped, OverdampedLangevin, OverdampedSDE, Underdamped, UnderdampedLangevin, UnderdampedSDE,
     jacobian,
 )  # fmt: skip
+from .driven import DrivenLangevin
+from .variable_friction import VariableFrictionLangevin
 from .integrators import BAOA, EulerMaruyama, Integrator, Leapfrog, default_integrator
 from .paths import ControlledPath, LangevinPath
 
 __all__ = [
     "simulation", "DoubleWell", "GaussianWells", "MuellerBrown", "NeuralPotential", "Potential", "Quadratic",
-    "ResidualPotential", "Tilted", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
+    "ResidualPotential", "Tilted", "PerGroup", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
     "OverdampedLangevin", "OverdampedSDE", "Underdamped", "UnderdampedLangevin", "UnderdampedSDE", "jacobian",
+    "VariableFrictionLangevin", "DrivenLangevin",
     "BAOA", "EulerMaruyama", "Integrator", "Leapfrog", "default_integrator", "ControlledPath", "LangevinPath",
 ]  # fmt: skip

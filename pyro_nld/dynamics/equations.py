@@ -16,8 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import PriorError
+from ..nn import one_draw_at_a_time
 from .forces import Force
-from .potentials import Potential
+from .functions import as_potential
+from .potentials import Energy, Potential
 from .quantities import Physical, Quantity
 
 State = Float[Tensor, "*batch time state"]
@@ -68,10 +70,20 @@ class Dynamics(Physical):
 
     latent: int
     state: int
+    additive_noise = True
+    """Whether the noise is the same everywhere; a path under a linear force is then Gaussian."""
 
     @abstractmethod
     def force(self, z: State) -> Position:
         """F(z), the deterministic force without friction, energy/length: −∇U(q) where there is a landscape."""
+
+    def force_under(self, z: State, drive: Tensor | None) -> Position:
+        """F(z) under what acts from outside, `(*batch, time, input)`; the force itself where nothing does."""
+        return self.force(z)
+
+    def drive(self, number: Tensor, size: int, intervals: int) -> Tensor | None:
+        """What acts from outside on sequences with these numbers, of `size`, `(sequence, interval, input)`, or None."""
+        return None
 
     @abstractmethod
     def drift(self, z: State) -> State:
@@ -90,9 +102,16 @@ class Dynamics(Physical):
         """U where the force is −∇U; None where there is no landscape."""
         return None
 
+    def _axes(self) -> int | None:
+        return self.latent
+
     def _quantity(self, value: Quantity | None, start: float = 1.0) -> Quantity:
         """The value that a user gave, or else one learned number per axis."""
         return nn.Parameter(torch.full((self.latent,), start)) if value is None else value
+
+    def friction_at(self, z: State) -> Tensor:
+        """γ at these states, energy·time/length², in a shape that broadcasts against positions."""
+        return self.broadcast_quantity("friction")
 
     def position(self, z: Float[Tensor, "*any state"]) -> Float[Tensor, "*any latent"]:
         """q, the axes of a state on which observations depend."""
@@ -121,11 +140,11 @@ class Overdamped(Dynamics):
 
     def drift(self, z: State) -> State:
         """γ⁻¹ F(z)."""
-        return self.force(z) / self.broadcast_quantity("friction")
+        return self.force(z) / self.friction_at(z)
 
     def diffusion(self, z: State) -> State:
         """√(2 T/γ)."""
-        return (2 * self.broadcast_quantity("temperature") / self.broadcast_quantity("friction")).sqrt().expand_as(z)
+        return (2 * self.broadcast_quantity("temperature") / self.friction_at(z)).sqrt().expand_as(z)
 
     def thermal_scale(self) -> Tensor:
         """An empty tensor, for the state is the position."""
@@ -168,7 +187,7 @@ class OverdampedLangevin(Overdamped):
 
     Parameters
     ----------
-    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
+    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy; a `Potential`, or any function, see `as_potential`.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
     friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
 
@@ -185,7 +204,8 @@ class OverdampedLangevin(Overdamped):
     -2.0
     """
 
-    def __init__(self, potential: Potential, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
+    def __init__(self, potential: Energy, temperature: Quantity = 1.0, friction: Quantity | None = 1.0) -> None:
+        potential = as_potential(potential)
         super().__init__(potential.latent, temperature, friction)
         self.potential = potential
 
@@ -196,7 +216,7 @@ class OverdampedLangevin(Overdamped):
 
     def force(self, z: State) -> Position:
         """−∇U(z)."""
-        return -self.potential.gradient(z)
+        return -one_draw_at_a_time(self.potential, self.potential.gradient, z)
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(z)/T, not normalised."""
@@ -208,7 +228,7 @@ class UnderdampedLangevin(Underdamped):
 
     Parameters
     ----------
-    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy.
+    potential: U, maps `(*batch, latent)` to `(*batch,)`, energy; a `Potential`, or any function, see `as_potential`.
     temperature: T > 0, energy. A number, a distribution (latent site `temperature`), or an `nn.Parameter`.
     friction: γ > 0, energy·time/length², scalar or one per axis; when None, one per axis is learned.
     mass: M > 0, energy·time²/length², scalar or one per axis; when None, one per axis is learned. A learned mass starts
@@ -230,11 +250,12 @@ class UnderdampedLangevin(Underdamped):
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Energy,
         temperature: Quantity = 1.0,
         friction: Quantity | None = 1.0,
         mass: Quantity | None = 1.0,
     ) -> None:
+        potential = as_potential(potential)
         super().__init__(potential.latent, temperature, friction, mass)
         self.potential = potential
 
@@ -245,7 +266,7 @@ class UnderdampedLangevin(Underdamped):
 
     def force(self, z: State) -> Position:
         """−∇U(q)."""
-        return -self.potential.gradient(self.position(z))
+        return -one_draw_at_a_time(self.potential, self.potential.gradient, self.position(z))
 
     def stationary_log_density(self, z: Float[Tensor, "*batch time state"]) -> Float[Tensor, "*out time"]:
         """−U(q)/T − pᵀM⁻¹p/(2T), not normalised."""

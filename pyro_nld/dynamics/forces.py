@@ -16,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import PriorError, ShapeError
-from ..nn import Dense, Part, PartList
+from ..errors import Count, Positive, PriorError, ShapeError, checked
+from ..nn import Dense, PartList, Pointwise
+from .neural_potentials import layer_widths
 
 
-class Force(Part):
+class Force(Pointwise):
     """F(z), the contract: a subclass sets `latent`, the number of axes on which it acts, and defines `forward`.
 
     `sees` says which half of a state it depends on: "position", "momentum" or "both".
@@ -45,6 +46,7 @@ class Force(Part):
         """F(z), energy per length."""
 
 
+@checked
 class NeuralForce(Force):
     """F(z) = NN(z) − 2 c q, with a tanh network and c = softplus(·) > 0, so that paths stay near the origin.
 
@@ -73,13 +75,13 @@ class NeuralForce(Force):
     """
 
     def __init__(
-        self, latent: int, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: float = 0.5
+        self, latent: Count, sees: str = "position", hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5
     ) -> None:
         super().__init__()
         if sees not in ("position", "momentum", "both"):
             raise PriorError(f'a force sees "position", "momentum" or "both": got {sees!r}. Choose one.')
-        self.latent, self.sees, self.hidden = latent, sees, tuple(hidden)
-        widths = [2 * latent if sees == "both" else latent, *hidden]
+        self.latent, self.sees, self.hidden = latent, sees, layer_widths(hidden)
+        widths = [2 * latent if sees == "both" else latent, *self.hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], latent)
         if sees != "momentum":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import PriorError
 from ..nn import Described
 from .equations import Dynamics, Position, State
 
@@ -48,6 +49,8 @@ class Integrator(Described, ABC):
     """
 
     steerable = True
+    parts = 1
+    """Of a state: 1, the position; 2, position and momentum."""
 
     @abstractmethod
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
@@ -90,7 +93,7 @@ class EulerMaruyama(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
-        mobility = h / dynamics.broadcast_quantity("friction")
+        mobility = h / dynamics.friction_at(z)
         scale = (2 * dynamics.broadcast_quantity("temperature") * mobility).sqrt()
         return Step(*torch.broadcast_tensors(z + mobility * force, scale))
 
@@ -132,7 +135,7 @@ class BAOA(Integrator):
     2.0
     """
 
-    steerable = False
+    steerable, parts = False, 2
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(e^{−γh/M} (p + h F), M T (1 − e^{−2γh/M})) for the momentum."""
@@ -181,6 +184,8 @@ class Leapfrog(Integrator):
     0.3679
     """
 
+    parts = 2
+
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(c p + e h F, 2 M T e (1 − c)) for the momentum."""
         mass = dynamics.broadcast_quantity("mass")
@@ -218,3 +223,22 @@ class Leapfrog(Integrator):
 def default_integrator(dynamics: Dynamics) -> Integrator:
     """Euler–Maruyama where the state is the position, leapfrog where it has a momentum."""
     return EulerMaruyama() if dynamics.state == dynamics.latent else Leapfrog()
+
+
+def check_integrator(integrator: Integrator, dynamics: Dynamics) -> None:
+    """Refuse a scheme whose states are not those of the dynamics.
+
+    Parameters
+    ----------
+    integrator: the scheme. dynamics: what it shall discretise.
+
+    Raises
+    ------
+    PriorError: the scheme is for states with a momentum and the dynamics has none, or the other way round.
+    """
+    if integrator.parts * dynamics.latent != dynamics.state:
+        kinds = {1: "position alone", 2: "position and momentum"}
+        raise PriorError(
+            f"{type(integrator).__name__} steps states of {kinds[integrator.parts]}: got {type(dynamics).__name__}. "
+            f"Use {type(default_integrator(dynamics)).__name__}(), or leave the integrator out."
+        )

@@ -16,10 +16,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
+from ..errors import Count, Positive, ShapeError, checked
 from ..nn import Dense, PartList
 from .potentials import Potential
 
 
+def layer_widths(hidden: object) -> tuple[int, ...]:
+    """Widths of hidden layers, as numbers.
+
+    Raises
+    ------
+    ShapeError: they are not a sequence of whole numbers above zero.
+    """
+    if not isinstance(hidden, Sequence) or not all(isinstance(width, int) and width > 0 for width in hidden):
+        raise ShapeError(f"hidden needs the width of every hidden layer: got {hidden!r}. Give for example (64, 64).")
+    return tuple(hidden)
+
+
+@checked
 class NeuralPotential(Potential):
     """U(z) = NN(z) + c‖z‖², with a tanh network and c = softplus(·) > 0, so that exp(−U/T) can be normalised.
 
@@ -39,10 +53,10 @@ class NeuralPotential(Potential):
     0.5
     """
 
-    def __init__(self, latent: int, hidden: Sequence[int] = (64, 64), confinement: float = 0.5) -> None:
+    def __init__(self, latent: Count, hidden: Sequence[int] = (64, 64), confinement: Positive = 0.5) -> None:
         super().__init__()
-        self.latent, self.hidden = latent, tuple(hidden)
-        widths = [latent, *hidden]
+        self.latent, self.hidden = latent, layer_widths(hidden)
+        widths = [latent, *self.hidden]
         self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
         self.output = Dense(widths[-1], 1)
         self.raw_confinement = nn.Parameter(torch.tensor(math.log(math.expm1(confinement))))
@@ -80,6 +94,7 @@ class NeuralPotential(Potential):
         return back + 2 * self.confinement * z
 
 
+@checked
 class ResidualPotential(Potential):
     """U(z) = NN(z) + c‖z‖² with the paper's network: residual tanh blocks that read z again, between two CELU blocks.
 
@@ -108,11 +123,12 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self, latent: int, features: int = 16, width: int = 96, blocks: int = 4, confinement: float = 0.5,
-        inner: int | None = None,
+        self, latent: Count, features: Count = 16, width: Count = 96, blocks: Count = 4, confinement: Positive = 0.5,
+        inner: Count | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.latent, self.width = latent, width
+        self.latent, self.width, self.inner = latent, width, inner
+        self._features = features
         self.entry = PartList([Dense(latent, width), Dense(width, features)])
         self.blocks = PartList(Dense(features + latent, inner or features) for _ in range(blocks))
         self.back = PartList([] if inner is None else [Dense(inner, features) for _ in range(blocks)])

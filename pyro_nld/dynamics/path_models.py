@@ -4,11 +4,55 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import pyro
+import torch
 from torch import Tensor
 
+from ..errors import ShapeError
 from .equations import Dynamics
+from .grids import Grid
 from .integrators import Integrator
-from .paths import Grid
+
+
+class Rows(NamedTuple):
+    """Which sequences a batch holds, as the keywords of `pyro.plate`.
+
+    `subsample_size`: draw so many of the given sequences at random; all of them when None.
+    `subsample`: numbers of sequences: which of the given ones to take; with a `size`, which of all they are.
+    `size`: number of all sequences, out of which the given ones are a batch, as from a `DataLoader`; the batch then
+    speaks for all of them. When None, the given ones are all.
+    """
+
+    subsample_size: int | None = None
+    subsample: Tensor | None = None
+    size: int | None = None
+
+    def plate(self, given: int) -> pyro.plate:
+        """The plate `sequence`, where so many sequences are given.
+
+        Raises
+        ------
+        ShapeError: the numbers contradict each other.
+        """
+        if self.size is None:
+            if self.subsample_size is not None and not 1 <= self.subsample_size <= given:
+                raise ShapeError(
+                    f"subsample_size must be between 1 and the number of sequences: got {self.subsample_size} of "
+                    f"{given}. Leave it out to take all of them."
+                )
+            return pyro.plate("sequence", given, self.subsample_size, self.subsample, dim=-1)
+        numbers = torch.arange(given) if self.subsample is None else self.subsample
+        if self.subsample_size is not None or len(numbers) != given or self.size < given:
+            raise ShapeError(
+                f"with a size, the given sequences are the batch: got {given} sequences out of {self.size}, a "
+                f"subsample of {len(numbers)} numbers and subsample_size {self.subsample_size}. Give the number of "
+                "every given sequence in subsample, or leave it out."
+            )
+        return pyro.plate("sequence", self.size, subsample=numbers, dim=-1)
+
+    def of(self, given: int, index: Tensor) -> Tensor:
+        """Where the sequences of the plate stand among the given ones."""
+        return index if self.size is None else torch.arange(given, device=index.device)
 
 
 class Batch(NamedTuple):
@@ -27,8 +71,14 @@ class PathModel(Protocol):
     integrator: Integrator
     substeps: int
 
-    def batch(self, times: Tensor) -> Batch:
-        """Intervals and fine grid of times `(sequence, time)`, in units of the model."""
+    def batch(self, times: Tensor, number: Tensor | None = None, size: int | None = None) -> Batch:
+        """Intervals and fine grid of times `(sequence, time)` in model units, of sequences with these numbers."""
 
     def adapt(self, times: Tensor, x: Tensor | None) -> None:
-        """Take the units from the first data."""
+        """Check the data, and take the units from the first."""
+
+    def forget_units(self) -> None:
+        """Take the units anew from the next data, unless something was learned in the present ones."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """What an encoder sees of data `(*batch, channel)`, NaN where missing, before it standardises that."""

@@ -8,17 +8,21 @@ Prior and posterior are therefore ordinary Pyro distributions that can be repara
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
+from ..errors import FitError
 from ..nn import condition_on
 from .equations import Dynamics
+from .grids import Grid, stratify
+from .grids import refine as refine  # a name of this module, too
 from .integrators import Integrator, Step
 from .recursion import as_columns, matvec, recursion
 
@@ -26,54 +30,8 @@ State0 = Float[Tensor, "*batch state"]
 Path = Float[Tensor, "*batch time state"]
 
 NO_SHAPE = torch.Size()
-
-
-class Grid(NamedTuple):
-    """The fine grid of a path.
-
-    `h`: step lengths, `(*batch, time, 1)`, positive also after the end of a ragged sequence.
-    `valid`: which steps belong to the sequence, `(*batch, time)`; those after its end do not.
-    """
-
-    h: Float[Tensor, "*batch time 1"]
-    valid: Bool[Tensor, "*batch time"]
-
-    def at(self, index: Tensor) -> Grid:
-        """The steps at `index` alone."""
-        return Grid(self.h[..., index, :], self.valid[..., index])
-
-
-class Strata(NamedTuple):
-    """One step out of every run of consecutive steps, and the length of its run, both `(stratum,)`."""
-
-    chosen: Tensor
-    weight: Tensor
-
-
-def stratify(steps: int, stride: int) -> Strata:
-    """Draw one step at random from every run of `stride` steps."""
-    start = torch.arange(0, steps, stride)
-    weight = (steps - start).clamp(max=stride)
-    return Strata(start + (torch.rand(len(start)) * weight).long(), weight)
-
-
-def refine(times: Float[Tensor, "*batch time"], substeps: int) -> Grid:
-    """h = Δt/substeps: every observation interval split into equal steps.
-
-    Parameters
-    ----------
-    times: `(*batch, time)`, increasing; NaN after the end of a ragged sequence.
-    substeps: steps per interval, ≥ 1.
-
-    Examples
-    --------
-    >>> nld.dynamics.paths.refine(torch.tensor([0.0, 1.0, 3.0]), substeps=2).h.flatten().tolist()
-    [0.5, 0.5, 1.0, 1.0]
-    """
-    gaps = times.diff()
-    valid = gaps.isfinite()
-    h = torch.where(valid, gaps, gaps.nanmedian()) / substeps
-    return Grid(h.repeat_interleave(substeps, -1).unsqueeze(-1), valid.repeat_interleave(substeps, -1))
+POSITION_TOLERANCE = 1e-2
+"""Largest distance of a position from where its momentum leads, in sizes of positions: far above rounding."""
 
 
 class PathDistribution(TorchDistribution, ABC):
@@ -124,11 +82,28 @@ class PathDistribution(TorchDistribution, ABC):
     def log_prob(self, value: Path) -> Float[Tensor, "*batch"]:
         """Σ_k log N(stochastic component of z_{k+1}; its mean, its variance), given the initial state.
 
-        Not checked: that the positions of an underdamped path are those that follow from its momenta.
+        Raises
+        ------
+        FitError: the positions of an underdamped path are not those that follow from its momenta.
         """
         with condition_on(self.dynamics, self.latents):
             step = self.transitions(self._origins(value))
+        self._check_positions(step, value)
         return self._total(self._density(step, self.integrator.stochastic_component(value)))
+
+    @torch.no_grad()
+    def _check_positions(self, step: Step, value: Path) -> None:
+        if self.dynamics.state == self.dynamics.latent:
+            return
+        follows = self.integrator.complete(step, self.integrator.stochastic_component(value))
+        apart, reach = (follows - value).abs(), follows.abs() + value.abs() + step.midpoint.abs().amax()
+        wrong = self.grid.valid.unsqueeze(-1) & (apart > POSITION_TOLERANCE * reach)
+        if bool(wrong.any()):
+            raise FitError(
+                "positions of an underdamped path follow from its momenta: got one that is "
+                f"{float(apart[wrong].max()):.3g} away from where its momentum leads. NUTS and autoguides of the whole "
+                "model move both freely; use nld.AmortizedGuide, or overdamped dynamics."
+            )
 
     def log_prob_along(self, value: Path, stride: int) -> Float[Tensor, "*batch"]:
         """An unbiased estimate of `log_prob` that is cheaper: of every `stride` steps, a random one counts for all."""
@@ -185,7 +160,7 @@ class LangevinPath(PathDistribution):
 
     def force(self, origins: Path) -> Tensor:
         """The force of the dynamics, at all states at once."""
-        return self.dynamics.force(origins)
+        return self.dynamics.force_under(origins, self.grid.drive)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> LangevinPath:
         """The same path law for a larger batch."""
@@ -197,7 +172,8 @@ class LangevinPath(PathDistribution):
         return LangevinPath(self.dynamics, self.integrator, initial, self.grid.at(index), self.latents)
 
     def _draw(self, noise: Tensor) -> Path:
-        return run(self, self.dynamics.force, noise)
+        drive = drives(self.grid)
+        return run(self, lambda state: self.dynamics.force_under(state, next(drive)), noise)
 
 
 @runtime_checkable
@@ -345,6 +321,11 @@ def _kl_controlled_langevin(posterior: ControlledPath, prior: LangevinPath) -> T
 
 def _normal(step: Step) -> Normal:
     return Normal(step.loc, step.scale, validate_args=False)
+
+
+def drives(grid: Grid) -> Iterator[Tensor | None]:
+    """What acts from outside, step by step."""
+    return repeat(None) if grid.drive is None else iter(grid.drive.split(1, -2))
 
 
 def run(path: PathDistribution, force: Callable[[Tensor], Tensor], noise: Tensor) -> Path:

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ShapeError
-from ..nn import Part
+from ..errors import Count, Positive, ShapeError, checked
+from ..nn import Pointwise
 
 Energy = Callable[[Tensor], Tensor]
 """Any U: `(*batch, latent)` to `(*batch,)`."""
@@ -80,7 +80,7 @@ def _autograd_gradient(potential: Energy, z: Tensor) -> Tensor:
     return slope
 
 
-class Potential(Part):
+class Potential(Pointwise):
     """U(z), the contract: a subclass sets `latent`, the number of axes, and defines `forward`.
 
     It may define `gradient`, too, where ∇U has a closed form that is cheap.
@@ -125,6 +125,10 @@ class Quadratic(Potential):
     stiffness: K, energy/length²: `(latent,)`, the diagonal, or `(latent, latent)`, positive definite (not checked).
     centre: m, `(latent,)`, length; zero when not given.
 
+    Raises
+    ------
+    ShapeError: K is neither a number per axis nor a square matrix, or m has other axes.
+
     Examples
     --------
     >>> well = nld.Quadratic(stiffness=[4.0])
@@ -140,9 +144,13 @@ class Quadratic(Potential):
         super().__init__()
         stiffness = _tensor(stiffness)
         matrix = torch.diag(stiffness) if stiffness.dim() == 1 else stiffness
+        if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
+            raise ShapeError(f"stiffness needs a number per axis, or a square matrix: got {tuple(stiffness.shape)}.")
         self.latent = matrix.shape[-1]
         self.register_buffer("stiffness", matrix)
         self.register_buffer("centre", torch.zeros(self.latent) if centre is None else _tensor(centre))
+        if self.centre.shape != (self.latent,):
+            raise ShapeError(f"centre needs one entry per axis: got {tuple(self.centre.shape)} for {self.latent}.")
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""
@@ -153,6 +161,7 @@ class Quadratic(Potential):
         return (z - self.centre) @ self.stiffness
 
 
+@checked
 class DoubleWell(Potential):
     """U(z) = B ((z₁/a)² − 1)² + ½ k Σ_{i>1} z_i²: minima at z₁ = ±a, barrier B.
 
@@ -171,7 +180,7 @@ class DoubleWell(Potential):
     """
 
     def __init__(
-        self, barrier: float = 3.0, half_distance: float = 1.0, latent: int = 1, stiffness: float = 1.0
+        self, barrier: Positive = 3.0, half_distance: Positive = 1.0, latent: Count = 1, stiffness: Positive = 1.0
     ) -> None:
         super().__init__()
         self.latent = latent
@@ -191,6 +200,7 @@ class DoubleWell(Potential):
         return torch.cat([slope, self.stiffness * z[..., 1:]], -1)
 
 
+@checked
 class MuellerBrown(Potential):
     """U(x, y) = s Σ_k A_k exp(a_k (x − x_k)² + b_k (x − x_k)(y − y_k) + c_k (y − y_k)²).
 
@@ -213,7 +223,7 @@ class MuellerBrown(Potential):
 
     latent = 2
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: Positive = 1.0) -> None:
         super().__init__()
         self.register_buffer("height", scale * torch.tensor([-200.0, -100.0, -170.0, 15.0]))
         self.register_buffer("centre", torch.tensor([[1.0, 0.0], [0.0, 0.5], [-0.5, 1.5], [-1.0, 1.0]]))
@@ -228,6 +238,7 @@ class MuellerBrown(Potential):
         return (self.height * exponent.exp()).sum(-1)
 
 
+@checked
 class GaussianWells(Potential):
     """U(z) = −T log Σ_k w_k N(z; m_k, s_k² I), so that exp(−U/T) is exactly a Gaussian mixture.
 
@@ -255,7 +266,7 @@ class GaussianWells(Potential):
         centres: Tensor | Sequence[Sequence[float]],
         weights: Tensor | Sequence[float] | None = None,
         widths: Tensor | Sequence[float] | float = 1.0,
-        temperature: float = 1.0,
+        temperature: Positive = 1.0,
     ) -> None:
         super().__init__()
         centres = _tensor(centres)

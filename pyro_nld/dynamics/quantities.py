@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -11,11 +12,67 @@ from pyro.nn import PyroParam, PyroSample
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..errors import PriorError
-from ..nn import Part
+from ..errors import PriorError, ShapeError
+from ..nn import Part, event_dim, group_count, random_parts
 
-Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter
+
+class PerGroup:
+    """T_g ~ prior for each group g of sequences, and a sequence has the T of its group: a quantity per group.
+
+    The site of the quantity is drawn in the plate `<name>_group`. With a group for every sequence, it is a quantity per
+    sequence. A prior that is a function of the part may depend on other random attributes of it, which makes a
+    hierarchy: `PerGroup(lambda part: LogNormal(part.level, 0.3), group)` with `dynamics.level = PyroSample(…)`.
+
+    Parameters
+    ----------
+    prior: a distribution of one number, or a function from the part to one.
+    group: of every sequence, `(sequence,)`, whole numbers from 0.
+
+    Raises
+    ------
+    PriorError: the prior is not of one number, or groups are not numbered from 0 without a gap.
+
+    Examples
+    --------
+    Two preparations of the same molecule, at a temperature each:
+
+    >>> import pyro
+    >>> heat = nld.PerGroup(pyro.distributions.LogNormal(0.0, 0.5), group=[0, 0, 1])
+    >>> prior = nld.OverdampedLangevin(nld.DoubleWell(), temperature=heat)
+    >>> model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.1))
+    >>> trace = pyro.poutine.trace(model).get_trace(torch.arange(4.0).expand(3, -1))
+    >>> trace.nodes["temperature"]["value"].shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self, prior: TorchDistributionMixin | Callable[..., TorchDistributionMixin], group: Tensor | Sequence[int]
+    ) -> None:
+        self.prior, self.group = prior, torch.as_tensor(group)
+        shape = (*getattr(prior, "batch_shape", ()), *getattr(prior, "event_shape", ()))
+        if shape:
+            raise PriorError(
+                f"a prior per group is of one number: got shape {shape}. Give one distribution for all groups."
+            )
+        found = self.group.unique().tolist()
+        if self.group.dim() != 1 or self.group.is_floating_point() or found != [*range(len(found))]:
+            raise PriorError(
+                f"groups are numbered from 0 without a gap, one for every sequence: got {found}. "
+                "Use for example numpy.unique(names, return_inverse=True)[1]."
+            )
+
+    @property
+    def count(self) -> int:
+        """The number of groups."""
+        return int(self.group.max()) + 1
+
+
+Quantity = float | int | Tensor | TorchDistributionMixin | PyroSample | PyroParam | nn.Parameter | PerGroup
 """A physical quantity as a user gives it: a number (fixed), a distribution (a latent site), a parameter (learned)."""
+
+
+ALIKE = 0.85
+"""Likeness of two names, from 0 to 1, from which one of them is probably a misspelling of the other."""
 
 
 class Physical(Part):
@@ -27,7 +84,11 @@ class Physical(Part):
     """
 
     quantities: tuple[str, ...] = ()
+    group_counts: Mapping[str, int] = {}
+    """Of every quantity that has a value per group of sequences: how many groups there are."""
     units: Mapping[str, str] = {}
+    root = ""
+    """Name of the model, which stands before the names of learned quantities, not before those of sites."""
     fits_a_line = False
 
     def _facts(self) -> dict[str, object]:
@@ -38,16 +99,56 @@ class Physical(Part):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.quantities:
+            value = self._grouped(name, value)
             value = _declare(name, value)
+            self._check_axes(name, value)
             if isinstance(value, Tensor):
                 with suppress(AttributeError):
                     delattr(self, name)
                 self.register_buffer(name, value)
                 return
+        elif meant := self._misspelt(name):
+            raise PriorError(
+                f"{type(self).__name__} has no quantity {name}: expected one of {', '.join(self.quantities)}. "
+                f"Did you mean {meant}?"
+            )
         super().__setattr__(name, value)
 
+    def _grouped(self, name: str, value: object) -> object:
+        """Remember the groups of sequences that have a value each, and return the prior of one."""
+        self.group_counts = {other: count for other, count in self.group_counts.items() if other != name}
+        self._buffers.pop(f"{name}_group", None)
+        if not isinstance(value, PerGroup):
+            return value
+        self.group_counts |= {name: value.count}
+        self.register_buffer(f"{name}_group", value.group)
+        return PyroSample(value.prior)
+
+    def _misspelt(self, name: str) -> str | None:
+        """The quantity that is meant by a new public name much like it, which nothing would ever read."""
+        near = get_close_matches(name, self.quantities, n=1, cutoff=ALIKE)
+        mistaken = near and name not in {f"{near[0]}s", f"_{near[0]}"} and not hasattr(type(self), name)
+        return near[0] if mistaken else None
+
+    def _axes(self) -> int | None:
+        """How many axes a quantity may have one value for each of; None where that is not known."""
+        return None
+
+    def _check_axes(self, name: str, value: object) -> None:
+        stored = value.prior if isinstance(value, PyroSample) else getattr(value, "init_value", value)
+        shape = getattr(stored, "event_shape", getattr(stored, "shape", None))
+        axes = self._axes()
+        if shape is None or axes is None:
+            return
+        if len(shape) > 1 or (len(shape) == 1 and shape[0] not in (1, axes)):
+            raise PriorError(
+                f"{name} needs one value, or one for each of {axes} axes: got values of shape {tuple(shape)}. "
+                "Give one number, or one for each axis."
+            )
+
     def _pyro_get_fullname(self, name: str) -> str:
-        return name if name in self.quantities else super()._pyro_get_fullname(name)
+        bare = name in self.quantities and (name in self._pyro_samples or not self.root)
+        return name if bare else super()._pyro_get_fullname(name)
 
     def broadcast_quantity(self, name: str) -> Tensor:
         """The quantity in a shape that broadcasts against `(*batch, time, axis)`.
@@ -62,12 +163,7 @@ class Physical(Part):
         return value.unsqueeze(-2) if event else value[..., None, None]
 
     def _event_dim(self, name: str, value: Tensor) -> int:
-        if name not in self._pyro_samples:
-            return min(value.dim(), 1)
-        prior = self._pyro_samples[name]
-        if not hasattr(prior, "sample"):  # a prior that depends on other quantities
-            prior = prior(self)
-        return getattr(prior, "event_dim", 0)
+        return event_dim(self, name) if name in self._pyro_samples else min(value.dim(), 1)
 
 
 def _declare(name: str, value: object) -> object:
@@ -77,6 +173,11 @@ def _declare(name: str, value: object) -> object:
     """
     if isinstance(value, TorchDistributionMixin):
         return PyroSample(_require_positive_support(name, value).to_event())
+    if isinstance(value, torch.distributions.Distribution):
+        raise PriorError(
+            f"{name} needs a prior of Pyro: got torch.distributions.{type(value).__name__}. "
+            f"Use pyro.distributions.{type(value).__name__} with the same arguments."
+        )
     if isinstance(value, PyroSample):
         if isinstance(value.prior, TorchDistributionMixin):
             _require_positive_support(name, value.prior)
@@ -122,6 +223,32 @@ def _positive(support: constraints.Constraint) -> bool:
 
 
 def _require_positive(name: str, value: Tensor) -> Tensor:
-    if not bool(torch.isfinite(value).all() and (value > 0).all()):
+    if not bool(value.numel() and torch.isfinite(value).all() and (value > 0).all()):
         raise PriorError(f"{name} must be positive and finite: got {value.tolist()}. Give a value above zero.")
     return value
+
+
+def place_latents(module: nn.Module, latents: Mapping[str, Tensor], number: Tensor, size: int) -> dict[str, Tensor]:
+    """Give each sequence of a batch the value of its group, `(*batch, group)` to `(*batch, sequence)`.
+
+    Parameters
+    ----------
+    module: whose quantities have groups. latents: values by site. number: of the sequences in the batch, `(sequence,)`.
+    size: number of all sequences.
+
+    Raises
+    ------
+    ShapeError: the groups are those of another number of sequences.
+    """
+    placed = dict(latents)
+    for part, name in random_parts(module):
+        if group_count(part, name):
+            group, site = part.get_buffer(f"{name}_group"), part._pyro_get_fullname(name)
+            if len(group) != size:
+                raise ShapeError(
+                    f"{name} has groups of {len(group)} sequences: got {size}. Give the group of every sequence, or "
+                    "subsample= and size= for a batch."
+                )
+            placed[site] = latents[site][..., group[number]]
+            part._pyro_context.set(site, placed[site])
+    return placed

@@ -86,6 +86,12 @@ def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
 
 def _strung(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """The recursion, one step after the other."""
+    # A function that Pyro's JitTrace_ELBO compiles cannot write in place.
+    if torch.jit.is_tracing() and len(shift):  # type: ignore[attr-defined]
+        states = [initial]
+        for a, b in zip(matrix.unbind(0), shift.unbind(0), strict=True):
+            states.append(_apply(a, states[-1], b))
+        return torch.stack(states[1:])
     path, state = torch.empty_like(shift), initial
     for a, b, out in zip(matrix.unbind(0), shift.unbind(0), path.unbind(0), strict=True):
         state = _apply(a, state, b, out)

@@ -14,7 +14,7 @@ The maximum of a log density and its width, from the values at nine points:
 from . import particles
 from .elbo import PathELBO
 from .schedule import Schedule
-from .depths import balance
+from .transitions import balance
 
 __all__ = [
     "particles", "PathELBO", "Schedule", "balance",

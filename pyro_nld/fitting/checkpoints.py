@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,7 +12,9 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
+from ..guide.amortized import AmortizedGuide
 from ..io.files import read_plain, write_atomically
+from ..model.latent_langevin import LatentLangevin
 from .schedule import Schedule
 
 STATE = ("schedule", "initial", "runs", "current")
@@ -40,24 +43,38 @@ def load_checkpoint(path: Path) -> dict:
 
 
 def resumed(path: Path, schedule: Schedule) -> dict:
-    """The state of a fit that is kept at `path`, if it was made with the same schedule.
+    """The state of a fit that is kept at `path`, if it was made with the same schedule, with runs that can go on.
 
     Raises
     ------
-    CheckpointError: it was made with another one, or see `load_checkpoint`.
+    CheckpointError: it was made with another one, more than the minutes.
     """
     state = load_checkpoint(path)
-    if state["schedule"] != asdict(schedule):
+    if state["schedule"] | {"minutes": None} != asdict(schedule) | {"minutes": None}:
         raise CheckpointError(
             f"the checkpoint was made with another schedule: expected {asdict(schedule)}, got {state['schedule']}. "
-            "Resume with the same settings, or start in a new place."
+            "Resume with the same settings, or start in a new place. Only the minutes may change."
         )
-    return state
+    waiting = [run for run in state["runs"] if can_go_on(run, schedule)]
+    runs = [run for run in state["runs"] if not can_go_on(run, schedule)]
+    again = [*state.get("waiting", []), *(run["cut_short"] for run in waiting)]
+    return state | {"schedule": asdict(schedule), "runs": runs, "waiting": again}
 
 
-def part_of(path: Path | None, run: int | str) -> Path | None:
+def can_go_on(run: dict, schedule: Schedule) -> bool:
+    """Whether a run was ended by a time limit that is higher now."""
+    cut_short = run.get("cut_short")
+    return cut_short is not None and schedule.time_left(cut_short["progress"][2])
+
+
+def part_of(path: Path | None, run: int) -> Path | None:
     """Where one run keeps its state while several go side by side, for a fit that keeps its own at `path`."""
     return path and path.with_name(f"{path.stem}.run{run}{path.suffix}")
+
+
+def queued(state: dict) -> list[dict]:
+    """The states of runs that were begun, the first of which is the next run."""
+    return [one for one in (state["current"], *state.get("waiting", [])) if one is not None]
 
 
 def begun_part(state: dict, run: int, path: Path | None, schedule: Schedule) -> dict:
@@ -67,10 +84,11 @@ def begun_part(state: dict, run: int, path: Path | None, schedule: Schedule) -> 
     ----------
     state, path, schedule: of the fit. run: its number.
     """
-    part = part_of(path, run)
-    if part is not None and part.exists():
-        return resumed(part, schedule)
-    return state | {"runs": [], "current": state["current"] if run == len(state["runs"]) else None}
+    part, place = part_of(path, run), run - len(state["runs"])
+    kept = None if part is None or not part.exists() else resumed(part, schedule)
+    begun = queued(state)[place : place + 1] if kept is None else queued(kept)[:1]
+    own: dict = {"runs": [], "waiting": [], "current": begun[0] if begun else None}
+    return state | own | {"runs": kept["runs"] if kept else []}
 
 
 def forget_parts(path: Path | None) -> None:
@@ -81,7 +99,7 @@ def forget_parts(path: Path | None) -> None:
 
 @contextmanager
 def refusing_another_model() -> Iterator[None]:
-    """A scope in which a state that does not fit the model is a `CheckpointError`."""
+    """Inside it, parameters of other names or shapes are a `CheckpointError`."""
     try:
         yield
     except (RuntimeError, ValueError, KeyError) as error:
@@ -89,3 +107,22 @@ def refusing_another_model() -> Iterator[None]:
         raise CheckpointError(
             f"the checkpoint belongs to another model: {reason}. Build the model it was made with."
         ) from error
+
+
+def kept_of(model: LatentLangevin, guide: AmortizedGuide) -> dict:
+    """The parameters of model and guide, copied, and the substeps that they belong to."""
+    kept = {"substeps": model.substeps, "model": model.state_dict(), "guide": guide.state_dict()}
+    return copy.deepcopy(kept)
+
+
+def load_parameters(model: LatentLangevin, guide: AmortizedGuide, kept: dict) -> None:
+    """Give model and guide the parameters from `kept_of`, in place.
+
+    Raises
+    ------
+    CheckpointError: they belong to another model.
+    """
+    with refusing_another_model():
+        guide.refine(kept["substeps"])
+        model.load_state_dict(kept["model"])
+        guide.load_state_dict(kept["guide"])

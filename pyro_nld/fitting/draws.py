@@ -68,7 +68,7 @@ def parts(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor
     """
     proposal = guide
     for chunk in torch.arange(len(x)).split(DRAW_CHUNK):
-        traces = paired_traces(model, proposal, times[chunk], x[chunk])
+        traces = paired_traces(model, proposal, times[chunk], x[chunk], **guide.numbers(chunk, len(x)))
         sites = {name: site["value"] for name, site in traces[1].nodes.items() if site["type"] == "sample"}
         yield Part(sites, model.observed_positions(sites["z0"], sites["z"]), traces)
         proposal = poutine.replay(guide, trace=_of_globals(traces[1]))
@@ -87,7 +87,7 @@ def positions(
     proposal, found = guide, []
     for chunk in torch.arange(len(x)).split(max(1, PATH_NUMBERS // steps)):
         with pyro.plate("draw", draws, dim=-2):
-            trace = poutine.trace(proposal).get_trace(times[chunk], x[chunk])
+            trace = poutine.trace(proposal).get_trace(times[chunk], x[chunk], **guide.numbers(chunk, len(x)))
         found.append(model.observed_positions(*(trace.nodes[name]["value"] for name in ("z0", "z"))))
         proposal = poutine.replay(guide, trace=_of_globals(trace))
     return torch.cat(found, 1)
@@ -111,18 +111,25 @@ def posterior(
     """
     terms = dict.fromkeys(TERMS, torch.zeros(()))
     found: list[tuple[Tensor, ...]] = []
+    local: list[dict[str, Tensor]] = []
     for chunk, part in zip(torch.arange(len(x)).split(DRAW_CHUNK), parts(model, guide, times, x), strict=True):
         weight = _log_weight(*part.traces)  # before the terms, which then reuse the forces that it has evaluated
         # Globals are the same in every chunk and count once.
         counted = {name: value for name, value in terms_of(*part.traces).items() if name != "global_kl" or not found}
+        if guide.numbers(chunk, len(x)):  # then a chunk speaks for all
+            counted = {name: value * len(chunk) / len(x) for name, value in terms_of(*part.traces).items()}
         terms |= {name: terms[name] + value for name, value in counted.items()}
         proposal = poutine.replay(guide, trace=_of_globals(part.traces[1]))
         series = times[chunk], x[chunk]
         evidence = weight if particles < 2 else particle_posterior(model, proposal, *series, particles).log_evidence
         data = part.traces[0].nodes["x"]
-        log_likelihood = data["fn"].base_dist.log_prob(data["value"]).sum(-1)
+        log_likelihood = data["fn"].base_dist.log_prob(data["value"])
+        if log_likelihood.dim() == 3:  # one number per channel
+            log_likelihood = log_likelihood.sum(-1)
         found.append((part.positions, weight, evidence, log_likelihood, data["fn"].sample()))
         values = {name: part.sites[name] for name in names}
+        local.append({name: values[name] for name in names if _is_local(part.traces[1].nodes[name])})
+    values |= {name: torch.cat([chunk[name] for chunk in local], -1) for name in local[0]}
     z, weight, evidence, log_likelihood, new = (torch.cat(several) for several in zip(*found, strict=True))
     z = torch.where(times.isfinite().unsqueeze(-1), z, torch.nan)
     return Draw(values, z, terms, weight, evidence, log_likelihood, torch.where(x.isfinite(), new, torch.nan))
@@ -157,6 +164,12 @@ def _log_weight(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> Tenso
 
 def _of_globals(trace: poutine.Trace) -> poutine.Trace:
     kept = trace.copy()
-    for name in set(PATH_SITES) & set(trace.nodes):
-        kept.remove_node(name)
+    for name, site in trace.nodes.items():
+        if name in PATH_SITES or _is_local(site):
+            kept.remove_node(name)
     return kept
+
+
+def _is_local(site: dict) -> bool:
+    """Whether every sequence has a latent of its own there."""
+    return any(frame.name == "sequence" for frame in site.get("cond_indep_stack", ()))

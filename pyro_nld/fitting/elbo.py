@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..dynamics.paths import ControlledPath, LangevinPath
+from ..errors import Amount, Count, checked
+from ..guide.amortized import AmortizedGuide
 from ..nn import Described
 
 ENOUGH_STEPS = 5000  # of paths, at which the path KL is evaluated in one gradient step
@@ -61,7 +63,8 @@ class PathELBO(Described, Trace_ELBO):
     0.25
     """
 
-    def __init__(self, *args: object, path_weight: float = 1.0, path_stride: int = 1, **kwargs: object) -> None:
+    @checked
+    def __init__(self, *args: object, path_weight: Amount = 1.0, path_stride: Count = 1, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.path_weight, self.path_stride = path_weight, path_stride
 
@@ -126,9 +129,11 @@ def evaluate(
     sums = dict.fromkeys(TERMS, 0.0)
     with torch.no_grad():
         for part in rows * draws:
-            for name, value in elbo.terms(model, guide, times[part], x[part]).items():
-                # the KL of the globals does not grow with the number of sequences
-                sums[name] += float(value) / draws / (len(rows) if name == "global_kl" else 1)
+            numbers = guide.numbers(part, len(x)) if isinstance(guide, AmortizedGuide) else {}
+            for name, value in elbo.terms(model, guide, times[part], x[part], **numbers).items():
+                # With numbers, a chunk speaks for all; else the KL of the globals alone does not grow with it.
+                share = len(part) / len(x) if numbers else 1 / len(rows) if name == "global_kl" else 1
+                sums[name] += float(value) / draws * share
     total = sums["log_likelihood"] - sums["path_kl"] - sums["initial_kl"] - sums["global_kl"]
     return {"total": total, "per_observation": total / int(x.isfinite().sum())} | sums
 
@@ -160,7 +165,8 @@ def terms_of(model_trace: poutine.Trace, guide_trace: poutine.Trace, stride: int
         if site["is_observed"]:
             sums["log_likelihood"] = sums["log_likelihood"] + _log_prob(site)
         else:
-            term = {"z": "path_kl", "z0": "initial_kl"}.get(name, "global_kl")
+            # a scope of Pyro puts its prefix before the names
+            term = {"z": "path_kl", "z0": "initial_kl"}.get(name.rpartition("/")[2], "global_kl")
             sums[term] = sums[term] + _kl(guide_trace.nodes[name], site, stride)
     for name, site in guide_trace.nodes.items():
         if site["type"] == "sample" and name not in model_trace.nodes:  # an autoguide's auxiliary sites

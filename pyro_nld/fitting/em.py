@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from tqdm.auto import tqdm
 
-from ..dynamics.paths import Grid, LangevinPath, stratify
+from ..dynamics.grids import Grid, stratify
+from ..dynamics.paths import LangevinPath
 from ..dynamics.potentials import Potential
-from ..errors import DoubtfulFitWarning
+from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..model.latent_langevin import LatentLangevin
 from ..nn import condition_on
@@ -56,7 +57,15 @@ def maximise(
     Parameters
     ----------
     model, guide, times, x, particles, progress: as for `learn_layers` and `solve_coefficients`.
+
+    Raises
+    ------
+    FitError: the noise of the dynamics depends on the position, which the solution by least squares does not know.
     """
+    if not model.dynamics.additive_noise:
+        raise FitError(
+            f"an M-step needs the same noise everywhere: got {type(model.dynamics).__name__}. Use Schedule(polish=0)."
+        )
     learn_layers(model, guide, times, x, particles=particles, progress=progress)
     solve_coefficients(model, guide, times, x, particles=particles, progress=progress)
     follow(model, guide, times, x, progress=progress)

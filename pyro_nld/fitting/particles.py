@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..dynamics.paths import PathDistribution
 from ..model.latent_langevin import LatentLangevin
+from ..model.missing import filled, log_prob_of_observed
 from ..nn import condition_on
 from .elbo import paired_traces
 
@@ -142,7 +143,7 @@ class _ParticleFilter:
         self, model: LatentLangevin, model_trace: poutine.Trace, guide_trace: poutine.Trace, x: Tensor, particles: int
     ) -> None:
         self.model, self.count = model, particles
-        self.observed, self.x = x.isfinite(), x.nan_to_num()
+        self.observed, self.x = x.isfinite(), x
         self.prior, self.posterior = (trace.nodes["z"]["fn"] for trace in (model_trace, guide_trace))
         first, start = (trace.nodes["z0"]["fn"] for trace in (guide_trace, model_trace))
         self.state = first.sample((particles,))
@@ -197,9 +198,10 @@ class _ParticleFilter:
     def _log_likelihood(self, step: int) -> Tensor:
         """log p(x_i | z_i), `(particle, sequence)`."""
         position = self.model.dynamics.position(self.state).unsqueeze(-2)
+        x, observed = (values[:, step : step + 1] for values in (self.x, self.observed))
         with condition_on(self.model, self.prior.latents):
-            density = self.model.likelihood(position).log_prob(self.x[:, step : step + 1])
-        return torch.where(self.observed[:, step : step + 1], density, 0.0).sum((-2, -1))
+            law = self.model.likelihood(position)
+            return log_prob_of_observed(law, filled(x, law), observed).sum(-1)
 
     def _resample(self) -> Tensor:
         """The index of the particle that each one continues; sequences above the threshold keep all of theirs."""

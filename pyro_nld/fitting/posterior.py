@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from ..kinetics.states import PERSISTENT
 from ..kinetics.visits import joined, parted
 from ..landscape import attractors, basins, flows, minima, step_size
 from ..model.latent_langevin import LatentLangevin
-from ..nn import at_values
+from ..nn import at_values, group_count, random_parts
 from . import draws as joint
 from .draws import inference_mode
 from .elbo import evaluate
@@ -37,7 +39,40 @@ Pair = tuple[LatentLangevin, AmortizedGuide]
 PATHS = 4  # posterior draws counted for kinetics
 DRAWS = 20  # and for the probability of a state
 CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
+MEDIAN_DRAWS = 1000  # of an autoguide without a median of its own
 KEPT = 20_000_000  # values of drawn positions that are kept for the next reader
+
+
+def check_pair(model: object, guide: object) -> None:
+    """Refuse what cannot be fitted by `fit`, or read.
+
+    Raises
+    ------
+    FitError: the model is wrapped in a handler, or the guide is no `AmortizedGuide`, or that of another model.
+    """
+    if not isinstance(model, LatentLangevin):
+        raise FitError(
+            f"a fit needs the model itself: expected a LatentLangevin, got {type(model).__name__}. Fit the bare model, "
+            "or use plain SVI with the handler around it."
+        )
+    if not isinstance(guide, AmortizedGuide):
+        raise FitError(
+            f"a fit needs posterior paths: expected an AmortizedGuide, got {type(guide).__name__}. Use "
+            "nld.AmortizedGuide(model, nld.GRUEncoder(channels)); an autoguide of the whole model serves SVI alone."
+        )
+    if guide.model is not model:
+        raise FitError("the guide belongs to another model. Make it anew: nld.AmortizedGuide(model, encoder).")
+
+
+def copied(model: LatentLangevin, guide: AmortizedGuide) -> Pair:
+    """Copies of a model and its guide, in PyTorch's mode of evaluation: dropout is off."""
+    twins = copy.deepcopy((model, guide))
+    for twin in twins:
+        twin.eval()
+    return twins
+
+
+P = TypeVar("P", bound="Posterior")
 
 
 class Posterior:
@@ -54,8 +89,10 @@ class Posterior:
     def __init__(
         self, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor, about: xr.Dataset | None = None
     ) -> None:
+        check_pair(model, guide)
         self.model, self.guide, self.about = model, guide, about
         self.times, self.x = check_rows(times, x)
+        self.group: int | None = None  # of whose quantities the dynamics is
         self._drawn: dict[tuple[int, int], Tensor] = {}
         with inference_mode(0):
             if guide.others.prototype_trace is None:  # it has met no data yet
@@ -64,14 +101,52 @@ class Posterior:
     @cached_property
     def medians(self) -> dict[str, Tensor]:
         """The posterior median of every random quantity, by site."""
+        first = self.times[:1], self.x[:1]
         with inference_mode(0):
-            found = self.guide.others.median(self.times[:1], self.x[:1])
+            try:
+                found = self.guide.others.median(*first)
+            except NotImplementedError:  # some of Pyro's autoguides have none
+                draws = [self.guide.others(*first) for _ in range(MEDIAN_DRAWS)]
+                found = {name: torch.stack([draw[name] for draw in draws]).median(0).values for name in draws[0]}
         return {name: value.detach() for name, value in found.items()}
 
     @cached_property
     def dynamics(self) -> Dynamics:
         """The prior's dynamics with every random quantity fixed at its posterior median; model's unit of time."""
-        return at_values(self.model.dynamics, self.medians)
+        grouped = [name for part, name in random_parts(self.model.dynamics) if group_count(part, name)]
+        if grouped and self.group is None:
+            raise FitError(
+                f"{grouped[0]} has a value for each group of sequences: there is not one dynamics to read. "
+                "Choose a group, fit.of_group(0)."
+            )
+        values = {name: self.medians[name][self.group] for name in grouped}
+        return at_values(self.model.dynamics, self.medians | values)
+
+    def of_group(self: P, group: int) -> P:
+        """The same for one group of sequences, with the values that its quantities have; see `PerGroup`.
+
+        Parameters
+        ----------
+        group: its number.
+
+        Raises
+        ------
+        FitError: no quantity has groups, or no sequence is of this one.
+        """
+        twin = copy.copy(self)
+        twin.model, twin.guide = copy.deepcopy((self.model, self.guide))
+        found = [(part, f"{name}_group") for part, name in random_parts(twin.model) if group_count(part, name)]
+        chosen = [(part.get_buffer(name) == group).cpu() for part, name in found]
+        rows = torch.stack(chosen).all(0) if chosen else torch.zeros(len(self.x), dtype=torch.bool)
+        if not bool(rows.any()):
+            raise FitError(f"no sequence is of group {group}. Give the number of a group, see nld.PerGroup.")
+        for part, name in found:
+            part.register_buffer(name, part.get_buffer(name)[rows])
+        twin.times, twin.x, twin.group, twin._drawn = self.times[rows], self.x[rows], group, {}
+        if self.about is not None and "sequence" in self.about.sizes:
+            twin.about = self.about.isel(sequence=rows.numpy())
+        twin.forget()
+        return twin
 
     def forget(self) -> None:
         """Read model and guide anew from now on, since one of them was changed."""
@@ -240,10 +315,12 @@ class Posterior:
         return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)
 
     def decode(self, points: Tensor) -> Tensor:
-        """Channel means at latent points, `(point, latent)` to `(point, channel)`, in the data's unit."""
+        """What the channels are at latent points, `(point, latent)` to `(point, channel)`, in the data's unit.
+
+        That is the mean of an observation there, or what `Likelihood.levels` says in its place.
+        """
         with torch.no_grad():
-            decoder = at_values(self.model.likelihood, self.medians).decoder
-            return decoder(points.to(decoder.loc.dtype))
+            return at_values(self.model.likelihood, self.medians).levels(points.to(self.x.dtype))
 
     def discretisation(self, wells: xr.Dataset | None = None) -> dict[str, float | int]:
         """Whether the steps were fine enough for the landscape, see `landscape.discretisation`.
@@ -254,7 +331,9 @@ class Posterior:
         """
         if wells is None:
             few = slice(None, None, max(1, len(self.x) // 100))  # a hundred sequences or so
-            points = self.positions((self.times[few], self.x[few]))[0][self.times[few].isfinite()]
+            numbered = bool(self.guide.numbers(torch.arange(len(self.x))[few][:1], len(self.x) + 1))
+            drawn = self.positions()[0][few] if numbered else self.positions((self.times[few], self.x[few]))[0]
+            points = drawn[self.times[few].isfinite()]
             wells = self._found(flows.some(points, 500))
         return step_size.discretisation(self.dynamics, self.model.integrator, wells, self.step, self.model.substeps)
 
@@ -268,6 +347,18 @@ class Posterior:
         times, x = self.series(data)
         with inference_mode(seed):
             return evaluate(self.model, self.guide, times, x, draws)
+
+    def labels(self, data: object = None) -> xr.Dataset | None:
+        """Names, units and origins of `data`, or of the data of the fit; None where they have none."""
+        if data is None:
+            return self.about
+        found = recognised(data)
+        if not isinstance(found, xr.Dataset):
+            return self.about if self.about is None else self.about.drop_dims(["sequence", "time"], errors="ignore")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulDataWarning)  # `series` says it
+            found = found if self.about is None else matched(found, self.about)
+        return xr.Dataset(coords=found.coords, attrs=found.attrs)
 
     def series(self, data: object = None) -> tuple[Tensor, Tensor]:
         """`data`, or the data of the fit, as checked tensors: times `(sequence, time)` and x.

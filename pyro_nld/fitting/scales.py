@@ -57,7 +57,7 @@ def fit_scales(
         name: getattr(part, f"{name}_unconstrained")
         for part in (model.dynamics, model.likelihood)
         for name in QUANTITIES
-        if name in part._pyro_params
+        if name in part._pyro_params and getattr(part, f"{name}_unconstrained").requires_grad
     }
     if not learned:
         return {}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+
+from ..errors import Count, FitError, Positive, Share, Whole, checked
 
 COARSEST = 5  # substeps of a coarse beginning, at least
 
 
+@partial(checked, error=FitError)
 @dataclass(frozen=True)
 class Schedule:
     """How a fit spends its gradient steps.
@@ -24,7 +28,9 @@ class Schedule:
         steps. Because the path KL fluctuates most, the fit would then learn to ignore the prior.
     coarse: share of the steps, the first ones, that are taken with a quarter of the substeps, but with at least five.
         The wells are found as well with coarse steps, at a fraction of the cost; their depths need the fine ones.
-    minutes: stop early after this wall time (None: never). Such a fit cannot be repeated step for step.
+    minutes: wall time of the gradient steps (None: whatever they take). Where it does not suffice for all of them, the
+        whole schedule (warm-up, annealing, coarse steps, the fall of the rate) is spread over those that it suffices
+        for. Such a fit cannot be repeated step for step. What comes after the steps is not counted.
     particles: paths per sequence of the particle filter from which the model learns at the end; 0 for none. The bound
         prefers a prior that suits the guide: states last too long where the guide describes crossings badly. Weighted
         and resampled paths do not have this bias. The guide goes on learning from the bound.
@@ -33,8 +39,8 @@ class Schedule:
         particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
-    balance: at the very end, set the depths of the wells by the transitions in the data, see `depths.balance`. This
-        takes half a minute for 200 000 observations. Occupancies are then those of the counts.
+    balance: at the very end, set the rates by the transitions in the data, see `transitions.balance`. This takes a few
+        simulations of the fitted chain. Rates and occupancies are then those of the counts.
 
     Examples
     --------
@@ -47,35 +53,44 @@ class Schedule:
     (10, 40)
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    learning_rate: float = 1e-2
-    warmup: float = 0.02
-    anneal: float = 0.2
-    anneal_from: float = 0.1
-    clip: float = 5.0
-    coarse: float = 0.5
-    minutes: float | None = None
-    particles: int = 0
-    refine: float = 0.4
-    polish: int = 0
+    steps: Count = 1000
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-2
+    warmup: Share = 0.02
+    anneal: Share = 0.2
+    anneal_from: Share = 0.1
+    clip: Positive = 5.0
+    coarse: Share = 0.5
+    minutes: Positive | None = None
+    particles: Whole = 0
+    refine: Share = 0.4
+    polish: Whole = 0
     balance: bool = False
 
-    def rate(self, step: int) -> float:
+    def position(self, step: int, seconds: float) -> int | float:
+        """The step at which the schedule stands before `step`, after so many seconds: later where time is short."""
+        spent = 0.0 if self.minutes is None else min(1.0, seconds / (60 * self.minutes))
+        return max(step, spent * self.steps)
+
+    def time_left(self, seconds: float) -> bool:
+        """Whether there is time for a step after so many seconds."""
+        return self.minutes is None or seconds < 60 * self.minutes
+
+    def rate(self, step: int | float) -> float:
         """The learning rate at `step`."""
         rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
-    def path_weight(self, step: int) -> float:
+    def path_weight(self, step: int | float) -> float:
         """The weight of the path KL at `step`."""
         span = self.anneal * self.steps
         risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
 
-    def substeps(self, step: int, final: int) -> int:
+    def substeps(self, step: int | float, final: int) -> int:
         """The substeps at `step` of a model that ends with `final` substeps."""
         return min(final, max(COARSEST, final // 4)) if step < self.coarse * self.steps else final
 
-    def refining(self, step: int) -> bool:
+    def refining(self, step: int | float) -> bool:
         """Whether the model learns from particles at `step`."""
         return self.particles > 0 and step >= (1 - self.refine) * self.steps

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pyro
 import torch
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide, AutoNormal
-from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import register_kl
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.path_models import PathModel
+from ..dynamics.path_models import PathModel, Rows
 from ..dynamics.paths import ControlledPath, PathDistribution
+from ..dynamics.quantities import place_latents
+from ..errors import DataError, FitError, ShapeError
 from ..io.validation import check_channels, check_rows
-from ..nn import Described, random_attributes
+from ..nn import Described, Module, group_count, random_attributes, random_parts, random_sites, versions
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -69,7 +71,7 @@ def of_globals(model: PathModel) -> Callable[..., object]:
     return poutine.block(_Still()(model), hide=PATH_SITES)
 
 
-class AmortizedGuide(Described, PyroModule):
+class AmortizedGuide(Described, Module):
     """q(globals) · q(z₀ | c₀) · q(path | z₀, contexts): the variational posterior, amortised over sequences.
 
     The posterior path has the noise of the prior, with T, γ and M as they were drawn, and a force that a control
@@ -82,6 +84,11 @@ class AmortizedGuide(Described, PyroModule):
     encoder: maps data to contexts; causal or two-sided.
     control: maps contexts to the force on the path; `AffineControl()` when None.
     autoguide: makes the guide of all other latent sites, given the model with its path sites hidden.
+    name: of the module, as for the model.
+
+    Raises
+    ------
+    FitError: a handler of Pyro is wrapped around the model. ShapeError: the encoder is no encoder.
 
     Examples
     --------
@@ -106,16 +113,29 @@ class AmortizedGuide(Described, PyroModule):
         encoder: Encoder,
         control: Control | None = None,
         autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
+        name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(name)
+        if not isinstance(model, PathModel):
+            raise FitError(
+                f"a guide is made of the model itself: expected a LatentLangevin, got {type(model).__name__}. Give the "
+                "bare model here; put poutine.mask, scale or condition around it where both meet, in SVI."
+            )
+        if not isinstance(encoder, Encoder):
+            raise ShapeError(
+                f"the encoder must be an Encoder: got {type(encoder).__name__}. "
+                "Give for example nld.GRUEncoder(channels)."
+            )
         self._model = (model,)  # in a tuple, because the model's parameters are not the guide's
         self.encoder = encoder
         self.control = AffineControl() if control is None else control
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
         self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
         self._autoguide, self._random = autoguide, random_attributes(model)
+        self._sites: list[str] | None = None  # of the random attributes, known after the first call
         self.others = autoguide(of_globals(model))
         self.register_buffer("adapted", torch.tensor(False))
+        self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
     def _facts(self) -> dict[str, object]:
         sites = ", ".join(path.rpartition(".")[2] for path in random_attributes(self.model)) or "nothing else"
@@ -130,8 +150,22 @@ class AmortizedGuide(Described, PyroModule):
         """Take the units from the first data, for the model too."""
         self.model.adapt(times, x)
         if not bool(self.adapted):
-            self.encoder.adapt(x)
+            self.encoder.adapt(self.model.features(x))
             self.adapted.fill_(True)
+            self._versions = self._own_versions()
+
+    def take_units(self, times: Times, x: Series) -> None:
+        """Take the units anew from these data, for the model too, unless something was learned in the present ones.
+
+        A look at the model or the guide with other data, before the fit, then leaves no trace.
+        """
+        if not bool(self.adapted) or self._versions == self._own_versions():
+            self.adapted.fill_(False)
+            self.model.forget_units()
+        self.adapt(times, x)
+
+    def _own_versions(self) -> list[tuple[int, int]]:
+        return versions(self.encoder, self.control, self.initial)  # the autoguide makes its parameters later
 
     def refine(self, substeps: int) -> None:
         """Change the number of substeps, also of the model. The posterior stays about the same.
@@ -142,26 +176,75 @@ class AmortizedGuide(Described, PyroModule):
             self.model.substeps = substeps
             self.control.refine(substeps)
 
-    def forward(self, times: Times, x: Series, subsample_size: int | None = None) -> None:
-        """Draw all latent sites, given data. The arguments are those of the model."""
+    def forward(
+        self,
+        times: Times,
+        x: Series | None = None,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Draw all latent sites, given data. The arguments are those of the model.
+
+        Raises
+        ------
+        DataError: there are no data. ShapeError: they have other channels. FitError: the autoguide leaves out a site.
+        """
+        if x is None:
+            raise DataError(
+                "a guide reads the data: got none. Give them to both, svi.step(times, x); for new data from the "
+                "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
+            )
         times, x = check_rows(times, x)
-        check_channels(x, self.encoder.channels, "encoder")
+        check_channels(self.model.features(x[:1]), self.encoder.channels, "encoder")
         self.adapt(times, x)
         self._follow_swapped_priors()
+        rows = Rows(subsample_size, subsample, size)
+        plate = rows.plate(len(times))
+        self.others.create_plates = lambda *_: plate  # that of the paths is the plate of latents in it, too
+        if self._size not in (None, plate.size):
+            raise FitError(
+                f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
+                "read for others; give subsample= and size= for a batch."
+            )
         with _Points():
-            latents = self.others(times, x, subsample_size)
-        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
-            batch = self.model.batch(times[index])
-            contexts = self.encoder(x[index], batch.gaps, batch.valid)
+            latents = self.others(times, x, *rows) or {}
+        if self._sites is None:
+            self._sites = random_sites(cast(nn.Module, self.model))
+        if left := [name for name in self._sites if name not in latents]:
+            raise FitError(
+                f"every latent site needs a guide: {type(self.others).__name__} leaves out {', '.join(left)}. Give an "
+                "autoguide that covers it, for example AutoNormal."
+            )
+        with plate as number:
+            index = rows.of(len(times), number)
+            latents = place_latents(cast(nn.Module, self.model), latents, number, size or len(times))
+            batch = self.model.batch(times[index], number, size or len(times))
+            contexts = self.encoder(self.model.features(x[index]), batch.gaps, batch.valid)
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
+
+    @property
+    def _size(self) -> int | None:
+        """The number of sequences, where every one of them has a latent of its own in the plate `sequence`."""
+        frame = getattr(self.others, "_prototype_frames", {}).get("sequence")
+        return None if frame is None else getattr(frame, "full_size", frame.size)
+
+    def numbers(self, chunk: Tensor, size: int) -> dict[str, Any]:
+        """The keywords of a chunk out of `size` sequences, where the posterior knows sequences by their number.
+
+        It does where they have latents of their own, or values of their groups. Otherwise there are none.
+        """
+        driven = hasattr(self.model.dynamics, "covariates")
+        grouped = driven or any(group_count(part, name) for part, name in random_parts(cast(nn.Module, self.model)))
+        return {"subsample": chunk, "size": size} if len(chunk) < size and (grouped or self._size) else {}
 
     def _follow_swapped_priors(self) -> None:
         """Make the autoguide anew if other attributes of the model are random now, or have another support."""
         random = random_attributes(self.model)
         if random != self._random:
-            self._random = random
+            self._random, self._sites = random, None
             self.others = self._autoguide(of_globals(self.model))
 
     def _first(self, context: Tensor) -> dist.Normal:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
 from ..dynamics.equations import Dynamics
-from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run, run_linear
+from ..dynamics.paths import ControlledPath, Forces, Path, Plan, drives, run, run_linear
 from ..dynamics.recursion import matvec
+from ..errors import Amount, Count, PriorError, checked
 from ..nn import Part
 
 Contexts = Float[Tensor, "*batch time context"]
@@ -70,6 +71,7 @@ class Control(Part):
         """The plan for one batch, from contexts at the observations and the intervals between them in model units."""
 
 
+@checked
 class AffineControl(Control):
     """F_t(q, p) = Λ_t (m_t − q) − N_t p: a linear force, with Λ, m and N from the contexts (N only with momenta).
 
@@ -97,12 +99,21 @@ class AffineControl(Control):
     True
     """
 
-    def __init__(self, hidden: int = 64, coupled: bool | None = None) -> None:
+    def __init__(self, hidden: Count = 64, coupled: bool | None = None) -> None:
         super().__init__()
         self.hidden, self.coupled = hidden, coupled
 
     def prepare(self, context: int, dynamics: Dynamics, substeps: int) -> None:
-        """Create the network, which maps two contexts to all substeps of the interval between them."""
+        """Create the network, which maps two contexts to all substeps of the interval between them.
+
+        Raises
+        ------
+        PriorError: the noise of the dynamics depends on the position.
+        """
+        if not dynamics.additive_noise:
+            raise PriorError(
+                f"AffineControl needs the same noise everywhere: got {type(dynamics).__name__}. Use NeuralControl()."
+            )
         self.substeps, self.latent, self.parts = substeps, dynamics.latent, dynamics.state // dynamics.latent
         self.each = self.latent**2 if self._couples else self.latent  # numbers in a gain
         self.network = nn.Sequential(nn.Linear(2 * context + 1, self.hidden), nn.Tanh(), self._last(substeps))
@@ -208,6 +219,7 @@ class _AffinePlan:
         return gain * vector if self.mixing is None else matvec(gain, vector)
 
 
+@checked
 class NeuralControl(Control):
     """F = force of the prior + f(z, contexts, time within the interval): eq. 16 and 18 of the paper.
 
@@ -226,7 +238,7 @@ class NeuralControl(Control):
     1.0
     """
 
-    def __init__(self, hidden: int = 128, gain: float = 0.2) -> None:
+    def __init__(self, hidden: Count = 128, gain: Amount = 0.2) -> None:
         super().__init__()
         self.hidden, self.gain = hidden, gain
 
@@ -268,14 +280,15 @@ class _NeuralPlan:
         self.mixing: Tensor | None = None
 
     def force(self, path: ControlledPath, origins: Path) -> Tensor:
-        return path.dynamics.force(origins) + self.control.respond(self.projected, origins)
+        force = path.dynamics.force_under(origins, path.grid.drive)
+        return force + self.control.respond(self.projected, origins)
 
     def draw(self, path: ControlledPath, noise: Tensor) -> tuple[Path, Forces | None]:
-        projected = iter(self.projected.split(1, -2))
+        projected, drive = iter(self.projected.split(1, -2)), drives(path.grid)
         forces = []
 
         def force(state: Tensor) -> Tensor:
-            prior = path.dynamics.force(state)
+            prior = path.dynamics.force_under(state, next(drive))
             forces.append(Forces(prior, prior + self.control.respond(next(projected), state)))
             return forces[-1].posterior
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ..errors import Count, checked
 from ..io.series import channel_moments
 from ..nn import Part
 from .gated import gated_states
@@ -72,6 +73,7 @@ class Encoder(Part):
         """Contexts `(sequence, time, size)`, from 2 channels + 1 features."""
 
 
+@checked
 class GRUEncoder(Encoder):
     """c = GRU(x): a gated recurrent network that reads forward in time (causal) or in both directions (smoothing).
 
@@ -93,7 +95,7 @@ class GRUEncoder(Encoder):
     [[True, True, False]]
     """
 
-    def __init__(self, channels: int, size: int = 64, hidden: int = 64, causal: bool = False) -> None:
+    def __init__(self, channels: Count, size: Count = 64, hidden: Count = 64, causal: bool = False) -> None:
         super().__init__(channels)
         self.size, self.hidden, self.causal = size, hidden, causal
         self.recurrent = nn.GRU(2 * channels + 1, hidden, batch_first=True, bidirectional=not causal)

@@ -10,6 +10,7 @@ Two sequences of three times in one channel; one value is missing.
 """
 
 from . import inference_data
+from .covariates import covariates
 from .frames import from_table
 from .matching import centred, matched
 from .series import as_tensors, cut, from_arrays, joined
@@ -17,4 +18,5 @@ from .files import load, save
 
 __all__ = [
     "inference_data", "from_table", "centred", "matched", "as_tensors", "cut", "from_arrays", "joined", "load", "save",
+    "covariates",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import singledispatch
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,8 +107,9 @@ def load(
     return data
 
 
-def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
-    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`.
+@singledispatch
+def save(data: Any, path: str | PathLike[str]) -> None:
+    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`. A fit goes to `.pt`.
 
     A file of that name is replaced once the new one is complete.
 
@@ -126,6 +128,9 @@ def save(data: xr.Dataset, path: str | PathLike[str]) -> None:
     True
     """
     path = Path(path)
+    if not isinstance(data, xr.Dataset):
+        got = type(data).__name__
+        raise DataError(f"what is saved must be a Dataset or a fit: got {got}. Use nld.datasets.from_arrays.")
     write = _by_suffix(WRITERS, path)
     as_tensors(data, torch.float64, whole=False)
     if not path.parent.is_dir():

@@ -18,11 +18,12 @@ Four chains of independent draws have converged: r̂ is 1.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
-import arviz as az
 import numpy as np
 import xarray as xr
 
@@ -44,6 +45,7 @@ def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Results:
     groups: Dataset by group name; those of draws have dimensions `chain` and `draw` first.
     """
     labelled = {name: _label_draws(group) for name, group in groups.items()}
+    az = _arviz()
     if "InferenceData" in vars(az):  # asking ArviZ 1 for it warns
         return az.InferenceData(**cast(Any, labelled))
     return xr.DataTree.from_dict({f"/{name}": group for name, group in labelled.items()})
@@ -69,7 +71,7 @@ def convergence(draws: xr.DataArray) -> xr.Dataset:
     ----------
     draws: `(chain, draw, …)`; results have the other dimensions.
     """
-    values = draws.to_dataset(name="x")
+    values, az = draws.to_dataset(name="x"), _arviz()
     with np.errstate(invalid="ignore"):  # chains that never move have no r̂; it is NaN
         # r̂ by rank, the default, does not exist for indicators of a state
         return xr.Dataset({"rhat": az.rhat(values, method="split")["x"], "ess": az.ess(values, method="mean")["x"]})
@@ -126,8 +128,17 @@ def pareto_shape(log_weights: xr.DataArray) -> xr.DataArray:
     uneven = weights.std("draw") > LEAST_SPREAD
     # ArviZ fails for a tail without spread
     weights = weights.where(uneven, xr.DataArray(np.arange(float(weights.sizes["draw"])), dims="draw"))
+    az = _arviz()
     if "psislw" in vars(az):
         shape = uneven.copy(data=az.psislw(weights.values)[1])
     else:
         shape = (-weights).azstats.psislw(dim=["draw"])[1]  # it takes log densities to divide by
     return shape.where(uneven, -np.inf)
+
+
+def _arviz() -> ModuleType:
+    """ArviZ, which takes as long to import as torch. What it then says of its future is not our message."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz

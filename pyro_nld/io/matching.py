@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from .._typing import Array
 from ..errors import DataError, DoubtfulDataWarning
@@ -97,7 +96,7 @@ def matched(data: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
     return _in_unit(_from_origin(data, fitted), fitted)
 
 
-def dates_of(data: xr.Dataset, times: Array) -> NDArray[np.datetime64] | None:
+def dates_of(data: xr.Dataset, times: Array) -> np.ndarray | None:
     """The dates of times that count from one, to the microsecond; None where the origin or the unit is not known.
 
     Parameters

@@ -355,8 +355,8 @@ def joined(data: xr.Dataset, pieces: xr.Dataset | None = None) -> xr.Dataset:
     def whole(values: xr.Variable) -> xr.Variable:
         moved = values.transpose(*AXES[:2], ...)
         found = np.zeros((len(names), int(place.max()) + 1, *moved.shape[2:]), moved.dtype)
-        if moved.dtype.kind in "fi":
-            found[...] = np.nan if moved.dtype.kind == "f" else -1
+        if moved.dtype.kind in "fiM":
+            found[...] = {"f": np.nan, "i": -1, "M": np.datetime64("NaT")}[moved.dtype.kind]
         found[number[row], place] = moved.values[row, column]
         return xr.Variable(moved.dims, found, values.attrs)
 
@@ -375,4 +375,4 @@ def _with_rows(
     short = {name: data.variables[name] for name, axes in over.items() if not axes and name in data.data_vars}
     coords = data.isel(sequence=first).drop_vars(["recording", "time"], errors="ignore").coords
     rows = {name: values for name, values in coords.items() if "time" not in values.dims}
-    return xr.Dataset(long | short, rows, data.attrs)
+    return xr.Dataset(long | short, rows, data.attrs).set_coords([name for name in long if name in data.coords])

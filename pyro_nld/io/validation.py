@@ -68,25 +68,27 @@ def check_rows(times: object, x: object) -> tuple[Tensor, Series]:
     return grid.expand(series.shape[:2]), series
 
 
-class _Passed:
-    """The tensors that passed a check last, known by identity and by how often they were changed in place."""
+class Passed:
+    """What passed a check last: tensors known by identity and by how often they were changed in place, and others."""
 
     def __init__(self) -> None:
         self.known: list[tuple[Callable[[], object], int]] = []
 
-    def holds(self, *tensors: object) -> bool:
-        return len(self.known) == len(tensors) and all(
-            isinstance(tensor, Tensor) and known() is tensor and version == tensor._version
-            for (known, version), tensor in zip(self.known, tensors, strict=True)
+    def holds(self, *things: object) -> bool:
+        """Whether just these passed last, unchanged."""
+        return len(self.known) == len(things) and all(
+            known() is thing and version == getattr(thing, "_version", 0)
+            for (known, version), thing in zip(self.known, things, strict=True)
         )
 
-    def remember(self, *tensors: object) -> None:
+    def remember(self, *things: object) -> None:
+        """These passed."""
         # tensors made in inference mode do not count their changes
-        whole = [tensor for tensor in tensors if isinstance(tensor, Tensor) and not tensor.is_inference()]
-        self.known = [(weakref.ref(tensor), tensor._version) for tensor in whole]
+        whole = [thing for thing in things if not (isinstance(thing, Tensor) and thing.is_inference())]
+        self.known = [(weakref.ref(thing), getattr(thing, "_version", 0)) for thing in whole]
 
 
-_passed = _Passed()
+_passed = Passed()
 
 
 def check_channels(x: Series, channels: int, part: str) -> None:
@@ -96,6 +98,21 @@ def check_channels(x: Series, channels: int, part: str) -> None:
             f"the {part} expects {channels} channels: got observations with {x.shape[-1]}. Build it for "
             f"{x.shape[-1]}, or give the channels it was built for."
         )
+
+
+def check_support(x: Series, allowed: Tensor, needs: str, remedy: str) -> None:
+    """Refuse observed values that a likelihood cannot explain.
+
+    Parameters
+    ----------
+    x: NaN where missing. allowed: which values there may be. needs: what is expected. remedy: what to do.
+
+    Raises
+    ------
+    DataError: naming the first such value and its place.
+    """
+    if at := _first(~allowed & ~x.isnan()):
+        raise DataError(f"{needs}: got {_text(x, at)} at {_place(at)}. {remedy}.")
 
 
 def check_times(times: object) -> Times:

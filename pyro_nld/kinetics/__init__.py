@@ -9,17 +9,19 @@ Two states that are left at the rates 0.1 and 0.3 relax within 1/(0.1 + 0.3), an
 ([2.5], [0.75, 0.25])
 """
 
-from . import generators, verdicts, witness
+from . import generators, reactive, verdicts, witness
 from .counting import by_counting, count, milestones, transition_matrix
-from .markov import implied_timescales, of_rates, passage_times, relaxation, reversible, stationary
+from .markov import implied_timescales, of_rates, passage_times, relaxation, stationary
 from .memberships import memberships
-from .routes import committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated
+from .routes import (
+    chain, committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated,
+)  # fmt: skip
 from .states import cut, metastable, tree
 from .visits import most_probable, recordings, state_paths, visits
 
 __all__ = [
-    "generators", "verdicts", "witness", "by_counting", "count", "milestones", "transition_matrix",
-    "implied_timescales", "of_rates", "passage_times", "relaxation", "reversible", "stationary", "committor", "cores",
-    "exact", "eyring_kramers", "in_unit", "joined", "routes", "saddle_committors", "simulated", "memberships", "cut",
-    "metastable", "tree", "most_probable", "recordings", "state_paths", "visits",
+    "generators", "reactive", "verdicts", "witness", "by_counting", "count", "milestones", "transition_matrix",
+    "implied_timescales", "of_rates", "passage_times", "relaxation", "stationary", "memberships", "chain",
+    "committor", "cores", "exact", "eyring_kramers", "in_unit", "joined", "routes", "saddle_committors", "simulated",
+    "cut", "metastable", "tree", "most_probable", "recordings", "state_paths", "visits",
 ]  # fmt: skip

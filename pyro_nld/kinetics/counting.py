@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from .._typing import Array
 from ..errors import ShapeError
@@ -192,7 +192,9 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    As `of_rates`; `dwell` is infinite where a state was never left; `implied (lag, mode)` are the timescales of the
+    As `of_rates`; `dwell` is infinite where a state was never left; `ageing (state)` is the logarithm of how much more
+    often visits older than the mean dwell end than younger ones, 0 for an exponential law, with its standard error
+    `ageing_error`; `implied (lag, mode)` are the timescales of the
     transition matrices. 90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with
     Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from
     draws of all rates at once, where the ½ of a state's exits is spread over the states it may go to.
@@ -203,15 +205,20 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     with np.errstate(divide="ignore", invalid="ignore"):
         rate, dwell = exits / time, (time / total)[:, 0]
         # chi2 with 2 N + 1 degrees of freedom is twice a Gamma(N + ½, 1)
-        low, high = (2 * time / chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
-        slow, fast = (chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
+        low, high = (2 * time / scipy.stats.chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
+        slow, fast = (scipy.stats.chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
     lengths = counts["lag"].values * counts.attrs["interval"]
     pairs = zip(counts["lagged"].values, lengths, strict=True)
     implied = [implied_timescales(_shares(lagged), length) for lagged, length in pairs]
+    young, old = counts["age_exits"].values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ageing = np.log((old + 0.5) / (young + 0.5) * counts["age_time"][0].values / counts["age_time"][1].values)
     known = {
         "dwell_low": ("state", low[:, 0]),
         "dwell_high": ("state", high[:, 0]),
         "exits": ("state", total[:, 0]),
+        "ageing": ("state", ageing),
+        "ageing_error": ("state", np.sqrt(1 / (old + 0.5) + 1 / (young + 0.5))),
         "rate_low": (("state", "to"), off_diagonal(slow)),
         "rate_high": (("state", "to"), off_diagonal(fast)),
         "implied": (("lag", "mode"), np.reshape(implied, (len(lengths), len(dwell) - 1))),

@@ -47,7 +47,8 @@ def generator(
 ) -> Generator:
     """L_ij = (T/γ h²) b((U_j − U_i)/T), b(x) = x/(eˣ − 1): hops between neighbouring cells, reflected at the box.
 
-    Detailed balance with exp(−U/T) holds exactly; on one axis the scheme is exact for a piecewise linear U.
+    Where γ depends on the position, 1/γ is the mean of two cells. Detailed balance with exp(−U/T) holds exactly; on one
+    axis the scheme is exact for a piecewise linear U.
 
     Parameters
     ----------
@@ -75,18 +76,20 @@ def generator(
     axes = [corners[0, k] + width[k] * (np.arange(count) + 0.5) for k in range(latent)]
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, latent)
     temperature = float(dynamics.temperature)
-    friction = np.broadcast_to(torch.as_tensor(dynamics.friction).detach().numpy(), latent)
+    with torch.no_grad():
+        friction = dynamics.friction_at(torch.as_tensor(centres, dtype=torch.get_default_dtype()))
+        mobility = (1 / friction.double()).expand(len(centres), latent).numpy()
     energy = _energies(dynamics, centres) / temperature
     shape = (count,) * latent
     number = np.arange(len(centres)).reshape(shape)
     rows, columns, rates = [], [], []
     for axis in range(latent):
         here, there = (number.take(part, axis).ravel() for part in (range(count - 1), range(1, count)))
-        mobility = temperature / friction[axis] / width[axis] ** 2
+        rate = temperature / width[axis] ** 2 * 0.5 * (mobility[here, axis] + mobility[there, axis])
         for i, j in ((here, there), (there, here)):
             rows.append(i)
             columns.append(j)
-            rates.append(mobility * _bernoulli(energy[j] - energy[i]))
+            rates.append(rate * _bernoulli(energy[j] - energy[i]))
     hops = sparse.coo_matrix(
         (np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))), shape=(len(centres),) * 2
     ).tocsr()

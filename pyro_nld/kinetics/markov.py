@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy.optimize import minimize
-from scipy.special import softmax
 
 from .._typing import Array
 
@@ -91,31 +89,6 @@ def stationary(rate: Array) -> Array:
     flow[..., -1, :] = 1.0  # one equation follows from the others; in its place, shares sum to 1
     flow = np.where(several[..., None], np.eye(states), flow)
     return np.where(several, np.nan, np.linalg.solve(flow, np.eye(states)[:, -1:])[..., 0])
-
-
-def reversible(exits: Array, time: Array, starts: Array) -> Array:
-    """π of the reversible chain, started in equilibrium, under which starts and visits are most probable together.
-
-    Rates k_kl = x_kl/π_k with x symmetric; the best x for a given π is (N_kl + N_lk)/(T_k/π_k + T_l/π_l), which leaves
-    log L(π) = Σ n_k log π_k − Σ N_kl log π_k − Σ_{k<l} (N_kl + N_lk) log(T_k/π_k + T_l/π_l).
-
-    Parameters
-    ----------
-    exits: N, `(state, to)`; its diagonal does not matter. time: T > 0, `(state,)`. starts: n, sequences that begin in a
-        state, `(state,)`.
-    """
-    hops = np.nan_to_num(off_diagonal(exits))
-    both, held = hops + hops.T, starts - hops.sum(-1)
-
-    def loss(log_odds: Array) -> tuple[float, Array]:
-        share = softmax(log_odds)
-        load = time / share
-        pair = load[:, None] + load
-        slope = held + load * (both / pair).sum(-1)  # by log π
-        value = held @ np.log(share) - 0.5 * (both * np.log(pair)).sum()
-        return -value, share * slope.sum() - slope
-
-    return np.asarray(softmax(minimize(loss, np.log(time), jac=True, method="BFGS").x))
 
 
 def _generator(rate: Array) -> Array:

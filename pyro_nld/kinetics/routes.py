@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from scipy.stats import chi2
 from torch import Tensor
 
 from .._typing import Array
@@ -71,7 +71,7 @@ def _core_sets(potential: Energy, wells: xr.Dataset, temperature: float) -> Call
             distance = ((offset @ metric.to(points)) * offset).sum(-1)
             label = torch.where(distance < nearest, int(state), label)
             nearest = torch.minimum(nearest, distance)
-        return torch.where(nearest <= chi2.ppf(HALF, points.shape[-1]), label, -1)
+        return torch.where(nearest <= scipy.stats.chi2.ppf(HALF, points.shape[-1]), label, -1)
 
     return label_of
 
@@ -99,7 +99,11 @@ def eyring_kramers(dynamics: Dynamics, wells: xr.Dataset, passes: xr.Dataset) ->
     saddle_matrices = hessian(in_double(dynamics.potential), torch.as_tensor(passes["saddle_position"].values))
     for place, matrix in enumerate(saddle_matrices):
         curvature = np.abs(np.linalg.eigvalsh(matrix.numpy()))
-        prefactor = _growth(dynamics, matrix) / (2 * math.pi) * math.exp(-0.5 * np.log(curvature).sum())
+        prefactor = (
+            _growth(dynamics, passes["saddle_position"].values[place], matrix)
+            / (2 * math.pi)
+            * math.exp(-0.5 * np.log(curvature).sum())
+        )
         first, second = passes["saddle_states"].values[place]
         for state, to in ((first, second), (second, first)):
             height = float(passes["saddle_energy"][place] - wells["energy"][state]) / temperature
@@ -130,6 +134,30 @@ def simulated(
     -------
     As `count`, in the dynamics' unit of time.
     """
+    positions = chain(
+        dynamics, integrator, starts, interval=interval, substeps=substeps, intervals=intervals, seed=seed
+    )
+    labels = cores(dynamics.potential, wells, positions, float(dynamics.temperature))
+    times = np.broadcast_to(interval * np.arange(float(intervals)), (len(starts), intervals))
+    return count(labels.numpy(), times, wells.sizes["state"])
+
+
+def chain(
+    dynamics: Dynamics,
+    integrator: Integrator,
+    starts: Float[Tensor, "path latent"],
+    *,
+    interval: float,
+    substeps: int,
+    intervals: int,
+    seed: int = 0,
+) -> Float[Tensor, "path look latent"]:
+    """Positions of a fitted chain: its own integrator, its own step, looked at as often as the data were.
+
+    Parameters
+    ----------
+    dynamics, integrator, starts, interval, substeps, intervals, seed: as for `simulated`.
+    """
     grid = refine(torch.tensor([0.0, interval], dtype=starts.dtype), substeps)
     positions = []
     with torch.no_grad(), torch.random.fork_rng():
@@ -138,9 +166,7 @@ def simulated(
         for _ in range(intervals):
             state = LangevinPath(dynamics, integrator, state, grid).sample()[..., -1, :]
             positions.append(dynamics.position(state))
-    labels = cores(dynamics.potential, wells, torch.stack(positions, -2), float(dynamics.temperature))
-    times = np.broadcast_to(interval * np.arange(float(intervals)), (len(starts), intervals))
-    return count(labels.numpy(), times, wells.sizes["state"])
+    return torch.stack(positions, -2)
 
 
 def committor(
@@ -243,11 +269,11 @@ def routes(
     dwell = counted["dwell"].values
     longest = dwell[np.isfinite(dwell)].max(initial=0.0)
     looks = int(np.clip(20 * longest / interval, *LOOKS))
-    chain = simulated(
-        dynamics, integrator, wells, starts, interval=interval / time_unit, substeps=substeps, intervals=looks,
-        seed=seed,
+    run = simulated(
+        dynamics, integrator, wells, starts, interval=interval / time_unit, substeps=substeps,
+        intervals=looks, seed=seed,
     )  # fmt: skip
-    own = {"simulated": by_counting(chain), "eyring_kramers": eyring_kramers(dynamics, wells, passes)}
+    own = {"simulated": by_counting(run), "eyring_kramers": eyring_kramers(dynamics, wells, passes)}
     if isinstance(dynamics, OverdampedLangevin) and dynamics.latent <= 2:
         own["exact"] = exact(dynamics, wells)
     return counts, joined({"counted": counted} | {name: in_unit(route, time_unit) for name, route in own.items()})
@@ -286,10 +312,12 @@ def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
     return xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
 
 
-def _growth(dynamics: Dynamics, matrix: Tensor) -> float:
-    """The largest eigenvalue of the motion linearised where the Hessian is `matrix`."""
+def _growth(dynamics: Dynamics, place: Array, matrix: Tensor) -> float:
+    """The largest eigenvalue of the motion linearised at `place`, where the Hessian is `matrix`."""
     latent = len(matrix)
-    friction = torch.as_tensor(dynamics.friction).detach().to(matrix).expand(latent)
+    state = torch.zeros(1, dynamics.state)
+    state[0, :latent] = torch.as_tensor(place)
+    friction = dynamics.friction_at(state).detach().to(matrix).flatten().expand(latent)
     if dynamics.state == latent:
         return float(torch.linalg.eigvals(-matrix / friction.unsqueeze(-1)).real.max())
     mass = torch.as_tensor(dynamics.mass).detach().to(matrix).expand(latent)

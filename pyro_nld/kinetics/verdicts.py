@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .._typing import Array
+from .markov import stationary
 from .words import listed, named
 
 TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
@@ -35,6 +36,9 @@ STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
 FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
 LOOSE = 1.25  # factor between a chain and its own landscape
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
+PRICE = 1.0  # nats per transition, from which a landscape was bent against its paths to make the transitions
+ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
+CURRENT = 0.2  # of the traffic between two states, that flows one way
 UNEVEN = 1.5  # factor between exit rates of young and old visits that is more than statistics
 
 
@@ -51,7 +55,8 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     Parameters
     ----------
     story: states and saddles: `barrier (state, to)` in kT, attrs `ok`, `max_curvature_step`, `substeps_needed`,
-        and what `witness.processes` says as `process_verdict` and `process_message`, where it was asked.
+        what `witness.processes` says as `process_verdict` and `process_message`, where it was asked; `balance_path_kl`
+        and `balance_transitions`, where rates were set by `fitting.balance`; `saddle_committor`, where it is known.
     counts: from `kinetics.count` of posterior paths of the data.
     routes: from `kinetics.joined`: `counted` and `simulated`, perhaps `eyring_kramers` and `exact`.
     """
@@ -62,6 +67,8 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         *_data(counts),
         *_step(story),
         *_prior(routes),
+        *_law(routes),
+        *_price(story),
         *_landscape(story, routes),
     ]
     if against:
@@ -71,7 +78,7 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         f"The fitted prior holds its states as long as the data do, within {seen:.0f} %; at most {most:.0f} % if the "
         "error of the counts is added."
     )
-    return Verdict(True, [agreement, *_notes(story, counts)])
+    return Verdict(True, [agreement, *_balanced(story), *_notes(story, routes)])
 
 
 def _left_over(story: xr.Dataset) -> list[str]:
@@ -109,7 +116,26 @@ def _data(counts: xr.Dataset) -> list[str]:
             "often in the second half as in the first: the data are not stationary, and one landscape cannot describe "
             "both halves. Fit them apart."
         )
-    return said
+    return said + _current(counts)
+
+
+def _current(counts: xr.Dataset) -> list[str]:
+    """A net flow between two states, π_k k_kl − π_l k_lk, which no landscape has."""
+    exits, time = counts["exits"].values, counts["time"].values
+    if len(time) < 3 or not (time > 0).all():
+        return []
+    share = stationary(exits / time[:, None])
+    flow = share[:, None] * exits / time[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(np.nan_to_num(np.square(flow) / exits) + np.nan_to_num(np.square(flow.T) / exits.T))
+        sure = (flow - flow.T > SIGMAS * error) & (flow - flow.T > CURRENT * (flow + flow.T))
+    if not sure.any():
+        return []
+    ways = listed([f"{k} to {to} ({exits[k, to]:.0f} against {exits[to, k]:.0f})" for k, to in np.argwhere(sure)])
+    return [
+        f"More go from state {ways} than come back: states follow each other in a circle, and no landscape has such a "
+        "current. Trust the counts; nld.OverdampedSDE describes such a system."
+    ]
 
 
 def _never_left(counts: xr.Dataset) -> list[str]:
@@ -169,6 +195,51 @@ def _prior(routes: xr.Dataset) -> list[str]:
     return said
 
 
+def _law(routes: xr.Dataset) -> list[str]:
+    """The law of dwell times in the data against that of the fitted chain; rates may agree where laws do not."""
+    age, error = (routes[name].sel(route=["counted", "simulated"]).values for name in ("ageing", "ageing_error"))
+    off, sure = age[0] - age[1], SIGMAS * np.sqrt(np.square(error).sum(0))
+    apart = _where((np.abs(off) > sure) & (np.abs(off) > np.log(UNEVEN)))
+    if not apart:
+        return []
+    data, prior = (_times(np.exp(one[apart]), ".2g") for one in age)
+    return [
+        f"Old visits to {named('state', apart)} end {data} as often as young ones in the data, and {prior} as often "
+        "in the fitted prior: the mean dwell times agree, their laws do not. Such a state may hide others, or is left "
+        "in another way than by diffusion: trust the counted visits."
+    ]
+
+
+def _price(story: xr.Dataset) -> list[str]:
+    """What it took to make the data's transitions."""
+    price = _per_transition(story)
+    if price is None or price < PRICE:
+        return []
+    return [
+        f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
+        f"{price:.2g} nats per transition (below {PRICE:g} where data are Langevin): states are left in another way "
+        "than by diffusion in these axes. Trust the counted times; barriers are effective ones. More latent axes may "
+        "help."
+    ]
+
+
+def _balanced(story: xr.Dataset) -> list[str]:
+    """That rates are no second witness."""
+    price = _per_transition(story)
+    if price is None:
+        return []
+    return [
+        f"Rates were balanced: they are the counted ones by construction, for {price:.2g} nats per transition. What "
+        "speaks for the landscape is that this is little, and that visits end by the same law."
+    ]
+
+
+def _per_transition(story: xr.Dataset) -> float | None:
+    if "balance_path_kl" not in story.attrs:
+        return None
+    return float(story.attrs["balance_path_kl"]) / max(float(story.attrs["balance_transitions"]), 1.0)
+
+
 def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """The landscape against its own chain."""
     if "exact" in routes["route"]:
@@ -192,7 +263,7 @@ def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     return []
 
 
-def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
+def _notes(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """What to know beside a yes."""
     said = []
     lowest = _lowest(story)
@@ -200,15 +271,17 @@ def _notes(story: xr.Dataset, counts: xr.Dataset) -> list[str]:
         said.append(
             f"The lowest barrier is {lowest:.1f} kT: rates by Eyring and Kramers are an order of magnitude there."
         )
-    young, old = counts["age_exits"].values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log((old + 0.5) / (young + 0.5) * counts["age_time"][0].values / counts["age_time"][1].values)
-    error = np.sqrt(1 / (young + 0.5) + 1 / (old + 0.5))
-    uneven = (np.abs(change) > SIGMAS * error) & (np.abs(change) > np.log(UNEVEN)) & np.isfinite(change)
-    for way, which in (
-        ("less", _where(uneven & (change < 0))),
-        ("more", _where(uneven & (change > 0))),
-    ):
+    if "saddle_committor" in story:
+        aside = np.flatnonzero(np.abs(story["saddle_committor"].values - 0.5) > 0.5 - ASIDE)
+        ends = [f"{first} and {second}" for first, second in story["saddle_states"].values[aside]]
+        if ends:
+            said.append(
+                f"The saddle between states {listed(ends)} is not where paths decide (committor near 0 or 1): read the "
+                "barrier as a height, not as a rate."
+            )
+    age, error = (routes[name].sel(route="counted").values for name in ("ageing", "ageing_error"))
+    uneven = (np.abs(age) > SIGMAS * error) & (np.abs(age) > np.log(UNEVEN)) & np.isfinite(age)
+    for way, which in (("less", _where(uneven & (age < 0))), ("more", _where(uneven & (age > 0)))):
         if which:
             said.append(
                 f"Old visits to {named('state', which)} end {way} often than young ones: dwell times are not "

@@ -6,9 +6,9 @@ What the table of visits says is counted on the labels that a user is given, and
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from .._typing import Array
 from .memberships import CORE
@@ -167,7 +167,7 @@ def visits(labels: Integers, times: Array, states: int) -> xr.Dataset:
 def _row(duration: Array, ended: NDArray[np.bool_]) -> dict[str, float | int]:
     """One state's visits."""
     time, ends = float(duration.sum()), int(ended.sum())
-    low, high = (2 * time / chi2.ppf(level, 2 * ends + 1) for level in (1 - TAIL, TAIL))
+    low, high = (2 * time / scipy.stats.chi2.ppf(level, 2 * ends + 1) for level in (1 - TAIL, TAIL))
     return {
         "visits": float(len(duration)),
         "visit_mean": time / ends if ends else np.nan,

@@ -14,6 +14,9 @@ from ..io.inference_data import convergence
 from . import samplers
 from .minima import basins
 
+DIFFERENCE = 0.01  # thermal widths between Hessians
+LARGEST = 1.0  # of the logarithm of a correction
+
 
 def sampled(
     potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
@@ -83,13 +86,16 @@ def equilibrium(
     return points, basins(potential, wells, points)
 
 
-def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = None) -> xr.Dataset:
+def occupancy(
+    wells: xr.Dataset, temperature: float, labels: Tensor | None = None, potential: Energy | None = None
+) -> xr.Dataset:
     """Occupancies `(state,)`: `energy` ∝ exp(−U/T); `harmonic` ∝ exp(−U/T) det(T H⁻¹)^½; `data`, shares of labels.
 
     Parameters
     ----------
     wells: from `minima`.
     temperature: T, in the unit of U.
+    potential: U, for `anharmonic`: harmonic ones to the `next_order` in T.
     labels: from `basins` of encoded data; labels of −1 do not count.
 
     References
@@ -99,10 +105,52 @@ def occupancy(wells: xr.Dataset, temperature: float, labels: Tensor | None = Non
     log_weight = -wells["energy"].values / temperature
     volume = 0.5 * np.log(temperature / wells["curvature"].values).sum(-1)
     shares = {"energy": _normalised(log_weight), "harmonic": _normalised(log_weight + volume)}
+    if potential is not None:
+        shares["anharmonic"] = _normalised(log_weight + volume + next_order(potential, wells, temperature))
     if labels is not None:
         counts = np.bincount(labels[labels >= 0].numpy().ravel(), minlength=len(log_weight))
         shares["data"] = counts / max(counts.sum(), 1)
     return xr.Dataset({route: ("state", share) for route, share in shares.items()})
+
+
+def next_order(potential: Energy, wells: xr.Dataset, temperature: float) -> NDArray[np.floating]:
+    """The logarithm `(state,)` by which a well holds more than its harmonic approximation, to the next order in T.
+
+    With y the offset from the minimum in thermal widths, U/T = ½ y·y + …, and u its derivatives by y (Laplace's method)
+
+        log Z/Z_harmonic = −⅛ Σ u_iikk + ⅛ Σ_k (Σ_i u_iik)² + ¹⁄₁₂ Σ u_ijk².
+
+    Third and fourth derivatives are differences of the Hessian along each y. A correction beyond LARGEST is none: the
+    series has no meaning there, and it is cut at that value.
+
+    Parameters
+    ----------
+    potential: U. wells: from `minima`. temperature: T, in the unit of U.
+
+    Examples
+    --------
+    U = z⁴ + z²/2 at a low temperature, where Z = √(2πT) (1 − 3 T + …):
+
+    >>> wells = nld.landscape.minima(lambda z: (z**4 + z**2 / 2).sum(-1), torch.randn(9, 1))
+    >>> nld.landscape.next_order(lambda z: (z**4 + z**2 / 2).sum(-1), wells, temperature=0.01).round(4).tolist()
+    [-0.03]
+
+    References
+    ----------
+    C. M. Bender, S. A. Orszag, Advanced Mathematical Methods for Scientists and Engineers, section 6.4.
+    """
+    energy, found = in_double(potential), []
+    for centre in torch.as_tensor(wells["position"].values).double():
+        value, vector = torch.linalg.eigh(hessian(energy, centre) / temperature)
+        width = vector / value.sqrt()  # columns: one thermal width along each axis of the well
+        there = torch.cat([centre[None], centre + DIFFERENCE * width.T, centre - DIFFERENCE * width.T])
+        bent = width.T @ (hessian(energy, there) / temperature) @ width
+        up, down = bent[1:].chunk(2)
+        third = (up - down) / (2 * DIFFERENCE)  # (k, i, j)
+        fourth = (up + down - 2 * bent[0]).diagonal(dim1=-2, dim2=-1).sum() / DIFFERENCE**2
+        trace = third.diagonal(dim1=-2, dim2=-1).sum(-1)
+        found.append(float(-fourth / 8 + trace.square().sum() / 8 + third.square().sum() / 12))
+    return np.clip(found, -LARGEST, LARGEST)
 
 
 def _normalised(log_weight: np.ndarray) -> np.ndarray:

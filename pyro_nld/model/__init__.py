@@ -13,10 +13,14 @@ A particle in a double well, observed at 41 times with a noise of 0.1, in 5 step
 """
 
 from .decoders import Decoder, IdentityDecoder, LinearDecoder, MLPDecoder, OrthonormalDecoder
-from .likelihoods import Gaussian, Likelihood
+from .likelihoods import Gaussian, Likelihood, LogNormal, StudentT
+from .covariances import CorrelatedGaussian, VaryingGaussian
+from .discrete import Bernoulli, Categorical, NegativeBinomial, Poisson
+from .channels import Channels
 from .latent_langevin import LatentLangevin
 
 __all__ = [
     "Decoder", "IdentityDecoder", "LinearDecoder", "MLPDecoder", "OrthonormalDecoder", "Gaussian", "Likelihood",
-    "LatentLangevin",
+    "LogNormal", "StudentT", "CorrelatedGaussian", "VaryingGaussian", "Bernoulli", "Categorical", "NegativeBinomial",
+    "Poisson", "Channels", "LatentLangevin",
 ]  # fmt: skip

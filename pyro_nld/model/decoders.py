@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ShapeError
+from ..dynamics.neural_potentials import layer_widths
+from ..errors import Count, PriorError, ShapeError, checked
 from ..io.series import channel_moments
-from ..nn import Dense, Part, PartList
+from ..nn import Dense, PartList, Pointwise, widths
 
 
-class Decoder(Part):
+class Decoder(Pointwise):
     """x = loc + scale · decode(q), the contract: a subclass defines `decode`.
 
     `loc` and `scale` are 0 and 1. With `standardise` they become mean and standard deviation of the data. `fixes_gauge`
@@ -52,14 +53,18 @@ class Decoder(Part):
 
     def adapt(self, x: Float[Tensor, "sequence time channel"]) -> None:
         """Take loc and scale from data, if this decoder standardises; NaN is ignored."""
+        self.take(*channel_moments(x))
+
+    def take(self, loc: Float[Tensor, "channel"], scale: Float[Tensor, "channel"]) -> None:
+        """Take loc and scale as they are given, if this decoder standardises."""
         if self.standardise:
-            loc, scale = channel_moments(x)
             # One scale for all axes keeps an orthonormal map orthonormal.
             shared = scale.square().mean().sqrt().expand_as(scale) if self.fixes_gauge else scale
             self.loc.copy_(loc)
             self.scale.copy_(shared)
 
 
+@checked
 class IdentityDecoder(Decoder):
     """x = q: the latent axes are the channels, so that the gauge is fixed.
 
@@ -77,7 +82,7 @@ class IdentityDecoder(Decoder):
 
     fixes_gauge = True
 
-    def __init__(self, latent: int, standardise: bool = False) -> None:
+    def __init__(self, latent: Count, standardise: bool = False) -> None:
         super().__init__(latent, latent, standardise)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
@@ -85,6 +90,7 @@ class IdentityDecoder(Decoder):
         return q
 
 
+@checked
 class OrthonormalDecoder(Decoder):
     """x = b + Q q with QᵀQ = 1: a learned rotation into the channels. The gauge is fixed up to rotations.
 
@@ -109,7 +115,7 @@ class OrthonormalDecoder(Decoder):
 
     fixes_gauge = True
 
-    def __init__(self, latent: int, channels: int, standardise: bool = False) -> None:
+    def __init__(self, latent: Count, channels: Count, standardise: bool = False) -> None:
         if channels < latent:
             raise ShapeError(
                 f"an orthonormal decoder needs channels ≥ latent: got {channels} < {latent}. Use fewer axes."
@@ -128,6 +134,7 @@ class OrthonormalDecoder(Decoder):
         return q @ torch.linalg.qr(self.raw)[0].mT + self.bias
 
 
+@checked
 class LinearDecoder(Decoder):
     """x = loc + scale · (b + A q): linear in standardised channels.
 
@@ -141,7 +148,7 @@ class LinearDecoder(Decoder):
     ([1.0, 20.0], [1.0, 10.0])
     """
 
-    def __init__(self, latent: int, channels: int) -> None:
+    def __init__(self, latent: Count, channels: Count) -> None:
         super().__init__(latent, channels, standardise=True)
         self.map = Dense(latent, channels)
 
@@ -150,6 +157,7 @@ class LinearDecoder(Decoder):
         return self.map(q)
 
 
+@checked
 class MLPDecoder(Decoder):
     """x = loc + scale · MLP(q): a tanh network, in standardised channels.
 
@@ -165,15 +173,61 @@ class MLPDecoder(Decoder):
     torch.Size([200, 15])
     """
 
-    def __init__(self, latent: int, channels: int, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, latent: Count, channels: Count, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)
-        self.hidden = tuple(hidden)
-        widths = [latent, *hidden]
-        self.layers = PartList(Dense(a, b) for a, b in pairwise(widths))
-        self.output = Dense(widths[-1], channels)
+        self.hidden = layer_widths(hidden)
+        sizes = [latent, *self.hidden]
+        self.layers = PartList(Dense(a, b) for a, b in pairwise(sizes))
+        self.output = Dense(sizes[-1], channels)
 
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
         """x = MLP(q), in standardised channels."""
         for layer in self.layers:
             q = torch.tanh(layer(q))
         return self.output(q)
+
+
+class FunctionDecoder(Decoder):
+    """x = f(q) for any function or module f, in the unit of the data. `as_decoder` makes one of such an f.
+
+    Parameters
+    ----------
+    function: f, maps `(*batch, latent)` to `(*batch, channel)`. latent, channels: numbers of axes.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], latent: int, channels: int) -> None:
+        super().__init__(latent, channels, standardise=False)
+        self.function = function
+
+    def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
+        """f(q)."""
+        return self.function(q)
+
+
+def as_decoder(decoder: object) -> Decoder:
+    """A decoder as it is, and any other function or module in the unit of the data.
+
+    Parameters
+    ----------
+    decoder: f, with attributes `latent` and `channels`, the numbers of axes, unless linear layers say them.
+
+    Raises
+    ------
+    PriorError: it is no function, or nothing says how many axes it has.
+
+    Examples
+    --------
+    >>> from pyro_nld.model.decoders import as_decoder
+    >>> as_decoder(torch.nn.Linear(2, 5)).channels
+    5
+    """
+    if isinstance(decoder, Decoder):
+        return decoder
+    inputs, outputs = widths(decoder)
+    latent, channels = getattr(decoder, "latent", inputs), getattr(decoder, "channels", outputs)
+    if not callable(decoder) or latent is None or channels is None:
+        raise PriorError(
+            f"a decoder is a function of positions with attributes `latent` and `channels`, its numbers of axes: got "
+            f"{type(decoder).__name__} without. Set them, or derive from nld.Decoder."
+        )
+    return FunctionDecoder(decoder, latent, channels)

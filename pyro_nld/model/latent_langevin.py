@@ -9,28 +9,32 @@ import torch
 from jaxtyping import Float
 from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroParam
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
-from ..dynamics.integrators import Integrator, default_integrator
-from ..dynamics.path_models import Batch, PathModel
+from ..dynamics.integrators import Integrator, check_integrator, default_integrator
+from ..dynamics.path_models import Batch, PathModel, Rows
 from ..dynamics.paths import LangevinPath, refine
+from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
-from ..errors import PriorError, ShapeError
-from ..io.validation import check_channels, check_rows, check_times
-from ..nn import Described, draw_latents
+from ..errors import Count, Positive, PriorError, ShapeError, checked
+from ..io.validation import Passed, check_channels, check_rows, check_times
+from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
+from .missing import filled, observed_law
 
 FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
+_passed = Passed()  # a likelihood and its data, which it would otherwise check at every step of a fit
 STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
 
 
+@checked
 @PathModel.register  # from Python 3.12 on, a protocol looks for no attribute that a module keeps among its parts
-class LatentLangevin(Described, PyroModule):
+class LatentLangevin(Described, Module):
     """z₀ ~ N(m, s²);  z ~ Langevin path;  x_i ~ likelihood(z at t_i): the joint density of paths and data.
 
     The first sites are the random quantities of dynamics and likelihood (`temperature`, `friction`, `mass`,
@@ -49,11 +53,13 @@ class LatentLangevin(Described, PyroModule):
     start: law of z₀. "normal" is N(m, s²), with m and s learned. "equilibrium" is ∝ exp(−U/T), for sequences that were
         cut out of a stationary process: where they start then says how deep the wells are.
     integrator: when None, Euler–Maruyama for overdamped and leapfrog for underdamped dynamics.
+    name: of the module, in front of the names of its parameters: two models in one store of Pyro need two names.
 
     Raises
     ------
     ShapeError: `substeps` is below 1, or decoder and dynamics have different numbers of axes.
-    PriorError: an unknown `start`, "equilibrium" without a landscape, or an integrator that cannot be steered.
+    PriorError: a part of another kind, an unknown `start`, "equilibrium" without a landscape, or an integrator that
+        does not suit the dynamics or cannot be steered.
 
     Examples
     --------
@@ -73,17 +79,17 @@ class LatentLangevin(Described, PyroModule):
         self,
         dynamics: Dynamics,
         likelihood: Likelihood,
-        substeps: int | Literal["auto"] = 5,
-        time_unit: float | None = None,
+        substeps: Count | Literal["auto"] = 5,
+        time_unit: Positive | None = None,
         start: str = "normal",
         integrator: Integrator | None = None,
+        name: str = "",
     ) -> None:
-        super().__init__()
-        if substeps != "auto" and substeps < 1:
-            raise ShapeError(f'substeps must be "auto" or at least 1: got {substeps}. Use 5 when unsure.')
-        if likelihood.decoder.latent != dynamics.latent:
+        super().__init__(name)
+        _check_parts(dynamics, likelihood)
+        if likelihood.latent != dynamics.latent:
             raise ShapeError(
-                f"decoder and dynamics need the same number of latent axes: got {likelihood.decoder.latent} and "
+                f"decoder and dynamics need the same number of latent axes: got {likelihood.latent} and "
                 f"{dynamics.latent}. Change one of them."
             )
         if start not in ("normal", "equilibrium"):
@@ -93,12 +99,14 @@ class LatentLangevin(Described, PyroModule):
                 f'start="equilibrium" needs exp(−U/T): {type(dynamics).__name__} has no landscape. Use start="normal".'
             )
         integrator = integrator or default_integrator(dynamics)
+        check_integrator(integrator, dynamics)
         if not integrator.steerable:
             raise PriorError(
                 f"{type(integrator).__name__} cannot carry a posterior: positions must follow from "
                 "the noise alone. Use Leapfrog() for underdamped dynamics."
             )
         self.dynamics, self.likelihood = dynamics, likelihood
+        dynamics.root = likelihood.root = name
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
         self.integrator, self.start = integrator, start
@@ -109,6 +117,8 @@ class LatentLangevin(Described, PyroModule):
             self.initial_scale = PyroParam(torch.ones(dynamics.latent), constraints.positive)
         self.register_buffer("time_unit", torch.tensor(float("nan") if time_unit is None else float(time_unit)))
         self.register_buffer("adapted", torch.tensor(False))
+        self.takes_time_unit = time_unit is None
+        self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
     def _facts(self) -> dict[str, object]:
         known = not bool(self.time_unit.isnan())
@@ -122,18 +132,46 @@ class LatentLangevin(Described, PyroModule):
         }
 
     def adapt(self, times: Times, x: Series | None) -> None:
-        """Take the units of time and of the channels from the first data; later data change nothing."""
+        """Check the data, and take the units of time and channels from the first; times alone change nothing."""
+        if x is None:
+            return
+        if not _passed.holds(self.likelihood, x):
+            self.likelihood.check(x)
+            _passed.remember(self.likelihood, x)
+        if bool(self.adapted):
+            return
         if bool(self.time_unit.isnan()):
-            self.time_unit.fill_(STEPS_PER_UNIT * times.diff().nanmedian())
-        if x is not None and not bool(self.adapted):
-            self.likelihood.decoder.adapt(x)
-            self.adapted.fill_(True)
+            self.time_unit.fill_(_unit(times))
+        self.likelihood.adapt(x)
+        self.adapted.fill_(True)
+        self._versions = versions(self)
 
-    def batch(self, times: Times) -> Batch:
-        """Intervals and fine grid of `times`, in units of the model."""
-        scaled = times / self.time_unit
+    def forget_units(self) -> None:
+        """Take the units anew from the next data, unless something was learned in the present ones."""
+        if bool(self.adapted) and self._versions == versions(self):
+            self.adapted.fill_(False)
+            if self.takes_time_unit:
+                self.time_unit.fill_(float("nan"))
+
+    def features(self, x: Series) -> Float[Tensor, "sequence time feature"]:
+        """What an encoder sees of data, NaN where missing: as the likelihood says."""
+        return self.likelihood.features(x)
+
+    def batch(self, times: Times, number: Tensor | None = None, size: int | None = None) -> Batch:
+        """Intervals and fine grid of `times`, in units of the model; in those of `times` where it has met no data.
+
+        Parameters
+        ----------
+        times: `(sequence, time)`. number: of these sequences, out of how many (`size`): all of them when None.
+        """
+        scaled = times / torch.where(self.time_unit.isnan(), _unit(times), self.time_unit)
         grid = refine(scaled, self.substeps)
         gaps = grid.h[..., :: self.substeps, 0] * self.substeps
+        if times.dim() > 1:
+            number = torch.arange(len(times)) if number is None else number
+            drive = self.dynamics.drive(number, size or len(times), gaps.shape[-1])
+            if drive is not None:
+                grid = grid._replace(drive=drive.repeat_interleave(self.substeps, -2))
         return Batch(gaps, times.isfinite(), grid)
 
     def observed_positions(self, z0: Tensor, z: Tensor) -> Float[Tensor, "*batch time latent"]:
@@ -150,7 +188,14 @@ class LatentLangevin(Described, PyroModule):
         scale = torch.cat([self.initial_scale.expand(*thermal.shape[:-1], -1), thermal], -1)
         return dist.Normal(loc, scale).to_event(1)
 
-    def forward(self, times: Times, x: Series | None = None, subsample_size: int | None = None) -> Tensor:
+    def forward(
+        self,
+        times: Times,
+        x: Series | None = None,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        size: int | None = None,
+    ) -> Tensor:
         """Run the generative model: draw all sites, or score the data `x`.
 
         Parameters
@@ -158,6 +203,7 @@ class LatentLangevin(Described, PyroModule):
         times: `(time,)` or `(sequence, time)`, user's unit; NaN after the end of a ragged sequence.
         x: `(sequence, time, channel)`, NaN where missing. When None, x is drawn: one sequence for times `(time,)`.
         subsample_size: sequences in a random batch of the plate; all when None.
+        subsample, size: a batch of one's own, as from a `DataLoader`: its numbers, and of how many; see `Rows`.
 
         Raises
         ------
@@ -165,16 +211,43 @@ class LatentLangevin(Described, PyroModule):
         """
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
-            check_channels(x, self.likelihood.decoder.channels, "decoder")
+            check_channels(x, self.likelihood.channels, "decoder")
+        rows = Rows(subsample_size, subsample, size)
         self.adapt(times, x)
         latents = draw_latents(self)
-        with pyro.plate("sequence", len(times), subsample_size, dim=-1) as index:
-            _, valid, grid = self.batch(times[index])
+        with rows.plate(len(times)) as number:
+            index = rows.of(len(times), number)
+            latents = place_latents(self, latents, number, size or len(times))
+            _, valid, grid = self.batch(times[index], number, size or len(times))
             z0 = pyro.sample("z0", self.initial(), infer={"event_dims": ["latent"]})
+            _check_sequences("z0", z0.shape[-2], index)
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
             noise = self.likelihood(self.observed_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
-            law = noise.mask(observed).to_event(2)
-            data = None if x is None else x[index].nan_to_num()
-            return pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+            law = observed_law(noise, observed)
+            data = None if x is None else filled(x[index], noise)
+            x = pyro.sample("x", law, obs=data, infer={"event_dims": ["time", "channel"]})
+            _check_sequences("x", x.shape[-3], index)
+            return x
+
+
+def _check_sequences(site: str, found: int, index: Tensor) -> None:
+    if found != len(index):
+        raise ShapeError(
+            f"the values given for {site} are {found} sequences, but the times those of {len(index)}. Give every "
+            f"sequence its row of times: times.expand({found}, -1)."
+        )
+
+
+def _unit(times: Times) -> Tensor:
+    return STEPS_PER_UNIT * times.diff().nanmedian()
+
+
+def _check_parts(dynamics: object, likelihood: object) -> None:
+    for name, part, kind, remedy in (
+        ("dynamics", dynamics, Dynamics, "nld.OverdampedLangevin(potential)"),
+        ("likelihood", likelihood, Likelihood, "nld.Gaussian(decoder)"),
+    ):
+        if not isinstance(part, kind):
+            raise PriorError(f"{name} must be a {kind.__name__}: got {type(part).__name__}. Give for example {remedy}.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import scipy
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom
 
 from .._typing import Array
 from .style import ACCENT, colour
@@ -23,7 +23,7 @@ def checks(findings: Mapping[str, xr.Dataset], posterior: xr.Dataset, prior: xr.
 
     Parameters
     ----------
-    findings: by the names in inference/check.py; a check that was skipped has no figure.
+    findings: by the names in the recipe `check`; a check that was skipped has no figure.
     posterior, prior: the groups of these names.
     """
     drawn = {
@@ -162,7 +162,7 @@ def ranks(table: xr.Dataset) -> Figure:
     routes = table["route"].values
     figure = Figure(figsize=(4 * len(routes), 6), layout="constrained")
     count = table.sizes["simulation"]
-    band = binom.ppf([0.005, 0.995], count, 1 / RANK_BINS)
+    band = scipy.stats.binom.ppf([0.005, 0.995], count, 1 / RANK_BINS)
     for column, route in zip(figure.subplots(2, len(routes), squeeze=False).T, routes, strict=True):
         chosen = table.sel(route=route)
         top, bottom = column

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from ..errors import DataError
 from ..io.series import as_tensors
 from ..io.validation import check_rows
-from .style import ACCENT, colour
+from .style import ACCENT, channel_names, colour, time_name
 
 MOST_PANELS = 4  # one per channel
 
@@ -37,22 +37,24 @@ def forecast(predicted: xr.Dataset, data: xr.Dataset, sequence: int = 0) -> Figu
     channels = min(MOST_PANELS, x.shape[-1])
     figure = Figure(figsize=(11, 1.9 * channels + 1.7), layout="constrained")
     *panels, bottom = figure.subplots(channels + 1, 1, sharex=True, squeeze=False)[:, 0]
+    names = channel_names(data)
+    called = predicted["sequence"].values[sequence] if "sequence" in predicted.coords else sequence
     for channel, axes in enumerate(panels):
         low, inner, middle, outer, high = one["quantiles"].values[:, channel].T
         axes.plot(clock[past], x[past, channel], ".-", color="0.3", ms=3, lw=0.6)
         axes.fill_between(ahead, low, high, color=ACCENT, alpha=0.2, lw=0)
         axes.fill_between(ahead, inner, outer, color=ACCENT, alpha=0.35, lw=0)
         axes.plot(ahead, middle, color=ACCENT, lw=1.2)
-        axes.set_ylabel(f"channel {channel}")
+        axes.set_ylabel(names[channel])
         axes.spines[["top", "right"]].set_visible(False)
     bottom.stackplot(
         ahead, one["probability"].values.T, colors=[colour(state) for state in range(predicted.sizes["state"])], lw=0
     )
-    bottom.set(xlabel="time", ylabel="P(state)", ylim=(0, 1), xlim=(clock[past][0], ahead[-1]))
+    bottom.set(xlabel=time_name(predicted), ylabel="P(state)", ylim=(0, 1), xlim=(clock[past][0], ahead[-1]))
     for axes in (*panels, bottom):
         axes.axvline(now, color="black", lw=0.8, ls=":")
     shown = "" if channels == x.shape[-1] else f", {channels} of {x.shape[-1]} channels"
-    panels[0].set_title(f"sequence {sequence}{shown}: median, half and 90 % of the futures", loc="left", fontsize=10)
+    panels[0].set_title(f"sequence {called}{shown}: median, half and 90 % of the futures", loc="left", fontsize=10)
     patches = [Patch(color=colour(state), label=f"state {state}") for state in range(predicted.sizes["state"])]
     figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, fontsize=8)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .._typing import Array
-from .style import STATE_COLOURS, colour
+from .style import STATE_COLOURS, colour, in_unit
 
 ROUTE_STYLES: dict[str, dict] = {
     "counted": {"color": "black", "ls": "-", "lw": 0.8},
@@ -39,7 +39,13 @@ def dwell(landscape: xr.Dataset) -> Figure:
             mean = landscape["dwell"].sel(route=route).values[state] if route in landscape["route"] else np.nan
             if np.isfinite(mean):
                 axes.plot(np.linspace(0, end, 200), np.exp(-np.linspace(0, end, 200) / mean), label=route, **style)
-        axes.set(title=f"state {state}", xlabel="time since entry", yscale="log", ylim=(5e-3, 1.2), xlim=(0, end))
+        axes.set(
+            title=f"state {state}",
+            xlabel=in_unit("time since entry", landscape["dwell"]),
+            yscale="log",
+            ylim=(5e-3, 1.2),
+            xlim=(0, end),
+        )
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("share of visits that last longer")
     figure.axes[0].legend(frameon=False, fontsize=7)
@@ -66,7 +72,10 @@ def rates(landscape: xr.Dataset) -> Figure:
         axes.plot(ends, ends, color="0.6", lw=0.8)
         axes.fill_between(ends, ends / 1.15, ends * 1.15, color="0.9", label="within 15 %", zorder=0)
         axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="rate counted in the data", ylabel="rate by another route")
+    axes.set(
+        xlabel=in_unit("rate counted in the data", landscape["rate"]),
+        ylabel=in_unit("rate by another route", landscape["rate"]),
+    )
     return figure
 
 
@@ -95,10 +104,10 @@ def timescales(landscape: xr.Dataset) -> Figure:
         if len(lags):
             axes.fill_between(lags, 0, lags, color="0.92", zorder=0)
             axes.set(xscale="log", xlim=(lags[0], lags[-1]))
-        axes.set(yscale="log", title=f"process {mode + 1}", xlabel="lag")
+        axes.set(yscale="log", title=f"process {mode + 1}", xlabel=in_unit("lag", landscape["implied"]))
         axes.legend(frameon=False, fontsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("implied timescale")
+    figure.axes[0].set_ylabel(in_unit("implied timescale", landscape["implied"]))
     return figure
 
 

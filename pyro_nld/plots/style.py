@@ -64,6 +64,12 @@ def time_name(data: xr.Dataset) -> str:
     return f"time ({unit})" if unit else "time"
 
 
+def in_unit(title: str, values: xr.DataArray) -> str:
+    """A title with the unit in the attribute `units` of the values, where they have one."""
+    unit = values.attrs.get("units", "")
+    return f"{title} ({unit})" if unit else title
+
+
 def energies(potential: Callable[[Tensor], Tensor], points: Array) -> Array:
     """U at points `(*any, latent)`."""
     with torch.no_grad():

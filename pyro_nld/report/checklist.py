@@ -19,7 +19,7 @@ Status = Literal["good", "look", "bad"]
 OCCUPANCY_GAP = (0.05, 0.10)  # between two routes to an occupancy, above which to look closer, and not to rely on it
 UNDECIDED_SHARE = (0.05, 0.20)  # of the observations, above which to look closer, and not to rely on labels
 STATUS_OF: dict[str, Status] = {"good": "good", "doubtful": "look", "bad": "bad"}  # any other verdict: look
-ALWAYS_SHOWN = ("optimisation", "step")  # checks of inference/check.py that are in every checklist
+ALWAYS_SHOWN = ("optimisation", "step")  # checks of the recipe `check` that are in every checklist
 
 
 class Item(NamedTuple):
@@ -89,7 +89,7 @@ def _temperature(found: dict) -> Item:
         return Item("good", title, words)
     span = f"T = {found['mean']:.3g}, 90 % between {found['q05']:.3g} and {found['q95']:.3g}"
     if found["verdict"] is None:  # a run of the first schema
-        return Item("look", title, f"{span}. Whether the data tell it was not recorded: run inference/check.py.")
+        return Item("look", title, f"{span}. Whether the data tell it was not recorded: run pyro-nld check.")
     return _found(title, {"verdict": found["verdict"], "message": f"{span}: {found['message']}"})
 
 
@@ -99,7 +99,7 @@ def _kinetics(landscape: xr.Dataset) -> Item:
 
 
 def _checked(checks: dict) -> list[Item]:
-    """The items of what inference/check.py found, where it was run."""
+    """The items of what the recipe `check` found, where it was run."""
     verdicts, messages = checks["verdicts"] or {}, checks["messages"] or {}
     return [
         _found(f"Check: {name.replace('_', ' ')}", {"verdict": verdict, "message": messages[name]})

@@ -22,6 +22,7 @@ from ..results.fit import Fit
 from . import browser, checklist, states, tables
 from . import scene as interactive
 from .html import SHAPES, badge, facts, folded, number, picture, status, table
+from .states import unit_of_time
 
 VERSIONED = ("pyro_nld", "torch", "pyro-ppl", "plotly")
 
@@ -60,7 +61,7 @@ def require_landscape(fit: Fit) -> None:
     if not fit.has_landscape:
         raise FitError(
             "a report tells a landscape, and this model has none: its force is no gradient. "
-            "Read it with inference/landscape.py, or fit a model with a potential."
+            "Read it with pyro-nld landscape, or fit a model with a potential."
         )
 
 
@@ -125,7 +126,7 @@ def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin
     dwell = [value for value in summary["dwell"]["counted"] if value]
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
-        lead += f"A visit lasts {span} on average, in the data's unit of time. "
+        lead += f"A visit lasts {span} on average, in {unit_of_time(landscape)}. "
     believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
     return f"{lead}The speeds that the fitted model itself predicts {believed}."
 
@@ -171,7 +172,9 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
         "sequences": f"{data.sizes['sequence']}" + (f", cut into {len(fit.x)} pieces" if pieces else ""),
         f"observations in each{pieces}": f"{longest}" if shortest == longest else f"{shortest} to {longest}",
         "channels": f"{fit.x.shape[-1]}",
-        "time between two": f"{middle:.4g}" if even else f"{low:.3g} to {high:.3g}, typically {middle:.3g}",
+        tables.titled("time between two", str(data.attrs.get("units", ""))): f"{middle:.4g}"
+        if even
+        else f"{low:.3g} to {high:.3g}, typically {middle:.3g}",
         "values missing": f"{100 * holes:.1f} %",
     }
     if missing:
@@ -272,7 +275,8 @@ def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
         for state, (low, high) in enumerate(ends)
     ]
     others = [f"{_route(route)}" for route in routes if route != "counted"]
-    caption = "How long a visit lasts on average, in the data's unit of time, by routes that do not know of each other."
+    unit = unit_of_time(landscape)
+    caption = f"How long a visit lasts on average, in {unit}, by routes that do not know of each other."
     return (
         verdict
         + table(caption, ["state", "counted in the data", "90 % interval", *others], rows)
@@ -282,7 +286,7 @@ def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
             "How visits end: steps are the data's. On a straight line it does not matter how long a visit has lasted.",
         )
         + _square(
-            "Rates counted in the data: changes from the state in the row to that in the column, per unit of time.",
+            f"Rates counted in the data: changes from the state in the row to that in the column, per {unit}.",
             summary["rates"]["counted"],
             "rate",
         )

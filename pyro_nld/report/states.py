@@ -57,7 +57,14 @@ def _visits(landscape: xr.Dataset) -> str:
         ]
         for state, one in enumerate(landscape.isel(state=k) for k in range(landscape.sizes["state"]))
     ]
-    return table("How often each state was visited, and for how long: counted on the labels shown below.", head, rows)
+    unit = unit_of_time(landscape)
+    caption = f"How often each state was visited, and for how long, in {unit}: counted on the labels below."
+    return table(caption, head, rows)
+
+
+def unit_of_time(landscape: xr.Dataset) -> str:
+    """The unit of time that the data say, in words."""
+    return escape(str(landscape["dwell"].attrs.get("units", "")) or "the data's unit of time")
 
 
 def _merged(landscape: xr.Dataset, names: Sequence[str]) -> str:

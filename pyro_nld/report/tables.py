@@ -24,7 +24,10 @@ from ..errors import NO_LANDSCAPE
 
 LEVEL_CHANNELS = 6  # in a table of levels
 LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
-OCCUPANCIES = {"data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic"}
+OCCUPANCIES = {
+    "data": "in the data", "sampled": "sampled", "energy": "by energy", "harmonic": "harmonic",
+    "anharmonic": "anharmonic",
+}  # fmt: skip
 """The routes to an occupancy, and their names in a table."""
 
 ROUTES = {"counted": "counted", "simulated": "simulated", "exact": "exact", "eyring_kramers": "Eyring–Kramers"}
@@ -88,7 +91,8 @@ def levels(states: xr.Dataset) -> str:
     columns = {"state": [str(state) for state in range(states.sizes["state"])]}
     for channel in shown:
         name = f"level of {means['channel'].values[channel]}"
-        columns[name] = [_digits(level) for level in means.values[:, channel]]
+        unit = str(states["unit"].values[channel]) if "unit" in states.coords else ""
+        columns[titled(name, unit)] = _apart(means.values[:, channel])
     return _aligned(columns)
 
 
@@ -113,7 +117,7 @@ def merged(landscape: xr.Dataset) -> str:
         f"level of {level['channel'].values}": [_digits(value) for value in level.values],
         "share": _numbers(some["minimum_share"], 3),
         "barrier kT": [_digits(value) for value in some["minimum_barrier"].values],
-        "dwell": [_digits(value) for value in some["minimum_dwell"].values],
+        titled("dwell", _unit(some, "minimum_dwell")): [_digits(value) for value in some["minimum_dwell"].values],
         "persistence": [_digits(value) for value in some["minimum_persistence"].values],
         "90 %": _interval(some, "minimum_persistence"),
         "in state": [str(state) for state in some["minimum_state"].values],
@@ -124,7 +128,7 @@ def merged(landscape: xr.Dataset) -> str:
 
 
 def keeping(minimum: xr.Dataset) -> str:
-    """The option of inference/landscape.py that makes a state of a minimum.
+    """The option of the recipe `landscape` that makes a state of a minimum.
 
     Parameters
     ----------
@@ -145,7 +149,7 @@ def visits(landscape: xr.Dataset) -> str:
     columns = {
         "state": [str(state) for state in range(landscape.sizes["state"])],
         "visits": [f"{number:.0f}" for number in landscape["visits"].values],
-        "mean": [_digits(time) for time in landscape["visit_mean"].values],
+        titled("mean", _unit(landscape, "visit_mean")): [_digits(time) for time in landscape["visit_mean"].values],
         "90 % of the mean": _interval(landscape, "visit_mean"),
         "median": [_digits(time) for time in landscape["visit_median"].values],
         "longest": [_digits(time) for time in landscape["visit_longest"].values],
@@ -168,7 +172,7 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     }
     if truth is not None:
         columns["truth"] = _numbers(truth["occupancy"], 3)
-    columns["slowest decay"] = [_digits(rate) for rate in states["decay"].values[:, 0]]
+    columns[titled("slowest decay", _unit(states, "decay"))] = [_digits(rate) for rate in states["decay"].values[:, 0]]
     columns["angular frequency"] = [_digits(rate) for rate in states["angular_frequency"].values.max(-1)]
     lines = {} if truth is None else {"labels": agreement(truth)}
     lines["at rest nowhere"] = f"{100 * states.attrs['unconverged_starts']:.1f} % of the points"
@@ -185,7 +189,8 @@ def transitions(landscape: xr.Dataset) -> str:
     columns = {"state": [str(state) for state in range(landscape.sizes["state"])]}
     for route, title in ROUTES.items():
         if route in landscape["route"]:
-            columns[f"dwell {title}"] = [_digits(dwell) for dwell in landscape["dwell"].sel(route=route).values]
+            named = titled(f"dwell {title}", _unit(landscape, "dwell"))
+            columns[named] = [_digits(dwell) for dwell in landscape["dwell"].sel(route=route).values]
     columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "dwell")
     for to in range(landscape.sizes["state"]):
         columns[f"kT to {to}"] = [_digits(height) for height in landscape["barrier"].values[:, to]]
@@ -202,7 +207,8 @@ def relaxations(landscape: xr.Dataset) -> str:
     columns = {"process": [str(mode + 1) for mode in range(landscape.sizes["mode"])]}
     for route, title in ROUTES.items():
         if route in landscape["route"]:
-            columns[f"relaxation {title}"] = [_digits(time) for time in landscape["relaxation"].sel(route=route).values]
+            named = titled(f"relaxation {title}", _unit(landscape, "relaxation"))
+            columns[named] = [_digits(time) for time in landscape["relaxation"].sel(route=route).values]
     columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "relaxation")
     return _aligned(columns)
 
@@ -270,7 +276,7 @@ def futures(predicted: xr.Dataset) -> str:
     rows = predicted.isel(lead=np.linspace(0, predicted.sizes["lead"] - 1, 5).round().astype(int))
     chance = rows["probability"].mean("sequence")
     ends = rows["quantiles"].sel(quantile=[0.05, 0.95]).mean(("sequence", "channel"))
-    columns = {"time ahead": [_digits(lead) for lead in rows["lead"].values]}
+    columns = {titled("time ahead", _unit(rows, "times")): [_digits(lead) for lead in rows["lead"].values]}
     columns |= {f"P(state {state})": _numbers(chance.sel(state=state), 3) for state in range(chance.sizes["state"])}
     columns["90 % of an observation"] = [f"± {_digits(half)}" for half in (ends.diff("quantile") / 2).values.ravel()]
     return _aligned(columns)
@@ -349,6 +355,28 @@ def agreement(truth: xr.Dataset) -> str:
 def _digits(value: float) -> str:
     """Three significant digits; a dash where there is no number."""
     return f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "–"
+
+
+def _apart(levels: np.ndarray) -> list[str]:
+    """Levels with the digits that tell them apart, at least three; neighbours within 1 % of their range are one."""
+    known = np.sort(levels[np.isfinite(levels)])
+    gaps = np.diff(known)
+    gaps = gaps[gaps > 0.01 * gaps.sum()]
+    if not len(gaps):
+        return [_digits(float(level)) for level in levels]
+    figures = int(np.floor(np.log10(np.abs(known).max())) - np.floor(np.log10(gaps.min()))) + 2
+    figures = min(max(3, figures), 15)  # of double precision
+    return [f"{level:#.{figures}g}".rstrip(".") if np.isfinite(level) else "–" for level in levels]
+
+
+def titled(title: str, unit: str) -> str:
+    """A title with a unit in parentheses, where there is one."""
+    return f"{title} ({unit})" if unit else title
+
+
+def _unit(found: xr.Dataset, name: str) -> str:
+    """The unit that a variable says."""
+    return str(found[name].attrs.get("units", ""))
 
 
 def _interval(route: xr.Dataset, name: str) -> list[str]:

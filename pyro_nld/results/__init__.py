@@ -12,9 +12,11 @@ The states of two fits are matched by the means of the channels, here of two cha
 
 from . import corrections, replicates
 from .fit import Fit, fit
+from ..io import save
+from .saving import load_fit
 from .segmentation import segment
 from .forecasting import forecast
 
 __all__ = [
-    "corrections", "replicates", "Fit", "fit", "segment", "forecast",
+    "corrections", "replicates", "Fit", "fit", "save", "load_fit", "segment", "forecast",
 ]  # fmt: skip

@@ -7,7 +7,10 @@ downhill from the minima of the median.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +23,12 @@ from .. import kinetics, landscape
 from .._typing import Array
 from ..dynamics.equations import Dynamics
 from ..dynamics.potentials import Energy, hessian, in_double
-from ..errors import FitError
+from ..errors import DoubtfulFitWarning, FitError
 from ..fitting.draws import Draw
 from ..landscape import flows, saddles
-from ..model.decoders import Decoder, IdentityDecoder
+from ..model.decoders import IdentityDecoder
 from ..model.latent_langevin import LatentLangevin
+from ..model.likelihoods import Likelihood
 from ..nn import at_values, random_attributes
 
 Numbers = NDArray[np.integer]
@@ -56,13 +60,31 @@ def read(model: LatentLangevin, draws: Sequence[Draw], median: xr.Dataset) -> xr
             here = follow(dynamics.potential, median)
             over = saddles.follow(dynamics.potential, here, median, temperature=float(dynamics.temperature))
             basins.append(_basins(dynamics.potential, here, draw.z))
-        decoder = at_values(model.likelihood, draw.globals).decoder
-        found.append(_numbers(dynamics, decoder, here, over, float(model.time_unit)))
+        likelihood = at_values(model.likelihood, draw.globals)
+        found.append(_numbers(dynamics, likelihood, here, over, float(model.time_unit)))
     if not moving:
         basins = list(_basins(model.dynamics.potential, median, torch.stack([draw.z for draw in draws])))
     states = np.arange(median.sizes["state"])
     numbers = xr.concat([one.reindex(state=states, to=states) for one in found], "draw").drop_vars(["state", "to"])
     return numbers.assign(basin=(("draw", "sequence", "time"), np.stack(basins)))
+
+
+def of_fit(fit: Any, draws: Sequence[Draw], states: xr.Dataset | None, rule: dict) -> xr.Dataset | None:
+    """`read` of a fit; None where there is no minimum, or no potential. What is doubtful, `Fit.landscape` says.
+
+    Parameters
+    ----------
+    fit: a `Fit`. draws: from its posterior. states: its `wells` or `landscape`; read by `rule` when None.
+    """
+    with warnings.catch_warnings(), suppress(FitError):
+        warnings.simplefilter("ignore", DoubtfulFitWarning)
+        if fit.has_landscape:
+            found = fit.wells(**rule) if states is None else states
+            if "saddle" not in found.dims:
+                passes = saddles.saddles(fit.potential, found, temperature=fit.temperature)
+                found = xr.merge([found, passes], combine_attrs="drop")
+            return read(fit.model, draws, found)
+    return None
 
 
 def follow(potential: Energy, wells: xr.Dataset) -> xr.Dataset:
@@ -120,7 +142,7 @@ def gauge_free(model: LatentLangevin) -> set[str]:
     model: its decoder says whether the unit and the directions of the latent axes are fixed.
     """
     free = {"basin", "decoded", "depth", "occupancy", "barrier", "rate", "dwell", *model.likelihood.quantities}
-    if model.likelihood.decoder.fixes_gauge:
+    if model.likelihood.fixes_gauge:
         free |= set(model.dynamics.quantities)
     if isinstance(model.likelihood.decoder, IdentityDecoder):
         free |= {"z", "minimum"}
@@ -174,11 +196,13 @@ def _basins(potential: Energy, wells: xr.Dataset, z: Tensor) -> Array:
     return np.where(label < 0, np.nan, wells["state"].values[label])  # a dimension without coordinate counts from 0
 
 
-def _numbers(dynamics: Dynamics, decoder: Decoder, wells: xr.Dataset, passes: xr.Dataset, unit: float) -> xr.Dataset:
+def _numbers(
+    dynamics: Dynamics, likelihood: Likelihood, wells: xr.Dataset, passes: xr.Dataset, unit: float
+) -> xr.Dataset:
     """The landscape of one draw. `unit` is the unit of time of the model in that of the user."""
     temperature, energy = float(dynamics.temperature), wells["energy"].values
     route = kinetics.in_unit(kinetics.eyring_kramers(dynamics, wells, passes), unit)
-    decoded = decoder(torch.as_tensor(wells["position"].values).to(decoder.loc))
+    decoded = likelihood.levels(torch.as_tensor(wells["position"].values).to(likelihood.decoder.loc))
     states = wells["state"].values
     return xr.Dataset(
         {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,12 +13,13 @@ import xarray as xr
 from torch import Tensor
 
 from .. import kinetics, landscape
-from ..errors import DataError, DoubtfulFitWarning, FitError
+from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
-from ..fitting.posterior import CHAINS, Posterior
+from ..fitting.optimizers import Factory
+from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
 from ..fitting.schedule import Schedule
-from ..fitting.training import best_run, history_dataset, train
+from ..fitting.training import Callback, best_run, history_dataset, train
 from ..guide.amortized import AmortizedGuide
 from ..io.inference_data import Results, to_inference_data
 from ..io.memory import recognised
@@ -28,17 +29,10 @@ from ..kinetics import verdicts
 from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
-from ..nn import Described, numbers
+from ..nn import Described, counted, numbers
 from . import ensemble
-from .groups import of_posterior, of_prior
-
-GROUPS = (
-    "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
-)  # fmt: skip
-"""What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
-
-PREDICTED = {"posterior_predictive", "prior_predictive"}
-NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
+from .groups import GROUPS, NUMBERS, PREDICTED, of_posterior, of_prior
+from .naming import named
 
 
 class Fit(Described, Posterior):
@@ -75,32 +69,33 @@ class Fit(Described, Posterior):
         runs: list[dict] | None = None,
         about: xr.Dataset | None = None,
     ) -> None:
+        check_pair(model, guide)
         if guide.others.prototype_trace is None:  # a copy made before it has met data would lack what it guides
             with inference_mode(0):
                 guide(*check_rows(times, x), 1)
-        super().__init__(*copy.deepcopy((model, guide)), times, x, about)
-        self.history = xr.Dataset(coords={"step": []}) if history is None else history
-        self.runs = runs or []
+        super().__init__(*copied(model, guide), times, x, about)
+        self.history, self.runs = xr.Dataset(coords={"step": []}) if history is None else history, runs or []
         self._states: int | None = None  # as many as were found when somebody looked
 
     def _facts(self) -> dict[str, object]:
         """What is known without a computation."""
-        sizes = map(_counted, self.x.shape, ("sequence", "time", "channel"))
+        sizes = map(counted, self.x.shape, ("sequence", "time", "channel"))
         facts: dict[str, object] = {"data": f"= {' × '.join(sizes)}"}
         if steps := self.history.sizes["step"]:
             late = max(1, steps // 20)
             last = self.history.isel(step=slice(-late, None)).mean()
             elbo = float(last["log_likelihood"] - last["path_kl"] - last["initial_kl"] - last["global_kl"])
-            seconds, runs = float(self.history["seconds"][-1]), _counted(len(self.runs), "run")
+            seconds, runs = float(self.history["seconds"][-1]), counted(len(self.runs), "run")
             facts["steps"] = f"= {steps} in {seconds:.0f} s, {runs}"
-            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {_counted(late, 'step')}"
+            facts["ELBO"] = f"= {elbo:.4g} per observed value, mean of the last {counted(late, 'step')}"
         for name, median in vars(self).get("medians", {}).items():
             if "." not in name:  # a physical quantity, no weight
                 facts[name] = f"= {numbers(median)}, posterior median"
         facts["states"] = "not read yet" if self._states is None else f"= {self._states}"
         return facts | {"model": self.model, "guide": self.guide}
 
-    def landscape(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
+    @partial(checked, error=FitError)
+    def landscape(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
         """Everything read from the landscape, in one Dataset: `wells`, then saddles, barriers, kinetics, the verdict.
 
         Parameters
@@ -116,7 +111,8 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries;
-        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line.
+        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
+        `balance_transitions`, where rates were balanced.
 
         Raises
         ------
@@ -141,11 +137,18 @@ class Fit(Described, Posterior):
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
+        found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
-        return found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+        return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
 
-    def wells(self, seed: int = 0, min_persistence: float = PERSISTENT, min_barrier: float = 0.0) -> xr.Dataset:
+    @property
+    def balance(self) -> dict[str, float]:
+        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `transitions`, …"""
+        return dict(self.runs[best_run(self.runs)].get("balance", {})) if self.runs else {}
+
+    @partial(checked, error=FitError)
+    def wells(self, seed: Whole = 0, min_persistence: Amount = PERSISTENT, min_barrier: Amount = 0.0) -> xr.Dataset:
         """The states: minima, energies, curvatures, occupancies, decoded means, and whether the step was fine enough.
 
         Parameters
@@ -157,7 +160,8 @@ class Fit(Described, Posterior):
 
         Returns
         -------
-        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_data` (state);
+        The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_anharmonic`,
+        `occupancy_data` (state);
         `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
         channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
         `max_curvature_step` and what `landscape.discretisation` says of it.
@@ -167,12 +171,12 @@ class Fit(Described, Posterior):
         DoubtfulFitWarning: the curvature of a well times the step exceeds the limit.
         """
         wells = self.metastable(seed, min_persistence, min_barrier)
-        shares = landscape.occupancy(wells, self.temperature).assign(data=wells["share"] / wells["share"].sum())
+        shares = landscape.occupancy(wells, self.temperature, potential=self.potential)
+        shares = shares.assign(data=wells["share"] / wells["share"].sum())
         decoded = self.decode(torch.as_tensor(wells["minimum_position"].values)).numpy()
         wells = wells.assign({f"occupancy_{route}": shares[route] for route in shares})
-        return self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded))).assign_attrs(
-            min_persistence=min_persistence, min_barrier=min_barrier
-        )
+        found = self._described(wells.assign(minimum_decoded=(("minimum", "channel"), decoded)))
+        return found.assign_attrs(min_persistence=min_persistence, min_barrier=min_barrier)
 
     def attractors(self, seed: int = 0) -> xr.Dataset:
         """The states of a model that needs no landscape: stable points of rest, and what of `wells` holds here too.
@@ -207,20 +211,21 @@ class Fit(Described, Posterior):
         decoded = self.decode(torch.as_tensor(states["position"].values))
         units = {"temperature": self.temperature, "time_unit": self.time_unit, "substeps": self.model.substeps}
         found = states.assign(decoded=(("state", "channel"), decoded.numpy()))
-        return found.assign_attrs(units | self.discretisation(states))
+        return named(found.assign_attrs(units | self.discretisation(states)), self.about)
 
     def restarts(self) -> list[Fit]:
         """Every run of the fit as a fit of its own, in the order they were made; this one in the place of the best."""
         best = best_run(self.runs) if self.runs else 0
         return [self if place == best else self._of_run(run) for place, run in enumerate(self.runs or [{}])]
 
+    @partial(checked, error=FitError)
     def inference_data(
         self,
-        draws: int = 100,
-        seed: int = 0,
+        draws: Count = 100,
+        seed: Whole = 0,
         *,
         groups: Iterable[str] = GROUPS,
-        particles: int = 1,
+        particles: Count = 1,
         states: bool | xr.Dataset = True,
     ) -> Results:
         """The posterior as ArviZ reads it: one chain per restart, the states of all of them in one numbering.
@@ -289,7 +294,8 @@ class Fit(Described, Posterior):
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
-        return to_inference_data({name: group for name, group in found.items() if name in asked})
+        about = self.about if self.about is None or kept >= len(self.x) else self.about.isel(sequence=slice(kept))
+        return to_inference_data({name: named(group, about) for name, group in found.items() if name in asked})
 
     def _of_run(self, run: dict) -> Fit:
         """Another run of the same fit, in copies of model and guide."""
@@ -307,41 +313,30 @@ class Fit(Described, Posterior):
         rule = {name: given[name] for name in ("min_persistence", "min_barrier") if name in given}
         own = states if isinstance(states, xr.Dataset) else None
         readings = [
-            chain._read(draws, own if chain is self else None, rule) for chain, draws in zip(chains, drawn, strict=True)
+            ensemble.of_fit(chain, draws, own if chain is self else None, rule)
+            for chain, draws in zip(chains, drawn, strict=True)
         ]
         first = readings[chains.index(self)]
         scale = channel_moments(self.x)[1].numpy()
         return xr.Dataset() if first is None else ensemble.together(readings, first, scale)
 
-    def _read(self, draws: Sequence[joint.Draw], states: xr.Dataset | None, rule: dict) -> xr.Dataset | None:
-        """`ensemble.read`; None where there is no minimum, or no potential. What is doubtful, `landscape` says."""
-        with warnings.catch_warnings(), suppress(FitError):
-            warnings.simplefilter("ignore", DoubtfulFitWarning)
-            if self.has_landscape:
-                found = self.wells(**rule) if states is None else states
-                if "saddle" not in found.dims:
-                    passes = saddles.saddles(self.potential, found, temperature=self.temperature)
-                    found = xr.merge([found, passes], combine_attrs="drop")
-                return ensemble.read(self.model, draws, found)
-        return None
 
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
+@partial(checked, error=FitError)
 def fit(
     model: LatentLangevin,
     guide: AmortizedGuide,
     data: object,
     schedule: Schedule | None = None,
     *,
-    seed: int = 0,
-    restarts: int = 1,
+    seed: Whole = 0,
+    restarts: Count = 1,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    every: int = 100,
+    every: Count = 100,
     progress: bool = True,
+    optimizer: Factory | None = None,
+    callbacks: Sequence[Callback] = (),
+    dtype: torch.dtype | None = None,
     n_jobs: int | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
@@ -356,14 +351,18 @@ def fit(
     checkpoint: file to keep the state of the fit in, written atomically `every` so many steps and at the end.
     resume: go on from `checkpoint` when it exists, as if never stopped, to the bit on the same machine.
     progress: show a bar with the current ELBO per observed value.
-    n_jobs: restarts at once, see `fitting.jobs.side_by_side`; the result is the same to the bit. They keep checkpoints
-        of their own beside `checkpoint` until all are done, and Ctrl-C is always raised again.
+    optimizer: in place of Adam, one of Pyro, `pyro.optim.ClippedAdam({"lr": 0.003})`, or a callable that makes one of
+        torch from parameters, `torch.optim.AdamW`. The schedule multiplies its own learning rate where it has one.
+    callbacks: called after every step with the number of steps done and the row of the history, a dictionary. One that
+        returns True ends the run, as `stop_training` of Keras and `should_stop` of Lightning do.
+    dtype: of data and parameters, which are converted in place; that of torch by default.
+    n_jobs: restarts at once, see `fitting.jobs.side_by_side`, callbacks with them; Ctrl-C is then raised again.
 
     Raises
     ------
     DataError, ShapeError, TimeGridError: the data cannot be used.
     CheckpointError: the checkpoint cannot be used.
-    FitError: the loss stays non-finite, or there is no run to do.
+    FitError: the loss stays non-finite, there is no run to do, or one of the parts is of another kind.
 
     Notes
     -----
@@ -381,11 +380,16 @@ def fit(
     >>> -float(fit.history["loss"][0]) < fit.elbo()["per_observation"] < exact, round(exact, 1)  # nats per value
     (True, -1.3)
     """
+    check_pair(model, guide)
     found = recognised(data)
-    series = as_tensors(found)
+    series = as_tensors(found, dtype)
+    if dtype is not None:
+        model.to(dtype)
+        guide.to(dtype)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress, n_jobs=n_jobs,
+        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks,
+        n_jobs=n_jobs,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)

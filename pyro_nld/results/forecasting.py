@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,23 +14,25 @@ from pyro import poutine
 from torch import Tensor
 
 from ..dynamics.paths import LangevinPath, refine
-from ..errors import FitError, TimeGridError
+from ..errors import Count, FitError, TimeGridError, Whole, checked
 from ..fitting.draws import inference_mode
 from ..nn import condition_on
 from .fit import Fit
+from .naming import named
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 VALUES_AT_A_TIME = 20_000_000  # values simulated at a time
 
 
+@partial(checked, error=FitError)
 def forecast(
     fit: Fit,
     horizon: float,
     data: object = None,
     *,
-    draws: int = 200,
+    draws: Count = 200,
     wells: xr.Dataset | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> xr.Dataset:
     """p(x_{T+τ} | x₁…x_T) = ∫ p(x | z_{T+τ}) p(z_{T+τ} | z_T, globals) q(z_T, globals | x₁…x_T), by simulation.
 
@@ -91,7 +94,8 @@ def forecast(
         found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
     whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(QUANTILES))
-    return whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
+    ahead = whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
+    return named(ahead, fit.labels(data))
 
 
 class _Futures(NamedTuple):

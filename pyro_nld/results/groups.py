@@ -12,6 +12,15 @@ from torch import Tensor
 from ..fitting.draws import AXES, Draw, prior
 from ..fitting.elbo import TERMS
 from ..model.latent_langevin import LatentLangevin
+from ..nn import group_count, random_parts
+
+GROUPS = (
+    "posterior", "posterior_predictive", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data",
+)  # fmt: skip
+"""What `Fit.inference_data` makes unless asked for more or less, by the names that ArviZ knows."""
+
+PREDICTED = {"posterior_predictive", "prior_predictive"}
+NUMBERS = 2_000_000  # values of a path, or of predicted data, that are kept before sequences are left out
 
 
 def of_prior(
@@ -23,7 +32,7 @@ def of_prior(
     ----------
     model, globals_, draws, times: as for `prior`. x: the data, NaN where nothing was observed.
     """
-    drawn = prior(model, times if x is not None else times[:1, :2], draws, globals_)
+    drawn = prior(model, times if x is not None else times[:, :2], draws, globals_)
     dims = axes(model, globals_)
     hidden = {name: (("chain", "draw", *dims[name]), drawn[name][None].numpy()) for name in globals_}
     found = {"prior": xr.Dataset(hidden, {"chain": [0], "draw": range(draws)})}
@@ -67,8 +76,12 @@ def of_posterior(model: LatentLangevin, chains: Sequence[Sequence[Draw]], x: Ten
 
 
 def axes(model: LatentLangevin, globals_: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """The names of the axes of every global site: `latent` or `channel` for a physical quantity, otherwise numbered."""
+    """The names of the axes of every global site: `latent` or `channel` for a physical quantity, or that of its groups.
+
+    Those of other sites are numbered.
+    """
     known = dict.fromkeys(model.dynamics.quantities, "latent") | dict.fromkeys(model.likelihood.quantities, "channel")
+    known |= {name: f"{name}_group" for part, name in random_parts(model) if group_count(part, name)}
     return {
         name: (known[name],)
         if name in known and value.dim() == 1

@@ -22,6 +22,7 @@ from ..fitting.draws import Draw, inference_mode
 from ..io.inference_data import Results, group, groups, to_inference_data
 from . import ensemble
 from .fit import Fit
+from .naming import named
 
 NOTHING = torch.zeros(0)
 
@@ -41,7 +42,9 @@ def with_states(fit: Fit, results: Results, states: xr.Dataset) -> Results:
     free = ensemble.gauge_free(fit.model)
     for name, values in told.items():
         values.attrs["gauge_free"] = int(name in free)
-    return to_inference_data(found | {"posterior": told})
+    kept, about = told.sizes["sequence"], fit.about
+    about = about if about is None or kept >= len(fit.x) else about.isel(sequence=slice(kept))
+    return to_inference_data(found | {"posterior": named(told, about)})
 
 
 def drawn(posterior: xr.Dataset) -> list[list[Draw]]:

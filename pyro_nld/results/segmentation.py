@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import FitError
+from ..errors import Count, FitError, Share, Whole, checked
 from ..fitting.posterior import DRAWS
 from ..io.matching import dates_of
 from ..io.series import dataset_times
 from ..kinetics import most_probable
 from .fit import Fit
+from .naming import named
 
 
+@partial(checked, error=FitError)
 def segment(
     fit: Fit,
     data: object = None,
     *,
-    draws: int = DRAWS,
+    draws: Count = DRAWS,
     online: bool = False,
     wells: xr.Dataset | None = None,
-    sure: float = 0.5,
-    seed: int = 0,
+    sure: Share = 0.5,
+    seed: Whole = 0,
 ) -> xr.Dataset:
     """P(state = k at t | data) = share of posterior path draws that are in state k at t.
 
@@ -42,7 +46,7 @@ def segment(
     Returns
     -------
     Dataset with `probability (sequence, time, state)`, `label (sequence, time)` (-1: undecided, or after the end of the
-    sequence), `times (sequence, time)`; attrs `online`, `draws`.
+    sequence), `times (sequence, time)`; names, units and dates of the data, see `naming`; attrs `online`, `draws`.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def segment(
         )
     wells = fit.states(seed=seed) if wells is None else wells
     probability = fit.probability(wells, data, draws, seed)
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "probability": (("sequence", "time", "state"), probability),
             "label": (("sequence", "time"), most_probable(probability, sure)),
@@ -77,6 +81,7 @@ def segment(
         },
         attrs={"online": int(causal), "draws": draws},
     )
+    return named(found, fit.labels(data))
 
 
 def tabulated(segments: xr.Dataset, data: xr.Dataset) -> pd.DataFrame:

@@ -6,7 +6,8 @@ Examples
 {'smoke': 20, 'default': 800, 'full': 3000}
 """
 
-from . import command_line, model_files, published, summary
+from .. import command_line
+from . import model_files, published, summary
 from .directory import BUDGETS, Run, claimed, fit, load, more_data, opened, read_landscape, recorded_landscape, settings
 from .records import (
     record_checks, record_fit, record_landscape, require_output, write_arrays, write_dataset, write_segments,

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import xarray as xr
 
 from .. import results
 from ..checks import stationarity
 from ..errors import DataError, RunDirectoryError
-from ..fitting.checkpoints import load_checkpoint
+from ..fitting.checkpoints import can_go_on, load_checkpoint
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.matching import matched
@@ -111,6 +111,7 @@ def opened(path: Path, model_file: Path, config: dict, resume: bool) -> Iterator
             raise RunDirectoryError(
                 f"{path} was made with another {', '.join(changed)}. Resume with the same, or choose another --out."
             )
+        summary.write_json(path / "config.json", config)  # the minutes may be others
         yield
 
 
@@ -123,7 +124,7 @@ def claimed(path: Path) -> Iterator[None]:
     RunDirectoryError: the path is not a run directory, or another process works in it.
     """
     _require_run(path)
-    with (path / ".lock").open("w") as lock:
+    with _lock(path / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -131,6 +132,16 @@ def claimed(path: Path) -> Iterator[None]:
         for leftover in path.rglob(".*.[0-9]*"):  # left by a process that was killed while it wrote
             leftover.unlink()
         yield
+
+
+def _lock(path: Path) -> TextIO:
+    """The lock file, opened without following a link and without emptying what is there."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path} must be a plain file: {error.strerror}. Delete what is there, or choose another run."
+        ) from error
 
 
 def load(path: Path) -> Run:
@@ -144,8 +155,9 @@ def load(path: Path) -> Run:
     _require_run(path)
     config = _kept(path)
     state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
-    if len(state["runs"]) < config["restarts"]:
-        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with inference/fit.py … --resume.")
+    schedule = Schedule(**config["schedule"])
+    if len([run for run in state["runs"] if not can_go_on(run, schedule)]) < config["restarts"]:
+        raise RunDirectoryError(f"the fit in {path} is not finished. Go on with pyro-nld fit … --resume.")
     source = load_model_file(path / "model.py")
     data = load_data(source, _unchanged_data(path, config), config["seed"], config["pieces"], config["reading"])
     pair = build(source, data, config["seed"])
@@ -182,7 +194,7 @@ def recorded_landscape(run: Run, min_persistence: float | None = None, min_barri
     asked: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
     if file.is_file() and not asked:
         found = xr.load_dataset(file, engine="h5netcdf")
-        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows nothing of persistence
+        if found.attrs.get("schema") == summary.SCHEMA:  # an older one knows less
             return found
     return read_landscape(run, **asked)
 
@@ -201,7 +213,7 @@ def read_landscape(run: Run, **rule: Any) -> xr.Dataset:
     """
     found = run.fit.landscape(**rule) if run.fit.has_landscape else run.fit.attractors()
     labels = joined(segment(run.fit, wells=found), run.data)["label"].values
-    doubts = stationarity.of_data(joined(run.data), labels).attrs
+    doubts = stationarity.of_data(joined(run.data), labels, run.fit.model.likelihood.discrete).attrs
     said = {f"data_{name}": doubts[name] for name in ("verdict", "message")}
     return found.assign_coords(channel=run.data["channel"]).assign_attrs(said)
 
@@ -223,7 +235,7 @@ def _create(path: Path, model_file: Path, config: dict) -> None:
 
 def _require_run(path: Path) -> None:
     if not (path / "config.json").is_file():
-        raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with inference/fit.py.")
+        raise RunDirectoryError(f"{path} is no run directory: it has no config.json. Make one with pyro-nld fit.")
 
 
 def _kept(path: Path) -> dict:
@@ -236,8 +248,8 @@ def _kept(path: Path) -> dict:
 
 def _changed(path: Path, model_file: Path, config: dict) -> list[str]:
     """The settings in which a run differs from a command that is to go on with it."""
-    kept = _kept(path)
-    names = sorted(name for name in kept.keys() | config.keys() if kept.get(name) != config.get(name))
+    kept, asked = (one | {"schedule": one["schedule"] | {"minutes": None}} for one in (_kept(path), config))
+    names = sorted(name for name in kept.keys() | asked.keys() if kept.get(name) != asked.get(name))
     same_model = (path / "model.py").read_bytes() == model_file.read_bytes()
     return names if same_model else ["model file", *names]
 

@@ -16,12 +16,28 @@ import torch
 import xarray as xr
 from torch import nn
 
+from .. import command_line
 from ..errors import DataError, NLDError
 from ..fitting.elbo import PathELBO
 from ..fitting.posterior import Pair
 from ..io.files import load
 from ..io.series import as_tensors, cut
 from ..io.validation import check_rows
+
+
+def named(model: Path | None, data: Path | None) -> Path:
+    """The model file to fit: `model`, or `my_data.py` of this library for data that come without one.
+
+    Raises
+    ------
+    DataError: neither is given.
+    """
+    if model is None and data is None:
+        raise DataError(
+            "there is nothing to fit: give a model file, or --data FILE, to which my_data.py is fitted then. "
+            "pyro-nld new mine.py writes a model file."
+        )
+    return command_line.folder("models") / "my_data.py" if model is None else model
 
 
 def load_model_file(path: Path) -> ModuleType:
@@ -32,7 +48,7 @@ def load_model_file(path: Path) -> ModuleType:
     DataError: the file does not exist, it fails, or a name is missing.
     """
     if not path.is_file() or path.suffix != ".py":
-        raise DataError(f"{path} is no model file: expected an existing .py file. Look into models/ for examples.")
+        raise DataError(f"{path} is no model file: expected an existing .py file. pyro-nld new writes one.")
     source = ModuleType(f"model_file_{path.stem}")
     source.__file__ = str(path)
     sys.modules[source.__name__] = source  # dataclasses in the file look up their module

@@ -42,5 +42,5 @@ def commands(run: Run) -> list[str]:
     kept = Schedule(**config["schedule"])
     budget = next((name for name, known in BUDGETS.items() if replace(known, minutes=kept.minutes) == kept), "default")
     options += ["--budget", budget] + ([] if kept.minutes is None else ["--minutes", str(kept.minutes)])
-    fitting = ["python", "inference/fit.py", "model.py", *options]
-    return [shlex.join(words) for words in (fitting, *(["python", f"inference/{name}.py", out] for name in READERS))]
+    fitting = ["pyro-nld", "fit", "model.py", *options]
+    return [shlex.join(words) for words in (fitting, *(["pyro-nld", name, out] for name in READERS))]

@@ -17,11 +17,21 @@ from ..results.segmentation import tabulated
 from . import summary
 
 RECORDED_DRAWS = 50  # posterior draws in `posterior.nc`
+READ = ("summary.json", "landscape.nc", "checks.nc", "forecast.nc", "report.html")
+"""Files of what is read from a fit."""
+
 RECORDED_GROUPS = ("posterior", "prior", "log_likelihood", "sample_stats", "observed_data", "constant_data")
 
 
 def record_fit(path: Path, fitted: Fit, warned: Iterable[str] = ()) -> dict:
-    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; return the summary."""
+    """Write `history.csv`, `posterior.nc` and the fit's part of `summary.json`; return the summary.
+
+    A fit that went on after it had been read (with more minutes) is another one: what was read of it before is removed.
+    """
+    before = summary.read_json(path / "summary.json")["steps"] if (path / "summary.json").is_file() else None
+    if before not in (None, fitted.history.sizes["step"]):
+        for stale in [path / name for name in READ] + [*(path / "figures").glob("*.png")]:
+            stale.unlink(missing_ok=True)
     write_atomically(path / "history.csv", lambda file: fitted.history.to_dataframe().to_csv(file))
     posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=False)
     save_inference_data(posterior, path / "posterior.nc")

@@ -16,7 +16,7 @@ from ..io.files import write_atomically
 from ..io.inference_data import Results
 from ..results.fit import Fit
 
-SCHEMA = 2
+SCHEMA = 3
 FIELDS: dict[str, tuple[str, ...]] = {
     "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
     "heldout_elbo_per_observation": (),
@@ -24,7 +24,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "steps": (),
     "temperature": ("mean", "q05", "q95", "contraction", "verdict", "message"),
     "states": (),
-    "occupancy": ("sampled", "energy", "harmonic", "data"),
+    "occupancy": ("sampled", "energy", "harmonic", "anharmonic", "data"),
     "minima": (),
     "decoded_minima": (),
     "barriers_kT": (),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import norm
+from scipy.stats import kstest, norm, poisson
 
 from pyro_nld import ShapeError
 from pyro_nld.checks import predictive_checks
@@ -175,6 +175,40 @@ def test_right_predictions_are_uniform(draw):
     found = predictive_checks.pit(predicted(draw, missing=0.1))
     assert found.attrs["verdict"] == "good", found.attrs["message"]
     assert int(np.isnan(found["pit"]).sum()) > 60
+
+
+def counted(draw, spread=None):
+    """Counts of mean 2, many of them equal, predicted by Poisson's law; with a `spread` they vary by that much more."""
+    shape, rate = (SEQUENCES, STEPS, 1), 2.0
+    gamma = 1.0 if spread is None else draw.gamma(1 / spread, spread, shape)
+    x = draw.poisson(rate * gamma, shape).astype(float)
+    told = np.broadcast_to(poisson.logpmf(x, rate)[..., 0].reshape(-1), (1, 400, x.size))
+    at = [index.ravel() for index in np.indices(shape[:2])]
+    single = xr.Dataset(
+        {"log_prob": (("chain", "draw", "observation"), told)},
+        {"at_sequence": ("observation", at[0]), "at_time": ("observation", at[1])},
+    )
+    new = draw.poisson(rate, (1, 400, *shape)).astype(float)
+    return to_inference_data(
+        {
+            "posterior_predictive": xr.Dataset({"x": (("chain", "draw", *AXES), new)}),
+            "sample_stats": single,
+            "observed_data": xr.Dataset({"x": (AXES, x)}),
+        }
+    )
+
+
+def test_right_predictions_of_counts_are_uniform(draw):
+    """Seven values in all: without v, the distribution function would have steps of a quarter."""
+    found = predictive_checks.pit(counted(draw))
+    assert found.attrs["verdict"] == "good", found.attrs["message"]
+    x = poisson.rvs(2.0, size=1000, random_state=draw)
+    steps = 0.5 * (poisson.cdf(x, 2.0) + poisson.cdf(x - 1, 2.0))
+    assert kstest(steps, "uniform").statistic > predictive_checks.PIT_DISTANCE[1]
+
+
+def test_counts_that_vary_more_than_predicted_are_seen(draw):
+    assert predictive_checks.pit(counted(draw, spread=1.0)).attrs["verdict"] == "bad"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from signals import autoregressive, ring, telegraph, well
 
+import pyro_nld as nld
 from pyro_nld import ShapeError
 from pyro_nld.checks import stationarity
 from pyro_nld.io.series import from_arrays
@@ -203,3 +204,10 @@ def test_shapes_that_do_not_fit_are_refused():
     observed = xr.DataArray(np.zeros((2, 5, 1)), dims=("sequence", "time", "channel"))
     with pytest.raises(ShapeError, match=r"\(sequence, time\) = \(2, 5\): got \(2, 4\)"):
         stationarity.examine(observed, np.zeros((2, 4)))
+
+
+def test_few_values_are_no_cause_where_they_are_fitted_as_such(draw):
+    data = nld.datasets.from_arrays(np.arange(500.0), draw.integers(0, 2, (1, 500, 1)).astype(float))
+    assert stationarity.of_data(data).attrs["causes"] == "discrete"
+    assert stationarity.of_data(data, discrete=nld.Bernoulli(nld.LinearDecoder(1, 1)).discrete).attrs["causes"] == ""
+    assert not nld.Channels(a=nld.Gaussian(nld.LinearDecoder(1, 1))).discrete

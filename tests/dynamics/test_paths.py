@@ -7,7 +7,8 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_nld as nld
-from pyro_nld.dynamics.paths import Forces, Grid, refine, run, run_linear, stratify
+from pyro_nld.dynamics.grids import Grid
+from pyro_nld.dynamics.paths import Forces, run, run_linear
 from pyro_nld.guide.controls import NeuralControl, _AffinePlan, _Gain
 
 K, T, G, M = torch.tensor([1.5, 0.7], dtype=torch.float64), 0.8, 1.2, 0.6
@@ -202,13 +203,6 @@ def test_strata_are_unbiased(make):
     assert abs(float(score.mean() - prior.log_prob(value))) < 5 * float(score.std()) / math.sqrt(1500)
 
 
-def test_strata_speak_for_every_step():
-    torch.manual_seed(0)
-    strata = stratify(11, 4)
-    assert strata.weight.tolist() == [4, 4, 3]
-    assert all(4 * i <= k < 4 * i + w for i, (k, w) in enumerate(zip(strata.chosen, strata.weight, strict=True)))
-
-
 @BOTH
 @COUPLED
 def test_linear_run_equals_stepping(make, coupled):
@@ -295,14 +289,6 @@ def test_expanding_keeps_the_law(make):
         assert wide.event_shape == path.event_shape
         value = path.sample()
         torch.testing.assert_close(wide.log_prob(value.expand(5, -1, -1, -1)), path.log_prob(value).expand(5, -1))
-
-
-def test_refining_ragged_times():
-    times = torch.tensor([[0.0, 1.0, 3.0, 4.0], [0.0, 2.0, math.nan, math.nan]])
-    fine = refine(times, 2)
-    torch.testing.assert_close(fine.h[0, :, 0], torch.tensor([0.5, 0.5, 1.0, 1.0, 0.5, 0.5]))
-    assert fine.valid[1].tolist() == [True, True, False, False, False, False]
-    assert bool((fine.h > 0).all())
 
 
 def test_steps_after_the_end_cost_nothing():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
-from pyro_nld.fitting.training import MOST_AUTO_SUBSTEPS, Trainer
+from pyro_nld.fitting.trainer import MOST_AUTO_SUBSTEPS, Trainer
 
 STIFFNESS, INTERVAL, NEEDED = 39.0, 0.1, 20  # curvature × step is 3.9 / substeps
 SCHEDULE = nld.Schedule(steps=10, batch_size=4)
@@ -129,5 +129,5 @@ def test_a_fit_stopped_while_it_is_coarse_is_not_left_so(data, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_what_is_no_number_of_substeps(wrong):
-    with pytest.raises(nld.ShapeError, match='substeps must be "auto" or at least 1'):
+    with pytest.raises(nld.ShapeError, match="substeps must be a whole number of at least 1, or 'auto'"):
         build(substeps=wrong)

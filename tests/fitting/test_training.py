@@ -1,7 +1,9 @@
 """Fitting: resumes to the bit, survives NaN and Ctrl-C, minds its own business, and does not depend on units."""
 
+import functools
 import itertools
 import math
+import re
 import warnings
 from dataclasses import asdict
 
@@ -10,12 +12,14 @@ import pyro
 import pytest
 import torch
 from pyro import distributions as dist
+from pyro import poutine
+from pyro.infer.autoguide import AutoIAFNormal, AutoLaplaceApproximation, AutoNormal
 from torch import nn
 
 import pyro_nld as nld
 from pyro_nld.fitting import training
 from pyro_nld.fitting.checkpoints import load_checkpoint, save_checkpoint
-from pyro_nld.fitting.training import COLUMNS, Trainer
+from pyro_nld.fitting.trainer import COLUMNS, Trainer
 
 CHANNELS = 3
 SCHEDULE = nld.Schedule(steps=12, batch_size=4, learning_rate=1e-2)
@@ -160,8 +164,114 @@ def prepared(seed=0, **given):
 
 
 def test_minutes_end_a_fit_early():
-    fitted = fit(build(), schedule=nld.Schedule(steps=10_000, minutes=0.5 / 60))
+    with pytest.warns(nld.DoubtfulFitWarning, match="minutes were enough for"):
+        fitted = fit(build(), schedule=nld.Schedule(steps=10_000, minutes=0.5 / 60))
     assert 1 <= fitted.history.sizes["step"] < 10_000
+
+
+def test_a_schedule_is_spread_over_the_minutes_there_are():
+    """400 of 1000 steps: the same rates, weights and substeps as a schedule of 400 steps, to a step."""
+    short, timed = nld.Schedule(steps=400), nld.Schedule(steps=1000, minutes=400 / 60)
+    for step in range(400):
+        place = timed.position(step, seconds=float(step))
+        assert place == pytest.approx(2.5 * step)
+        assert timed.rate(place) == pytest.approx(short.rate(step), abs=0.01 / 8)  # a step of warm-up
+        assert timed.path_weight(place) == pytest.approx(short.path_weight(step))
+        assert timed.substeps(place, 40) == short.substeps(step, 40)
+    assert [timed.position(step, 0.1) for step in (0, 300)] == [0.25, 300]
+    assert not timed.time_left(400.0)
+    assert nld.Schedule(steps=1000).position(7, 1e9) == 7
+
+
+def test_a_fit_cut_short_goes_on_with_more_minutes(monkeypatch, tmp_path):
+    def lasting(trainer):
+        advance(trainer)
+        trainer.elapsed = 60.0 * trainer.step  # a minute each
+        trainer.history[-1, COLUMNS.index("seconds")] = trainer.elapsed
+
+    advance, path, sayings = Trainer.advance, tmp_path / "checkpoint.pt", []
+    monkeypatch.setattr(Trainer, "advance", lasting)
+    limited = {minutes: nld.Schedule(steps=12, batch_size=4, minutes=minutes) for minutes in (4.0, 9.0, None)}
+    for minutes, steps in ((4.0, 4), (4.0, 4), (9.0, 9), (None, 12), (None, 12)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            fitted = fit(build(), schedule=limited[minutes], checkpoint=path, resume=True, restarts=2)
+        assert [len(run["history"]) for run in fitted.runs] == [steps, steps]
+        rates = fitted.history["learning_rate"]
+        said = [str(one.message) for one in told if "minutes were enough" in str(one.message)]
+        sayings.append(said)
+    first, again, more, *whole = sayings
+    assert first == 2 * [first[0]]
+    assert first[0].startswith("4 minutes were enough for 4 of 12 steps, over which the schedule was spread.")
+    assert more[0].startswith("9 minutes were enough for 9 of 12 steps")
+    assert again == whole[0] == whole[1] == []
+    assert rates[-1] < 0.1 * rates.max()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind", "rate"),
+    [
+        (None, torch.optim.Adam, 0.01),
+        (torch.optim.AdamW, torch.optim.AdamW, 0.01),
+        (functools.partial(torch.optim.SGD, lr=0.5, momentum=0.9), torch.optim.SGD, 0.5),
+        (lambda parameters: torch.optim.RMSprop(parameters, lr=0.2), torch.optim.RMSprop, 0.2),
+        (pyro.optim.ClippedAdam({"lr": 0.003}), pyro.optim.clipped_adam.ClippedAdam, 0.003),
+        (pyro.optim.Adam({"betas": (0.8, 0.9)}), torch.optim.Adam, 0.01),
+    ],
+)
+def test_an_optimiser_is_used_as_it_is_given(optimizer, kind, rate):
+    model, guide, series = prepared()
+    trainer = Trainer(model, guide, series, SCHEDULE, optimizer)
+    assert type(trainer.optimizer) is kind
+    trainer.advance()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(SCHEDULE.rate(0) * rate / 0.01)
+    assert trainer.history[0, COLUMNS.index("learning_rate")] == trainer.optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("adam", "got str. Give the class or a function of the parameters."),
+        (torch.optim.Adam([torch.zeros(1, requires_grad=True)]), "got Adam. Give the class"),
+        (lambda parameters: None, "it made NoneType. Let it return the optimiser."),
+        (torch.optim.LBFGS, "LBFGS evaluates the loss several times a step"),
+        (pyro.optim.Adam(lambda name: {"lr": 0.1}), "got one with arguments by parameter, or a scheduler."),
+        (
+            pyro.optim.ExponentialLR({"optimizer": torch.optim.SGD, "optim_args": {"lr": 0.1}, "gamma": 0.9}),
+            "scheduler",
+        ),
+    ],
+)
+def test_what_is_no_optimiser_is_refused(optimizer, message):
+    with pytest.raises(nld.FitError, match=re.escape(message)):
+        fit(build(), optimizer=optimizer)
+
+
+def test_callbacks_see_every_step_and_end_a_run():
+    rows = []
+    fitted = fit(build(), callbacks=[lambda step, row: rows.append((step, row)), lambda step, row: step == 5])
+    assert [step for step, _ in rows] == [1, 2, 3, 4, 5]
+    assert fitted.history.sizes["step"] == 5
+    assert [row["loss"] for _, row in rows] == fitted.history["loss"].values.tolist()
+    assert set(rows[0][1]) == set(COLUMNS)
+
+
+def test_a_callback_that_returns_something_ends_nothing():
+    assert fit(build(), callbacks=[lambda step, row: row]).history.sizes["step"] == SCHEDULE.steps
+
+
+def test_an_exception_of_a_callback_is_its_own():
+    def prune(step, row):
+        raise LookupError("pruned")
+
+    with pytest.raises(LookupError, match="pruned"):
+        fit(build(), callbacks=[prune])
+
+
+def test_a_fit_in_double_precision():
+    fitted = fit(build(), dtype=torch.float64)
+    assert {value.dtype for value in fitted.model.parameters()} == {torch.float64}
+    assert fitted.x.dtype == fitted.positions().dtype == torch.float64
 
 
 def test_every_parameter_moves():
@@ -260,7 +370,7 @@ def test_the_first_of_several_runs_is_the_only_run():
 def test_a_restart_draws_fresh_weights_and_keeps_units_and_physics():
     model, guide = build(control=nld.NeuralControl(hidden=16), friction=nn.Parameter(torch.tensor(1.7)))
     guide(*data())
-    initial = training._kept_of(model, guide)
+    initial = training.kept_of(model, guide)
     training._start_anew(model, guide, initial, seed=5)
     assert not torch.equal(model.dynamics.potential.output.weight, initial["model"]["dynamics.potential.output.weight"])
     assert not torch.equal(guide.encoder.output.weight, initial["guide"]["encoder.output.weight"])
@@ -290,7 +400,7 @@ def test_a_run_without_a_finite_bound_is_never_the_best(monkeypatch):
 def test_there_must_be_a_run():
     with pytest.raises(nld.FitError) as caught:
         fit(build(), restarts=0)
-    assert str(caught.value) == "restarts must be at least 1: got 0. Give the number of independent runs."
+    assert str(caught.value) == "restarts must be a whole number of at least 1: got 0. Give such a number."
 
 
 # ---------------------------------------------------------------- side by side
@@ -457,7 +567,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
         fit(build(0), checkpoint=path, resume=True, schedule=other)
     assert str(caught.value) == (
         f"the checkpoint was made with another schedule: expected {asdict(other)}, got {asdict(SCHEDULE)}. "
-        "Resume with the same settings, or start in a new place."
+        "Resume with the same settings, or start in a new place. Only the minutes may change."
     )
 
 
@@ -685,3 +795,116 @@ def test_the_guide_learns_from_the_bound_all_the_while():
     fit(pair, schedule=nld.Schedule(steps=4, batch_size=4, particles=4, refine=1.0))
     moved = [not torch.equal(a, b) for a, b in zip(before, pair[1].state_dict().values(), strict=True)]
     assert sum(moved) > 5
+
+
+# ---------------------------------------------------------------- what a user did before
+
+
+@pytest.mark.parametrize("look", ["model", "model with data", "guide"])
+def test_a_look_before_the_fit_leaves_no_trace_in_the_units(look):
+    times, x = data()
+    pair = build()
+    if look == "guide":
+        pair[1](7.0 * times, 1000.0 * torch.randn(2, *x.shape[1:]))
+    else:
+        pair[0](7.0 * times, 1000.0 * torch.randn(2, *x.shape[1:]) if "data" in look else None)
+    found, expected = fit(pair), fit(build())
+    assert found.time_unit == expected.time_unit
+    assert torch.equal(found.model.likelihood.decoder.scale, expected.model.likelihood.decoder.scale)
+    assert torch.equal(found.guide.encoder.scale, expected.guide.encoder.scale)
+
+
+def test_a_fit_that_goes_on_with_other_data_keeps_the_units_it_learned_in():
+    times, x = data()
+    pair = build()
+    first = fit(pair)
+    second = fit(pair, (3.0 * times, 10.0 * x))
+    assert second.time_unit == first.time_unit
+    assert torch.equal(second.model.likelihood.decoder.scale, first.model.likelihood.decoder.scale)
+
+
+def test_frozen_weights_stay_through_restarts_and_others_are_drawn_anew():
+    model, guide = build()
+    model.likelihood.decoder.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.likelihood.decoder.named_parameters()}
+    fitted = fit((model, guide), restarts=2)
+    for run in fitted.runs:
+        for name, value in before.items():
+            assert torch.equal(run["model"][f"likelihood.decoder.{name}"], value)
+    first, second = (run["model"]["dynamics.potential.output.weight"] for run in fitted.runs)
+    assert not torch.equal(first, second)
+
+
+def test_dropout_is_on_while_a_fit_learns_and_off_when_it_is_read():
+    seen = {"learned": [], "read": []}
+
+    class Watched(nn.Dropout):
+        def forward(self, q):
+            seen["learned" if torch.is_grad_enabled() else "read"].append(self.training)
+            return super().forward(q)
+
+    class Dropping(nld.Decoder):
+        def __init__(self):
+            super().__init__(2, CHANNELS, standardise=True)
+            self.net = nn.Sequential(nn.Linear(2, 8), Watched(0.5), nn.Linear(8, CHANNELS))
+
+        def decode(self, q):
+            return self.net(q)
+
+    model = nld.LatentLangevin(nld.OverdampedLangevin(nld.DoubleWell(latent=2)), nld.Gaussian(Dropping()), substeps=2)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6))
+    fitted = fit((model, guide))
+    assert len(seen["learned"]) >= SCHEDULE.steps
+    assert all(seen["learned"])
+    assert seen["read"]
+    assert not any(seen["read"])
+    point = torch.zeros(1, 2)
+    assert torch.equal(fitted.decode(point), fitted.decode(point))
+    fit((fitted.model, fitted.guide))  # a fit that goes on learns as the first did
+    assert all(seen["learned"])
+
+
+# ---------------------------------------------------------------- what is no pair to fit
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_cannot_be_fitted_is_said_before_anything_is_done():
+    model, guide = build()
+    other = build()[1]
+    whole = AutoNormal(model)
+    for pair, sentence in (
+        (
+            (poutine.reparam(model, {}), guide),
+            "a fit needs the model itself: expected a LatentLangevin, got ReparamHandler",
+        ),
+        ((model, whole), "a fit needs posterior paths: expected an AmortizedGuide, got AutoNormal"),
+        ((model, other), "the guide belongs to another model"),
+    ):
+        with pytest.raises(nld.FitError, match=sentence):
+            fit(pair)
+        with pytest.raises(nld.FitError, match=sentence):
+            nld.Fit(*pair, *data())
+    with pytest.raises(
+        nld.FitError, match=r"schedule must be a Schedule: got int. Give for example nld.Schedule\(steps"
+    ):
+        fit((model, guide), schedule=100)
+
+
+@pytest.mark.parametrize("kind", [AutoIAFNormal, AutoLaplaceApproximation])
+def test_an_autoguide_without_a_median_can_be_fitted_and_read(kind, seed):
+    """The median is then that of a thousand draws, which for a factorised guide agrees with its own."""
+    model, _ = build(temperature=dist.LogNormal(0.0, 0.5), friction=dist.LogNormal(0.0, 0.5))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6, hidden=6), autoguide=kind)
+    fitted = fit((model, guide))
+    assert fitted.temperature > 0
+    torch.manual_seed(seed)
+    exact = fit(build())
+    others = exact.guide.others
+    others.median, by_median = (lambda *_: _absent()), exact.medians["temperature"]
+    exact.forget()
+    spread = float(others.scales.temperature.detach()) * float(by_median)
+    assert float(exact.medians["temperature"]) == pytest.approx(float(by_median), abs=5 * 1.26 * spread / 1000**0.5)
+
+
+def _absent():
+    raise NotImplementedError

@@ -3,18 +3,28 @@
 import copy
 import math
 
+import numpy as np
 import pyro
 import pytest
 import torch
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
+from pyro.contrib.autoname import scope
+from pyro.infer import SVI, JitTrace_ELBO, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoGuideList,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 from pyro.nn import PyroSample
 from pyro.optim import ClippedAdam
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld.fitting import draws
+from pyro_nld.fitting import elbo as elbo_of
 from pyro_nld.guide import amortized
 
 TIMES, CHANNELS, SEQUENCES, SUBSTEPS = torch.tensor([0.0, 0.3, 0.5, 1.1]), 3, 4, 2
@@ -239,9 +249,26 @@ def test_the_users_unit_of_time_does_not_matter(control, unit, seed):
     torch.testing.assert_close(draw(unit * TIMES), draw(TIMES), rtol=1e-4, atol=1e-4)
 
 
+def test_units_are_taken_anew_until_something_was_learned():
+    model, guide = build()
+    guide(TIMES, observations())
+    units = guide.encoder.scale.clone(), model.likelihood.decoder.scale.clone(), float(model.time_unit)
+    guide.take_units(2 * TIMES, 100 * observations())
+    torch.testing.assert_close(guide.encoder.scale, 100 * units[0])
+    torch.testing.assert_close(model.likelihood.decoder.scale, 100 * units[1])
+    assert float(model.time_unit) == pytest.approx(2 * units[2])
+    with torch.no_grad():
+        next(model.parameters()).add_(0.1)  # as an optimiser does
+        next(guide.control.parameters()).add_(0.1)
+    guide.take_units(TIMES, observations())
+    torch.testing.assert_close(guide.encoder.scale, 100 * units[0])
+    torch.testing.assert_close(model.likelihood.decoder.scale, 100 * units[1])
+    assert float(model.time_unit) == pytest.approx(2 * units[2])
+
+
 def test_a_guide_needs_data():
     _, guide = build()
-    with pytest.raises(TypeError, match="'x'"):
+    with pytest.raises(nld.DataError, match=r"a guide reads the data: got none. Give them to both, svi.step\(times, x"):
         guide(TIMES)
 
 
@@ -254,6 +281,149 @@ def test_extreme_but_legal_data_keep_everything_finite(control):
     times[2, 2:], x[2, 2:] = math.nan, math.nan
     guide(times, x)
     learns(model, guide, nld.PathELBO(), times, x)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_guide_is_made_of_the_bare_model():
+    model = nld.LatentLangevin(nld.OverdampedLangevin(nld.DoubleWell()), nld.Gaussian(nld.IdentityDecoder(1)))
+    for wrapped in (poutine.reparam(model, {}), poutine.mask(model, True), lambda times: model(times)):
+        with pytest.raises(nld.FitError, match=r"a guide is made of the model itself: expected a LatentLangevin, got"):
+            nld.AmortizedGuide(wrapped, nld.GRUEncoder(1))
+    with pytest.raises(nld.ShapeError, match=r"the encoder must be an Encoder: got GRU. Give for example nld.GRUEnc"):
+        nld.AmortizedGuide(model, torch.nn.GRU(1, 1))
+
+
+def test_an_autoguide_that_leaves_out_a_site_is_refused():
+    model, _ = build(temperature=dist.LogNormal(0.0, 0.5))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS), autoguide=AutoGuideList)
+    with pytest.raises(nld.FitError, match="every latent site needs a guide: AutoGuideList leaves out temperature"):
+        guide(TIMES, observations())
+
+
+# ---------------------------------------------------------------- latents of every sequence
+
+
+class Offset(nld.Gaussian):
+    """A recording has an offset of its own, drawn inside the plate `sequence`."""
+
+    def forward(self, q):
+        offset = pyro.sample("offset", dist.Normal(0.0, 1.0))
+        return dist.Normal(self.decoder(q) + offset[..., None, None], 0.3)
+
+
+def offsets():
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.Quadratic([4.0, 4.0])), Offset(nld.IdentityDecoder(2)), substeps=2, time_unit=1.0
+    )
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(2, size=6, hidden=6))
+
+
+@pytest.mark.parametrize("elbo", ["Trace", "Path", "particles"])
+def test_a_latent_of_every_sequence_is_guided_under_its_number(elbo):
+    model, guide = offsets()
+    x = torch.randn(5, len(TIMES), 2)
+    chosen = {"Trace": Trace_ELBO(), "Path": nld.PathELBO()}
+    many = nld.PathELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)
+    svi = SVI(model, guide, ClippedAdam({"lr": 0.1}), chosen.get(elbo, many))
+    svi.step(TIMES, x, 1)
+    before = guide.others.locs.offset.detach().clone()
+    svi.step(TIMES, x[[3, 1]], subsample=torch.tensor([3, 1]), size=5)
+    moved = (guide.others.locs.offset != before).tolist()
+    assert before.shape == (5,)
+    assert moved[3]
+    assert moved[1]
+    with pytest.raises(nld.FitError, match="a latent of every sequence was learned for 5 sequences: got 2"):
+        guide(TIMES, x[:2])
+
+
+def test_a_fit_reads_the_offsets_of_its_sequences_chunk_by_chunk(monkeypatch):
+    """Whatever the chunks, draws are those of the posterior of each sequence by its number."""
+    level = torch.tensor([-4.0, 4.0, 0.0, -2.0, 2.0])
+    x = level[:, None, None] + 0.3 * torch.randn(5, 12, 2)
+    model, guide = offsets()
+    schedule = nld.Schedule(60, batch_size=3, learning_rate=0.05)
+    fit = nld.fit(model, guide, (0.08 * torch.arange(12.0), x), schedule, progress=False)
+    whole = fit.elbo(draws=20)
+    monkeypatch.setattr(draws, "DRAW_CHUNK", 2)
+    found = fit.inference_data(draws=40, states=False).posterior["offset"].mean(("chain", "draw")).values
+    expected, spread = fit.medians["offset"], fit.guide.others.scales.offset.detach()
+    assert np.corrcoef(expected, level)[0, 1] > 0.9
+    assert bool((torch.as_tensor(found) - expected).abs().lt(5 * spread / 40**0.5).all())
+    pieces = elbo_of.evaluate(fit.model, fit.guide, fit.times, fit.x, 20, chunk=2)
+    assert pieces["total"] == pytest.approx(whole["total"], rel=0.1)
+
+
+# ---------------------------------------------------------------- compiled, and two pairs at once
+
+
+@pytest.mark.usefixtures("untyped")  # sizes are tensors while a function is compiled
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("given", [{}, {"temperature": dist.LogNormal(0.0, 0.2)}], ids=["fixed", "random"])
+def test_a_compiled_bound_has_the_loss_and_gradients_of_the_plain_one(control, given, seed):
+    model, guide = build(control=control, **given)
+    x = observations()
+    guide(TIMES, x)
+
+    def learned():
+        return [*model.parameters(), *guide.parameters()]
+
+    def found(elbo):
+        for value in learned():
+            value.grad = None
+        pyro.set_rng_seed(seed)
+        loss = elbo.loss_and_grads(model, guide, TIMES, x)
+        return loss, [value.grad for value in learned()]
+
+    compiled = JitTrace_ELBO(ignore_jit_warnings=True)
+    found(compiled)  # compiling draws random numbers of its own
+    (loss, gradients), (exact, expected) = found(compiled), found(Trace_ELBO())
+    assert loss == pytest.approx(exact, rel=1e-4)
+    for one, other in zip(gradients, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def pair(name):
+    motion = nld.OverdampedLangevin(nld.NeuralPotential(2, hidden=(4,)), dist.LogNormal(0.0, 0.2), friction=None)
+    model = nld.LatentLangevin(motion, nld.Gaussian(nld.LinearDecoder(2, CHANNELS)), substeps=2, name=name)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=4, hidden=4), name=name and f"{name}_guide")
+
+
+def scoped(*parts):
+    def both(*args):
+        for prefix, part in zip("ab", parts, strict=True):
+            with scope(prefix=prefix):
+                part(*args)
+
+    return both
+
+
+def test_two_named_pairs_learn_in_one_svi():
+    (one, first), (other, second) = pair("one"), pair("other")
+    svi = SVI(scoped(one, other), scoped(first, second), ClippedAdam({"lr": 0.1}), Trace_ELBO())
+    svi.step(TIMES, observations())
+    parts = (one, other, first, second)
+    before = [{name: value.clone() for name, value in part.named_parameters()} for part in parts]
+    svi.step(TIMES, observations())
+    for part, old in zip(parts, before, strict=True):
+        still = [name for name, value in part.named_parameters() if torch.equal(value, old[name])]
+        assert set(still) <= {"dynamics.potential.output.bias"}  # the zero of energy, which no force knows
+    names = list(pyro.get_param_store().keys())
+    assert {"one.dynamics.friction", "other.dynamics.friction"} <= set(names)
+    trace = poutine.trace(one).get_trace(TIMES, observations())
+    assert "temperature" in trace.nodes  # names of sites stay as they are
+
+
+def test_the_path_kl_is_known_under_a_scope():
+    (one, first), (other, second) = pair("one"), pair("other")
+    first(TIMES, observations())
+    second(TIMES, observations())
+    terms = nld.PathELBO().terms(scoped(one, other), scoped(first, second), TIMES, observations())
+    assert float(terms["path_kl"].detach()) > 0
+    assert float(terms["initial_kl"].detach()) > 0
+    assert abs(float(terms["global_kl"].detach())) < 20  # of two temperatures alone
 
 
 def test_the_globals_need_no_path_and_take_its_random_numbers(monkeypatch, seed):

@@ -207,31 +207,6 @@ def test_more_than_one_stationary_law_is_none():
     assert markov.stationary(np.array([[9.0, 2.0], [0.0, 9.0]])).tolist() == [0.0, 1.0]
 
 
-def test_a_reversible_law_is_that_of_starts_and_transitions_together():
-    """Exact where one of them says it all; in between where they differ; and closer to the truth than either."""
-    time, exits = np.array([6.0, 3.0, 1.0]), np.array([[0, 30, 6], [30, 0, 9], [6, 9, 0]]) * 1.0
-    np.testing.assert_allclose(markov.reversible(exits, time, np.zeros(3)), [0.6, 0.3, 0.1], atol=1e-5)
-    np.testing.assert_allclose(
-        markov.reversible(exits, time, 1e9 * np.array([2.0, 1.0, 1.0])), [0.5, 0.25, 0.25], atol=1e-4
-    )
-    between = markov.reversible(exits, time, np.array([0.0, 0.0, 20.0]))
-    assert between[2] > 0.11
-    truth, draw = np.array([5, 3, 2]) / 10, np.random.default_rng(10)
-    flow = np.array([[0.0, 0.3, 0.2], [0.3, 0.0, 0.1], [0.2, 0.1, 0.0]])
-    errors = []
-    for _ in range(200):
-        starts, spent = draw.multinomial(100, truth) * 1.0, 100 * truth
-        hops = draw.poisson(100 * flow) * 1.0
-        found = (
-            markov.stationary(hops / spent[:, None]),
-            starts / 100,
-            markov.reversible(hops, spent, starts),
-        )
-        errors.append([np.abs(law - truth).sum() for law in found])
-    alone, at_start, together = np.mean(errors, 0)
-    assert together < 0.9 * min(alone, at_start)
-
-
 def test_intervals_of_what_follows_from_all_rates_hold_the_truth_as_often_as_they_say():
     """100 recordings of two states, 20 visits each: 90 of the intervals hold the truth, give or take three errors."""
     truth = {"stationary": [5 / 7, 2 / 7], "relaxation": [1 / 0.7], "passage": [[0.0, 5.0], [2.0, 0.0]]}

@@ -178,17 +178,22 @@ def test_a_misleading_case_is_not_and_is_told_why(case):
     assert any(MISLEADING[case] in message for message in verdict.messages), verdict.messages
 
 
-def routes_of(exits=10_000.0, **dwell):
+def routes_of(exits=10_000.0, old=(1.0, 1.0), **dwell):
+    """Routes of two states; old visits end so many times as often as young ones, counted and simulated."""
     parts = {name: kinetics.of_rates(np.array([[np.nan, 1 / a], [1 / b, np.nan]])) for name, (a, b) in dwell.items()}
     routes = kinetics.joined(parts)
-    return routes.assign(exits=xr.full_like(routes["exits"], exits))
+    known = {"exits": exits, "ageing": np.nan, "ageing_error": 2 / np.sqrt(exits) if exits else np.inf}
+    routes = routes.assign({name: xr.full_like(routes["dwell"], value) for name, value in known.items()})
+    for name, times in zip(("counted", "simulated"), old, strict=True):
+        routes["ageing"].loc[{"route": name}] = np.log(times)
+    return routes
 
 
 STORY = xr.Dataset({"barrier": (("state", "to"), [[np.nan, 5.0], [5.0, np.nan]])}, attrs={"ok": 1})
 
 
-def steady(exits=200.0, dwell=50.0, old=1.0):
-    """Counts of two steady states, looked at every unit of time; old visits end `old` times as often as young ones."""
+def steady(exits=200.0, dwell=50.0):
+    """Counts of two steady states, looked at every unit of time."""
     half = np.full((2, 2), exits / 2)
     time = np.full(2, exits * dwell)
     return xr.Dataset(
@@ -199,8 +204,6 @@ def steady(exits=200.0, dwell=50.0, old=1.0):
             "sparse_time": ("state", time),
             "half_exits": (("half", "state"), half),
             "half_time": (("half", "state"), np.stack([time / 2, time / 2])),
-            "age_exits": (("age", "state"), half),
-            "age_time": (("age", "state"), np.stack([time / 2, time / 2 / old])),
         },
         attrs={"interval": 1.0, "draws": 1},
     )
@@ -280,9 +283,56 @@ def test_high_barriers_that_kramers_contradicts_are_doubted():
 
 
 def test_visits_that_do_not_forget_are_mentioned():
-    verdict = verdicts.kinetics(STORY, steady(old=0.25), routes_of(counted=(50, 50), simulated=(50, 50)))
+    routes = routes_of(old=(0.25, 0.25), counted=(50, 50), simulated=(50, 50))
+    verdict = verdicts.kinetics(STORY, steady(), routes)
     assert verdict.agree
     assert "dwell times are not exponential" in verdict.messages[1]
+
+
+def test_another_law_of_dwell_times_is_a_reason_not_to_believe():
+    routes = routes_of(old=(0.25, 1.0), counted=(50, 50), simulated=(50, 50))
+    verdict = verdicts.kinetics(STORY, steady(), routes)
+    assert not verdict.agree
+    assert (
+        "end 0.25 and 0.25 times as often as young ones in the data, and 1 and 1 times as often" in verdict.messages[0]
+    )
+
+
+@pytest.mark.parametrize(("price", "agree"), [(20.0, True), (4000.0, False)])
+def test_a_balanced_landscape_says_its_price(price, agree):
+    """400 transitions for 20 nats are nothing; for 4000 the paths say something else."""
+    story = STORY.assign_attrs(balance_path_kl=price, balance_transitions=400.0)
+    verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
+    assert verdict.agree == agree
+    assert f"{price / 400:.2g} nats per transition" in " ".join(verdict.messages)
+
+
+def circle(back):
+    """Three states that are left 300 times for the next, and `back` times for the one before."""
+    exits = np.array([[0.0, 300.0, back], [back, 0.0, 300.0], [300.0, back, 0.0]])
+    return xr.Dataset({"exits": (("state", "to"), exits), "time": ("state", np.full(3, 15_000.0))})
+
+
+def test_a_current_in_a_circle_is_said():
+    (said,) = verdicts._current(circle(20.0))
+    assert said.startswith(
+        "More go from state 0 to 1 (300 against 20), 1 to 2 (300 against 20) and 2 to 0 (300 against 20)"
+    )
+    assert not verdicts._current(circle(290.0))
+
+
+def test_sequences_that_all_begin_in_one_state_make_no_current():
+    """The first state is left more often than it is come back to; rates know that."""
+    exits = np.array([[0.0, 500.0, 300.0], [350.0, 0.0, 200.0], [210.0, 200.0, 0.0]])
+    time = np.array([10_000.0, 7_000.0, 7_000.0])
+    assert not verdicts._current(xr.Dataset({"exits": (("state", "to"), exits), "time": ("state", time)}))
+
+
+def test_a_saddle_where_paths_do_not_decide_is_mentioned():
+    story = STORY.assign(saddle_committor=("saddle", [0.02]), saddle_states=(("saddle", "end"), [[0, 1]]))
+    verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
+    assert verdict.agree
+    assert "The saddle between states 0 and 1 is not where paths decide" in " ".join(verdict.messages)
 
 
 @pytest.mark.parametrize("case", [own_double_well, one_well], ids=lambda case: case.__name__)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer import Importance, Predictive
+from pyro.infer import MCMC, NUTS, SVI, Importance, Predictive, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroSample
+from pyro.optim import Adam
 from torch import nn
 
 import pyro_nld as nld
@@ -104,6 +106,14 @@ def test_the_unit_of_time_comes_from_the_first_data_and_stays():
     model(2 * TIMES, 50 * observations())
     assert float(model.time_unit) == pytest.approx(3.0)
     assert bool((model.likelihood.decoder.scale < 10).all())
+
+
+def test_a_look_at_the_prior_takes_no_units():
+    model = build(DYNAMICS["overdamped"])
+    once = model.batch(TIMES.unsqueeze(0)).gaps
+    model(TIMES)
+    assert math.isnan(model.time_unit)
+    torch.testing.assert_close(once, TIMES.diff().unsqueeze(0) / 3.0)  # for the look itself, ten median intervals
 
 
 def test_a_given_unit_of_time_is_kept():
@@ -353,7 +363,7 @@ def test_a_step_needs_to_be_a_step():
         nld.LatentLangevin(
             nld.OverdampedLangevin(nld.Quadratic([1.0])), nld.Gaussian(nld.IdentityDecoder(1)), substeps=0
         )
-    assert str(caught.value) == 'substeps must be "auto" or at least 1: got 0. Use 5 when unsure.'
+    assert str(caught.value) == "substeps must be a whole number of at least 1, or 'auto': got 0. Give such a number."
 
 
 def test_a_scheme_that_cannot_be_steered_carries_no_posterior():
@@ -370,6 +380,40 @@ def test_a_scheme_that_cannot_be_steered_carries_no_posterior():
 
 
 @pytest.mark.parametrize(
+    ("kind", "integrator", "sentence"),
+    [
+        (
+            "overdamped",
+            nld.Leapfrog(),
+            "Leapfrog steps states of position and momentum: got OverdampedLangevin. "
+            "Use EulerMaruyama(), or leave the integrator out.",
+        ),
+        (
+            "underdamped",
+            nld.EulerMaruyama(),
+            "EulerMaruyama steps states of position alone: got UnderdampedLangevin. "
+            "Use Leapfrog(), or leave the integrator out.",
+        ),
+    ],
+)
+def test_an_integrator_suits_its_dynamics(kind, integrator, sentence):
+    with pytest.raises(nld.PriorError) as caught:
+        nld.LatentLangevin(DYNAMICS[kind](), nld.Gaussian(nld.IdentityDecoder(2)), integrator=integrator)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.usefixtures("untyped")
+def test_parts_in_each_others_place_are_named():
+    dynamics, likelihood = DYNAMICS["overdamped"](), nld.Gaussian(nld.IdentityDecoder(2))
+    with pytest.raises(nld.PriorError, match=r"dynamics must be a Dynamics: got DoubleWell. Give for example nld.Over"):
+        nld.LatentLangevin(dynamics.potential, likelihood)
+    with pytest.raises(nld.PriorError, match=r"likelihood must be a Likelihood: got IdentityDecoder. Give for example"):
+        nld.LatentLangevin(dynamics, likelihood.decoder)
+    with pytest.raises(nld.ShapeError, match=r"substeps must be .* at least 1: got .5."):
+        nld.LatentLangevin(dynamics, likelihood, substeps="5")
+
+
+@pytest.mark.parametrize(
     ("times", "x", "error"),
     [
         (TIMES.flip(0), observations(), nld.TimeGridError),
@@ -383,3 +427,44 @@ def test_bad_data_are_refused_at_the_door(times, x, error):
     with pytest.raises(error):
         model(times, x)
     assert math.isnan(model.time_unit)
+
+
+@pytest.mark.parametrize("site", ["z0", "x"])
+def test_values_of_several_sequences_need_a_row_of_times_each(make, site):
+    model = build(make)
+    values = poutine.trace(model).get_trace(TIMES, observations()).nodes
+    given = poutine.condition(model, {site: values[site]["value"]})
+    with pytest.raises(nld.ShapeError, match=rf"given for {site} are 3 sequences.* of 1. .*times.expand\(3, -1\)"):
+        poutine.trace(given).get_trace(TIMES)
+    assert poutine.trace(given).get_trace(TIMES.expand(3, -1)).nodes["x"]["value"].shape == (3, len(TIMES), CHANNELS)
+
+
+def test_a_random_batch_is_no_larger_than_the_data():
+    with pytest.raises(nld.ShapeError, match=r"subsample_size must be between 1 and .*: got 100 of 3."):
+        build(DYNAMICS["overdamped"])(TIMES, observations(), 100)
+
+
+# ---------------------------------------------------------------- samplers of Pyro on whole paths
+
+
+def small(kind):
+    given = {"temperature": dist.LogNormal(0.0, 0.5)}
+    return nld.LatentLangevin(
+        DYNAMICS[kind](**given), nld.Gaussian(nld.IdentityDecoder(2), 0.3), substeps=2, time_unit=1.0
+    )
+
+
+@pytest.mark.parametrize("method", ["NUTS", "AutoNormal"])
+def test_samplers_that_move_positions_freely_serve_overdamped_paths_alone(method):
+    x = torch.randn(2, len(TIMES), 2)
+
+    def infer(model):
+        if method == "NUTS":
+            MCMC(NUTS(model, max_tree_depth=2), num_samples=2, warmup_steps=1, disable_progbar=True).run(TIMES, x)
+        else:
+            SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO()).step(TIMES, x)
+
+    infer(small("overdamped"))
+    pyro.clear_param_store()
+    with pytest.raises(nld.FitError, match="positions of an underdamped path follow from its momenta"):
+        infer(small("underdamped"))

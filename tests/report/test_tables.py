@@ -34,6 +34,7 @@ STORY = xr.Dataset(
         "occupancy_data": ("state", [0.7, 0.3]),
         "occupancy_energy": ("state", [0.75, 0.25]),
         "occupancy_harmonic": ("state", [0.72, 0.28]),
+        "occupancy_anharmonic": ("state", [0.71, 0.29]),
         "occupancy_sampled": ("state", [0.74, 0.26]),
         "occupancy_rhat": ("state", [1.004, 1.002]),
         "occupancy_ess": ("state", [812.4, 950.0]),
@@ -98,8 +99,25 @@ def test_the_best_possible_is_the_exact_posterior(online):
 
 def test_a_table_of_states_has_a_row_each():
     head, first, second = tables.states(STORY).splitlines()
-    assert " ".join(head.split()) == "state U/T in the data sampled by energy harmonic 90 % of counts curvature/T"
-    assert first.split() == ["0", "0.00", "0.700", "0.740", "0.750", "0.720", "0.660", "…", "0.740", "2.0", "…", "8.0"]
+    assert (
+        " ".join(head.split())
+        == "state U/T in the data sampled by energy harmonic anharmonic 90 % of counts curvature/T"
+    )
+    assert first.split() == [
+        "0",
+        "0.00",
+        "0.700",
+        "0.740",
+        "0.750",
+        "0.720",
+        "0.710",
+        "0.660",
+        "…",
+        "0.740",
+        "2.0",
+        "…",
+        "8.0",
+    ]
     assert second.split() == [
         "1",
         "2.00",
@@ -107,6 +125,7 @@ def test_a_table_of_states_has_a_row_each():
         "0.260",
         "0.250",
         "0.280",
+        "0.290",
         "0.260",
         "…",
         "0.340",

@@ -10,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 from pyro import distributions as dist
+from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 from pyro.nn import PyroSample
 from torch import nn
@@ -363,3 +364,27 @@ def test_the_step_is_checked_on_a_part_of_many_sequences(fitted, monkeypatch):
     assert 100 <= drawn[0] < 200 < 100 * SEQUENCES
     assert len(found[0]) <= 500
     assert bool(found[0].isfinite().all())
+
+
+def test_each_group_is_read_with_its_own_temperature():
+    """Harmonic data whose variance is T/k, with T of 0.5 and of 4 in alternating sequences."""
+    group = torch.arange(20) % 2
+    heat = nld.PerGroup(dist.LogNormal(0.0, 1.0), group)
+    motion = nld.OverdampedLangevin(nld.Quadratic([1.0]), temperature=heat)
+    model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=2, time_unit=1.0)
+    truth = poutine.condition(model, {"temperature": torch.tensor([0.5, 4.0])})
+    times = torch.linspace(0.0, 3.0, 16)
+    torch.manual_seed(1)
+    x = truth(times.expand(20, -1)).detach()
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    fit = nld.fit(model, guide, (times, x), nld.Schedule(120, learning_rate=0.05), progress=False)
+    with pytest.raises(nld.FitError, match=r"temperature has a value for each group .* Choose a group, fit.of_group"):
+        fit.wells()
+    cold, hot = fit.of_group(0), fit.of_group(1)
+    assert (len(cold.x), len(hot.x)) == (10, 10)
+    assert torch.equal(hot.x, x[1::2])
+    assert hot.temperature > 1.8 * cold.temperature  # after so few steps, on the way to 8
+    assert hot.wells().attrs["temperature"] == hot.temperature
+    assert fit.inference_data(draws=2, states=False).posterior["temperature"].dims[-1] == "temperature_group"
+    with pytest.raises(nld.FitError, match="no sequence is of group 2"):
+        fit.of_group(2)

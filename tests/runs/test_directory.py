@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -257,7 +258,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(programs, out):
     assert last.endswith(f"fit.py tiny.py --out {out} --resume")
     assert torch.load(out / "checkpoint.pt", weights_only=True)["current"] is not None
     assert not (out / "summary.json").exists()
-    refused(programs.run("landscape", out), "is not finished. Go on with inference/fit.py … --resume.")
+    refused(programs.run("landscape", out), "is not finished. Go on with pyro-nld fit … --resume.")
     refused(programs.run("segment", out, "--out", "s.npz"), "is not finished.")
 
 
@@ -275,3 +276,46 @@ def test_a_finished_run_can_be_resumed_to_nothing_new(programs, finished, out):
     shutil.copytree(finished, out)
     assert programs.run("fit", "tiny.py", "--out", out, *SMOKE, "--resume").code == 0
     same_result(out, finished)
+
+
+def test_more_minutes_are_no_other_schedule(programs, out):
+    """A fit that was cut short is told so, goes on with more time, and is read anew."""
+    limited = ("tiny.py", "--out", out, "--minutes")
+    first = programs.run("fit", *limited, 0.02)
+    assert first.code == 0, first.err
+    told = re.search(r"warning: 0\.02 minutes were enough for (\d+) of 800 steps", first.err)
+    assert told, first.err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["steps"] == int(told[1])
+    assert any("minutes were enough" in line for line in summary["warnings"])
+    (out / "landscape.nc").write_text("read of the short fit")
+    more = programs.run("fit", *limited, 0.04, "--resume")
+    assert more.code == 0, more.err
+    assert json.loads((out / "config.json").read_text())["schedule"]["minutes"] == 0.04
+    assert json.loads((out / "summary.json").read_text())["steps"] > summary["steps"]
+    assert not (out / "landscape.nc").exists()
+    other = programs.run("fit", *limited, 0.04, "--resume", "--seed", 1)
+    refused(other, "was made with another seed. Resume with the same, or choose another --out.")
+
+
+@pytest.mark.parametrize("make", [lambda path, target: path.symlink_to(target), lambda path, target: path.mkdir()])
+def test_a_lock_that_is_no_plain_file_is_refused_and_nothing_behind_it_is_touched(make, tmp_path):
+    kept, run = tmp_path / "letters.txt", tmp_path / "run"
+    kept.write_text("years of work")
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    make(run / ".lock", kept)
+    with (
+        pytest.raises(nld.RunDirectoryError, match=r"\.lock must be a plain file"),
+        nld.runs.claimed(run),
+    ):
+        pass
+    assert kept.read_text() == "years of work"
+
+
+def test_a_lock_keeps_what_is_in_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".lock").write_text("mine")
+    with nld.runs.claimed(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"

@@ -1,0 +1,68 @@
+"""Optimisers of a fit: one of Pyro, or whatever makes one of torch for the parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from ..errors import FitError
+
+Factory = Any
+"""`pyro.optim.PyroOptim`, or a callable from parameters to `torch.optim.Optimizer`."""
+
+EXPECTED = (
+    "optimizer must be one of pyro.optim, such as pyro.optim.ClippedAdam({'lr': 0.01}), or a callable that makes one "
+    "of torch.optim from parameters, such as torch.optim.AdamW or functools.partial(torch.optim.SGD, momentum=0.9)"
+)
+
+
+def made(optimizer: Factory | None, parameters: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """The optimiser of some parameters; `initial_lr` of its groups is the rate that a schedule is a factor of.
+
+    Parameters
+    ----------
+    optimizer: Adam with betas .9 and .99 when None. A rate of its own is kept: `ClippedAdam({"lr": 0.003})`.
+    parameters: to be optimised. rate: the learning rate of an optimiser that has none of its own.
+
+    Raises
+    ------
+    FitError: it is no such optimiser, or one whose step needs a closure.
+    """
+    make = partial(torch.optim.Adam, betas=(0.9, 0.99)) if optimizer is None else _factory(optimizer)
+    own = "lr" in getattr(make, "keywords", {}) or "lr" not in _arguments(make)
+    found = make(parameters) if own else make(parameters, lr=rate)
+    if not isinstance(found, torch.optim.Optimizer):
+        raise FitError(f"{EXPECTED}: it made {type(found).__name__}. Let it return the optimiser.")
+    if inspect.signature(type(found).step).parameters["closure"].default is inspect.Parameter.empty:
+        raise FitError(
+            f"{type(found).__name__} evaluates the loss several times a step, which is drawn anew each time."
+        )
+    for group in found.param_groups:
+        group["initial_lr"] = group["lr"]
+    return found
+
+
+def _factory(optimizer: Factory) -> Callable[..., torch.optim.Optimizer]:
+    if isinstance(optimizer, pyro.optim.PyroOptim):
+        given = optimizer.pt_optim_args
+        if callable(given) or "optim_args" in given or isinstance(optimizer, pyro.optim.PyroLRScheduler):
+            raise FitError(
+                f"{EXPECTED}: got one with arguments by parameter, or a scheduler. The schedule has the rates."
+            )
+        return partial(optimizer.pt_optim_constructor, **given)
+    if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
+        raise FitError(f"{EXPECTED}: got {type(optimizer).__name__}. Give the class or a function of the parameters.")
+    return optimizer
+
+
+def _arguments(make: Callable) -> set[str]:
+    try:
+        return set(inspect.signature(make).parameters)
+    except (TypeError, ValueError):  # written in C
+        return set()

@@ -1,0 +1,249 @@
+"""A landscape whose states are left as often as they are in the data.
+
+Step by step, a path tells the force wherever it goes. How deep a whole well is, and how high the ridge beside it, it
+tells only through the passes, where it hardly ever is and nobody sees it: expectation maximisation creeps there, and
+where states switch at once the few paths that cross are no Langevin paths. Transitions between states are seen, and
+counted. So U is changed as little as the paths would notice, until the fitted chain makes the transitions that the
+data make, as far as they are known: n transitions tell a rate with an error of 1/√n, and pull accordingly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from .. import kinetics
+from .._typing import Array
+from ..kinetics import counting, markov, reactive
+from ..landscape import flows
+from .em import COEFFICIENT_PRECISION, information
+from .posterior import CHAINS, PATHS, Posterior
+
+POINTS = 20_000  # of the data, at which the information is averaged
+REACTIVE = 200_000  # of a simulated chain, at which the response of rates is averaged
+CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
+TURNS = 6  # simulations of the fitted chain, at most; three or four are usual
+FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
+NEAR = 0.3  # change of a log rate over which the response carries a simulated one
+VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
+LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
+UNSEEN = 0.5  # transitions of a simulated chain that made none
+OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
+LEAST = 1e-3  # weight of the path KL: of all changes that make the transitions, the one that paths notice least
+NEWTON = 50
+
+
+@torch.no_grad()
+def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
+    """Change w in U = w · φ(z) + … until the fitted chain leaves its states as often as the data do.
+
+    Minimised is ½ Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
+    data hold of w, so that the first part is the path KL of the change; n_ij transitions and time t_i in state i are
+    counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
+    is looked at as often as the data. Where sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the
+    number b_i of those that begin in state i. A turn takes the derivative of log k_ij from `kinetics.reactive`, solves,
+    and simulates again.
+
+    Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
+    The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.
+
+    Parameters
+    ----------
+    fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
+    seed: of posterior draws and of simulations.
+
+    Returns
+    -------
+    `counted`, `before` and `after (state, to)`, rates in the user's unit of time, `transitions (state, to)` counted,
+    and `share_counted`, `share_before`, `share_after (state)`, the shares of time that these rates imply; attrs
+    `path_kl`, the price in nats for all data, `log_likelihood_gain` of the counts, `transitions`, `turns`. None where
+    nothing was changed.
+
+    Raises
+    ------
+    FitError: no minimum was found.
+    """
+    potential = fit.model.dynamics.landscape
+    coefficients = None if potential is None else potential.coefficients
+    if coefficients is None:
+        return None
+    wells = fit.metastable(seed)
+    if wells.sizes["state"] < 2:
+        return None
+    counts = _counted(fit, wells, seed)
+    if not counts.exits.sum() > 0:
+        return None
+    points = flows.some(fit.positions(draws=PATHS, seed=seed)[0][fit.times.isfinite()], POINTS, seed)
+    metric, start = LEAST * _information(fit, points), coefficients.clone()
+    starts = flows.some(points, CHAINS, seed)
+
+    def moved_to(change: Tensor) -> None:
+        coefficients.copy_(start + change.to(coefficients).view_as(coefficients))
+        fit.forget()
+
+    change, since = torch.zeros(len(metric), dtype=torch.float64), torch.inf
+    seen: list[tuple[Tensor, Tensor]] = []  # log rates of a simulation, and the change it was made with
+    for turn in range(TURNS):
+        chain = _Chain.of(fit, wells, counts, starts, seed + turn)
+        if not seen:
+            counts = counts._replace(prior=chain.rate())
+        if since > FURTHEST:
+            slope, since = chain.response(fit), 0.0
+        seen.append((chain.rate().log(), change))
+        wanted = _solve(change, metric, slope, _averaged(seen, change, slope), counts) - change
+        off = float((slope @ wanted).abs().max())
+        step = min(1.0, FURTHEST / max(off, 1e-300))
+        change, since = change + step * wanted, since + step * off
+        moved_to(change)
+        if off < CLOSE:
+            break
+    before, after = seen[0][0], _averaged(seen, change, slope)
+    price = float(0.5 * change @ metric @ change) / LEAST
+    return _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
+
+
+def _averaged(seen: list[tuple[Tensor, Tensor]], change: Tensor, slope: Tensor) -> Tensor:
+    """Log rates at a change, of all simulations that were near: each is carried there by the response."""
+    moves = [slope @ (change - there) for _, there in seen]
+    weight = torch.tensor([math.exp(-0.5 * (float(move.abs().max()) / NEAR) ** 2) for move in moves])
+    carried = torch.stack([rate + move for (rate, _), move in zip(seen, moves, strict=True)])
+    return torch.tensordot((weight / weight.sum()).double(), carried, 1)
+
+
+class _Counts(NamedTuple):
+    """What was counted: `exits (state, to)`, `time (state)` in the model's unit, `begun (state)`."""
+
+    exits: Tensor
+    time: Tensor
+    begun: Tensor
+    interval: float
+    prior: Tensor | None = None  # rates before, each worth OWN transitions
+
+    def misfit(self, log_rate: Tensor) -> Tensor:
+        """−log P(counts), up to a constant; log rates `(state, to)`, their diagonal unused."""
+        apart = ~torch.eye(len(self.time), dtype=torch.bool)
+        exits, time = self.exits, self.time.unsqueeze(-1)
+        if self.prior is not None:
+            exits, time = exits + OWN, time + OWN / self.prior
+        found = (time * log_rate.exp() - exits * log_rate)[apart].sum()
+        return found - self.begun @ _law(log_rate).log() if self.begun.any() else found
+
+
+def _law(log_rate: Tensor) -> Tensor:
+    """π with π Q = 0."""
+    rate = log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
+    flow = (rate - torch.diag(rate.sum(-1))).T
+    system = torch.cat([flow[:-1], torch.ones_like(flow[:1])])
+    return torch.linalg.solve(system, torch.eye(len(rate), dtype=rate.dtype)[-1])
+
+
+def _counted(fit: Posterior, wells: xr.Dataset, seed: int) -> _Counts:
+    states = wells.sizes["state"]
+    paths, times = fit.recorded(seed)
+    labels = kinetics.cores(fit.potential, wells, paths, fit.temperature)
+    counts = counting.count(labels.numpy(), times, states)
+    exits, time = (torch.as_tensor(counts[name].values) for name in ("exits", "time"))
+    begun = torch.zeros_like(time)
+    if fit.model.equilibrium is not None:
+        first = fit.basins(wells, fit.positions(draws=PATHS, seed=seed)[:, :, 0])
+        begun = first[first >= 0].bincount(minlength=states).to(time) / PATHS
+    return _Counts(exits, time / fit.time_unit, begun, counts.attrs["interval"] / fit.time_unit)
+
+
+class _Chain(NamedTuple):
+    """A simulation of the fitted chain: where it was, in whose core, and what was counted."""
+
+    positions: Tensor  # (chain, look, latent)
+    labels: Tensor  # (chain, look)
+    exits: Tensor
+    time: Tensor
+
+    @classmethod
+    def of(cls, fit: Posterior, wells: xr.Dataset, counts: _Counts, starts: Tensor, seed: int) -> _Chain:
+        dynamics, exits = fit.dynamics, counts.exits.sum(-1)
+        longest = float((counts.time / exits)[exits > 0].max())
+        looks = int(np.clip(VISITS * longest / counts.interval, *LOOKS))
+        positions = kinetics.chain(
+            dynamics, fit.model.integrator, starts, interval=counts.interval, substeps=fit.model.substeps,
+            intervals=looks, seed=seed,
+        )  # fmt: skip
+        labels = kinetics.cores(dynamics.potential, wells, positions, fit.temperature)
+        times = np.broadcast_to(counts.interval * np.arange(float(looks)), labels.shape)
+        seen = counting.count(labels.numpy(), times, len(counts.time))
+        return cls(positions, labels, torch.as_tensor(seen["exits"].values), torch.as_tensor(seen["time"].values))
+
+    def rate(self) -> Tensor:
+        """Rates `(state, to)`; as if half a transition had been seen where none was."""
+        return self.exits.clamp(min=UNSEEN) / self.time.clamp(min=1e-300).unsqueeze(-1)
+
+    def response(self, fit: Posterior) -> Tensor:
+        """∂ log k/∂w `(state, to, coefficient)`."""
+        met = reactive.next_cores(self.labels)
+        points, met = self.positions[met >= 0], met[met >= 0]
+        few = torch.linspace(0, len(points) - 1, min(len(points), REACTIVE)).long()
+        points, met, features = points[few], met[few], fit.dynamics.potential.features
+        committor = reactive.committors(points, met, features, len(self.time))
+        friction = torch.as_tensor(fit.dynamics.friction).detach().to(points).expand(points.shape[-1])
+        return reactive.response(points, committor, features, 1 / friction, fit.temperature)
+
+
+def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
+    """The change of w of the least ½ Δwᵀ N Δw + misfit, log rates being linear in it: Newton's method."""
+    found = change.clone()
+
+    def rates_of(value: Tensor) -> Tensor:
+        return log_rate + slope @ (value - change)
+
+    def objective(value: Tensor) -> float:
+        return float(0.5 * value @ metric @ value + counts.misfit(rates_of(value)))
+
+    flat = slope.flatten(0, 1)
+    for _ in range(NEWTON):
+        theta = rates_of(found)
+        gradient = torch.func.grad(counts.misfit)(theta).flatten()
+        curvature = torch.func.hessian(counts.misfit)(theta).reshape(2 * gradient.shape)
+        value, vector = torch.linalg.eigh(curvature)
+        curvature = (vector * value.clamp(min=0)) @ vector.T  # shares of time make it indefinite far from the solution
+        downhill = metric @ found + flat.T @ gradient
+        step = torch.linalg.solve(metric + flat.T @ curvature @ flat, downhill)
+        size, now = 1.0, objective(found)
+        while size > 1e-6 and not objective(found - size * step) <= now:
+            size /= 2
+        found = found - size * step
+        if float((slope @ step).abs().max()) * size < 1e-4:
+            break
+    return found
+
+
+def _information(fit: Posterior, points: Tensor) -> Tensor:
+    """What all steps tell of w, and the prior of the M-step: Σ Rᵀ R + 1, with all steps as long as the mean one."""
+    dynamics, integrator, gaps = fit.dynamics, fit.model.integrator, fit.times.diff()
+    gaps = gaps[gaps.isfinite()]
+    h = points.new_full((1, 1, 1), float(gaps.mean()) / fit.time_unit / fit.model.substeps)
+    origin = points.new_zeros(1, 1, dynamics.state)
+    forces = (points.new_full((1, 1, dynamics.latent), force) for force in (0.0, 1.0))
+    step, pushed = (integrator.step(dynamics, origin, force, h) for force in forces)
+    told = information(dynamics.potential, points, ((pushed.loc - step.loc) / step.scale)[0]).cpu()
+    told *= len(gaps) * fit.model.substeps / len(points)
+    return told + COEFFICIENT_PRECISION * torch.eye(len(told), dtype=torch.float64)
+
+
+def _told(counts: _Counts, before: Tensor, after: Tensor, price: float, turns: int, unit: float) -> xr.Dataset:
+    counted = counts.exits / counts.time.unsqueeze(-1)
+    rates = {"counted": counted, "before": before, "after": after}
+    variables = {name: (("state", "to"), _off_diagonal(rate / unit)) for name, rate in rates.items()}
+    shares = {f"share_{name}": ("state", markov.stationary(_off_diagonal(rate, 0.0))) for name, rate in rates.items()}
+    gain = float(counts.misfit(before.log()) - counts.misfit(after.log()))
+    attrs = {"path_kl": price, "log_likelihood_gain": gain, "transitions": float(counts.exits.sum()), "turns": turns}
+    return xr.Dataset(variables | shares | {"transitions": (("state", "to"), counts.exits.numpy())}, attrs=attrs)
+
+
+def _off_diagonal(rate: Tensor, diagonal: float = np.nan) -> Array:
+    values = rate.numpy().copy()
+    np.fill_diagonal(values, diagonal)
+    return values

@@ -1,0 +1,39 @@
+"""What acts on a system from outside, a stimulus or a force, at the times of the observations."""
+
+from __future__ import annotations
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ..errors import DataError
+
+AXES = ("sequence", "time", "input")
+
+
+def covariates(data: xr.Dataset, dtype: torch.dtype | None = None) -> Tensor:
+    """u `(sequence, time, input)`: what acts on every sequence at its observation times, the variable `covariates`.
+
+    Parameters
+    ----------
+    data: a Dataset with `covariates`, whose axes are those of its observations but for the last, in any order.
+    dtype: of the result; torch's default when not given.
+
+    Raises
+    ------
+    DataError: there is no such variable, or its axes are others.
+
+    Examples
+    --------
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=2, steps=4)
+    >>> data["covariates"] = ("sequence", "time", "input"), np.ones((2, 4, 1))
+    >>> nld.io.covariates(data).shape
+    torch.Size([2, 4, 1])
+    """
+    found = data.get("covariates")
+    if found is None or set(found.dims) != set(AXES):
+        raise DataError(
+            f"covariates are a variable of the Dataset with the axes {AXES}: got "
+            f"{'none' if found is None else found.dims}. Add it: data['covariates'] = ({AXES}, values)."
+        )
+    return torch.as_tensor(found.transpose(*AXES).values, dtype=dtype or torch.get_default_dtype())

@@ -1,0 +1,183 @@
+"""Rates from transitions: a double well that a fit has bent makes the transitions of the data again."""
+
+import numpy as np
+import pytest
+import torch
+from polynomials import INTERVAL, NOISE, SEQUENCES, TIMES, Polynomial, follower, recording
+
+import pyro_nld as nld
+from pyro_nld.dynamics.stationary import StationaryLaw
+from pyro_nld.fitting import transitions
+from pyro_nld.fitting.em import COEFFICIENT_PRECISION
+from pyro_nld.fitting.transitions import balance
+
+TRUE, TILT = [0.0, -2.0, 0.5], 0.3
+BENT = [TILT, -2.5, 0.6]  # tilted, and a higher ridge
+
+
+def quartic(coefficients):
+    """U(z) = a z + b z² + c z⁴."""
+    return Polynomial((1, 2, 4), coefficients)
+
+
+def shares(weight):
+    """Of exp(−U) left and right of the ridge, by quadrature; the left first."""
+    line = torch.linspace(-4, 4, 8001, dtype=torch.float64).unsqueeze(-1)
+    height = quartic(weight).features(line) @ torch.as_tensor(weight, dtype=torch.float64)
+    ridge, density = 3000 + int(height[3000:5000].argmax()), torch.exp(-height)
+    left = float(density[:ridge].sum() / density.sum())
+    return np.array([left, 1 - left])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Long paths between two equal wells, and a guide that follows them."""
+    times, z, x = recording(quartic(TRUE))
+    potential = quartic(TRUE)
+    potential.weight.requires_grad_(False)  # held while the guide learns
+    model, guide = follower(potential)
+    with pytest.warns(nld.DoubtfulFitWarning, match="curvature"):
+        fit = nld.fit(model, guide, (times, x), nld.Schedule(steps=200, batch_size=16), progress=False)
+    return fit, z
+
+
+@pytest.fixture
+def bent(trained):
+    fit, z = trained
+    with torch.no_grad():
+        fit.model.dynamics.potential.weight.copy_(torch.tensor(BENT))
+    fit.forget()
+    return fit, z
+
+
+def log_rates(fit, wells, seed=7):
+    """Of a long run of the fitted chain between the cores of given states, left to right and back."""
+    with torch.no_grad():
+        counts = nld.kinetics.simulated(
+            fit.dynamics, fit.model.integrator, wells, fit.encoded(400), interval=INTERVAL, substeps=1, intervals=2000,
+            seed=seed,
+        )  # fmt: skip
+    return apart(counts["exits"] / counts["time"])
+
+
+def apart(rate):
+    """Logarithms of the two rates."""
+    return np.log(rate.values[~np.eye(2, dtype=bool)])
+
+
+def test_the_chain_makes_the_transitions_of_the_data(bent):
+    fit, z = bent
+    wells = fit.metastable()
+    before = log_rates(fit, wells)
+    found = balance(fit)
+    after, wanted = log_rates(fit, wells), apart(found["counted"])
+    assert abs(before - wanted).max() > 0.25
+    np.testing.assert_allclose(apart(found["before"]), before, atol=0.15)
+    np.testing.assert_allclose(after, wanted, atol=0.08)
+    np.testing.assert_allclose(after, apart(found["after"]), atol=0.08)
+    left = float((z < 0).double().mean())  # a well-mixed path: the share of time is the same, up to noise
+    balanced = shares(fit.model.dynamics.potential.weight.detach().double().numpy())
+    np.testing.assert_allclose(balanced[0], left, atol=0.05)
+    assert found.attrs["transitions"] > 100
+    assert found.attrs["log_likelihood_gain"] > 0
+
+
+def test_what_is_told_belongs_together(bent):
+    """Shares of time are those of the rates; the price is that of the change."""
+    fit, _ = bent
+    weight = fit.model.dynamics.potential.weight
+    before, metric = weight.detach().clone(), transitions._information(fit, fit.encoded())
+    found = balance(fit)
+    change = (weight.detach() - before).double()
+    assert found.attrs["path_kl"] == pytest.approx(float(change @ metric @ change) / 2, rel=0.05)
+    rate = found["after"].values
+    expected = rate[1, 0] / (rate[0, 1] + rate[1, 0])
+    np.testing.assert_allclose(found["share_after"][0], expected)
+    assert found["transitions"].sum() == pytest.approx(found.attrs["transitions"])
+
+
+def test_the_change_is_the_one_that_paths_notice_least():
+    """Of two coefficients with the same effect on rates, the one that paths know less of moves."""
+    slope = torch.zeros(2, 2, 2, dtype=torch.float64)
+    slope[0, 1] = slope[1, 0] = torch.tensor([1.0, 1.0])
+    counts = counted([[0.0, 2000.0], [2000.0, 0.0]], [1000.0, 1000.0])
+    metric = transitions.LEAST * torch.diag(torch.tensor([30.0, 10.0], dtype=torch.float64))
+    change = transitions._solve(torch.zeros(2, dtype=torch.float64), metric, slope, torch.zeros(2, 2).double(), counts)
+    np.testing.assert_allclose(change.sum(), np.log(2), atol=0.01)
+    np.testing.assert_allclose(change[1] / change[0], 3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("number", [0, 1, 10, 1000])
+def test_few_transitions_pull_little(number):
+    """The rate is that of n transitions, and of one more at the rate of the fit."""
+    slope = torch.zeros(2, 2, 1, dtype=torch.float64)
+    slope[0, 1] = 1.0
+    time = 100.0
+    counts = counted([[0.0, number], [0.0, 0.0]], [time, time])._replace(prior=torch.ones(2, 2).double())
+    change = transitions._solve(
+        torch.zeros(1, dtype=torch.float64), 1e-6 * torch.eye(1).double(), slope, torch.zeros(2, 2).double(), counts
+    )
+    np.testing.assert_allclose(change.exp(), (number + 1) / (time + 1), rtol=1e-3)
+
+
+def counted(exits, time):
+    exits, time = (torch.as_tensor(values, dtype=torch.float64) for values in (exits, time))
+    return transitions._Counts(exits, time, torch.zeros(len(time), dtype=torch.float64), 1.0)
+
+
+def test_sequences_that_start_in_equilibrium_say_more(bent):
+    """Where they start is counted beside transitions, with the law of the rates."""
+    fit, z = bent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.model, "equilibrium", StationaryLaw(1))
+        counts = transitions._counted(fit, fit.metastable(), 0)
+    left = float((z[:, 0, 0] < 0).sum())
+    assert float(counts.begun.sum()) == SEQUENCES
+    assert min(abs(counts.begun - left)) < 2
+    rate = torch.tensor([[1.0, 0.2], [0.6, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(transitions._law(rate.log()), torch.tensor([0.75, 0.25]).double())
+    alone = counts._replace(begun=torch.zeros(2, dtype=torch.float64))
+    expected = -(counts.begun @ torch.tensor([0.75, 0.25]).double().log())
+    torch.testing.assert_close(counts.misfit(rate.log()) - alone.misfit(rate.log()), expected)
+
+
+def test_the_information_is_that_of_an_euler_path(bent):
+    """Σ h φ'²/(2 γ T), over all steps."""
+    fit, _ = bent
+    points = fit.encoded()
+    slope = torch.cat([torch.ones_like(points), 2 * points, 4 * points**3], -1).double()
+    steps = SEQUENCES * (TIMES - 1)
+    expected = steps * (slope.T @ slope) / len(points) * INTERVAL / 2
+    expected = expected + COEFFICIENT_PRECISION * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(transitions._information(fit, points), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_one_well_or_no_coefficients_change_nothing(bent, monkeypatch):
+    fit, _ = bent
+    with torch.no_grad():
+        fit.model.dynamics.potential.weight.copy_(torch.tensor([0.0, 1.0, 0.1]))
+    fit.forget()
+    assert balance(fit) is None
+    monkeypatch.setattr(Polynomial, "coefficients", property(lambda self: None))
+    assert balance(fit) is None
+
+
+def test_a_fit_can_end_with_it(bent, monkeypatch):
+    """Once per run, after everything else; a run without wells ends all the same."""
+    fit, z = bent
+    seen = []
+
+    def fake(fit):
+        seen.append(fit.model.dynamics.potential.output.weight.detach().clone())
+        raise nld.FitError("no minimum was found")
+
+    monkeypatch.setattr("pyro_nld.fitting.training.balance", fake)
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.NeuralPotential(1, hidden=(8,))), nld.Gaussian(nld.IdentityDecoder(1), NOISE)
+    )
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    data = (fit.times[:8, :20], z[:8, :20])
+    schedule = nld.Schedule(steps=3, polish=1, balance=True)
+    nld.fit(model, guide, data, schedule, restarts=2, progress=False)
+    assert len(seen) == 2
+    assert any(torch.equal(weight, model.dynamics.potential.output.weight) for weight in seen)
