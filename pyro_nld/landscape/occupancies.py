@@ -141,7 +141,7 @@ def next_order(potential: Energy, wells: xr.Dataset, temperature: float) -> NDAr
     """
     energy, found = in_double(potential), []
     for centre in torch.as_tensor(wells["position"].values).double():
-        value, vector = torch.linalg.eigh(hessian(energy, centre) / temperature)
+        value, vector = torch.linalg.eigh(hessian(energy, centre[None])[0] / temperature)
         width = vector / value.sqrt()  # columns: one thermal width along each axis of the well
         there = torch.cat([centre[None], centre + DIFFERENCE * width.T, centre - DIFFERENCE * width.T])
         bent = width.T @ (hessian(energy, there) / temperature) @ width

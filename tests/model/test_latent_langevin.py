@@ -409,7 +409,7 @@ def test_parts_in_each_others_place_are_named():
         nld.LatentLangevin(dynamics.potential, likelihood)
     with pytest.raises(nld.PriorError, match=r"likelihood must be a Likelihood: got IdentityDecoder. Give for example"):
         nld.LatentLangevin(dynamics, likelihood.decoder)
-    with pytest.raises(nld.ShapeError, match=r"substeps must be .* at least 1: got .5."):
+    with pytest.raises(nld.ShapeError, match=r"substeps must be .* at least 1, or .*: got .5."):
         nld.LatentLangevin(dynamics, likelihood, substeps="5")
 
 
