@@ -391,8 +391,7 @@ def fit(
         guide.to(dtype)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks,
-        n_jobs=n_jobs,
+        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks, n_jobs=n_jobs,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)
