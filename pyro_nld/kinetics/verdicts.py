@@ -65,6 +65,7 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     against = [
         *_left_over(story),
         *_data(counts),
+        *_inside(story),
         *_step(story),
         *_prior(routes),
         *_law(routes),
@@ -153,6 +154,21 @@ def _never_left(counts: xr.Dataset) -> list[str]:
     return [
         f"{_states(never)} {_were(never)} never left: the dwell time is unknown, except that it is longer than "
         f"{bounds}. Record longer."
+    ]
+
+
+def _inside(story: xr.Dataset) -> list[str]:
+    """States that are told by clear hops alone, since the place in them is remembered for as long as they are held."""
+    if "persistence" not in story or "min_persistence" not in story.attrs:
+        return []
+    slow = _where(story["persistence"].values < story.attrs["min_persistence"])
+    if not slow:
+        return []
+    memory = listed([f"{value:.3g}" for value in story["memory"].values[slow]])
+    return [
+        f"The place inside {named('state', slow)} is remembered for {memory}, as long as the state is held: "
+        "levels drift or decay within a visit, so that the data are not stationary between two hops. Trust the counted "
+        "visits; the prior knows no such drift."
     ]
 
 

@@ -1,0 +1,71 @@
+"""Whether data hop: they are seldom between two levels, and cross in less time than it takes to diffuse.
+
+Persistence compares how long a state is held with how long the place in it is remembered. Where levels drift or decay
+within a visit, as the climate did that jumped warm and cooled, both are long, and yet the system hops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .._typing import Array
+
+ENOUGH = 20  # entries and exits of a state from which the density between states is judged
+FLAT = 1.1  # of exp(dip): a dip of 1 kT is worth a persistence of 3
+CROSSINGS = 2.0  # mean crossings that a unit of persistence is worth
+
+
+def hopping(dwell: float, crossing: float, dip: float, switches: float) -> dict[str, float]:
+    """What clear hops are worth in units of persistence: min(1.1 exp(dip), dwell/(2 crossing)).
+
+    What is no state has less than 1.5: diffusion over a flat box has no dip, and holds its halves for 3.75 crossings; a
+    sine has a dip of 1.3 kT, and holds its sides for 2.
+
+    Parameters
+    ----------
+    dwell: mean time from a core to another. crossing: the part of it after the core was last left.
+    dip: kT, see `dip`. switches: entries and exits; where there are fewer than 20, hops are worth 0.
+
+    Examples
+    --------
+    >>> from pyro_nld.kinetics import hops
+    >>> round(hops.hopping(dwell=1485.0, crossing=127.0, dip=1.45, switches=38.0)["hopping"], 1)  # an ice core
+    4.7
+    """
+    worth = 0.0
+    if switches >= ENOUGH and crossing > 0:
+        worth = min(FLAT * math.exp(dip), dwell / crossing / CROSSINGS)
+    return {"crossing": crossing, "dip": dip, "hopping": worth}
+
+
+def crossing(core: NDArray[np.integer], left: NDArray[np.bool_]) -> float:
+    """Mean number of observations from the last one in a core to the first one in another; NaN where none was left.
+
+    Parameters
+    ----------
+    core: of every observation, −1 outside of cores. left: after which ones another core is entered, `(point − 1,)`.
+    """
+    last = np.maximum.accumulate(np.where(core >= 0, np.arange(len(core)), 0))
+    place = np.flatnonzero(left)
+    return float((place + 1 - last[place]).mean()) if len(place) else math.nan
+
+
+def dip(tables: xr.Dataset, own: NDArray[np.bool_]) -> float:
+    """How far the density of the data dips between a group of minima and any other, kT; the least of all pairs.
+
+    Parameters
+    ----------
+    tables: from `memberships.between`. own: which minima are of the group.
+    """
+    committor: Array = tables["core_committor"].values[own][:, ~own]
+    if not committor.size:
+        return math.nan
+    resistance = np.diff(committor, axis=-1).reshape(-1, committor.shape[-1] - 1)  # 1/p between two knots
+    top = resistance.argmax(-1)
+    ends = [max(row[: k + 1].min(), row[k:].min()) for row, k in zip(resistance, top, strict=True)]
+    with np.errstate(divide="ignore"):
+        return float(np.log(resistance.max(-1) / np.maximum(ends, 1e-12)).min())
