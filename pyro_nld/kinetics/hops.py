@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from .._typing import Array
 
 ENOUGH = 20  # entries and exits of a state from which the density between states is judged
-FLAT = 1.1  # of exp(dip): a dip of 1 kT is worth a persistence of 3
+FLAT = 1.5  # of exp(dip): a dip of .7 kT is worth a persistence of 3
 CROSSINGS = 2.0  # mean crossings that a unit of persistence is worth
 
 
 def hopping(dwell: float, crossing: float, dip: float, switches: float) -> dict[str, float]:
-    """What clear hops are worth in units of persistence: min(1.1 exp(dip), dwell/(2 crossing)).
+    """What clear hops are worth in units of persistence: min(1.5 exp(dip), dwell/(2 crossing)).
 
-    What is no state has less than 1.5: diffusion over a flat box has no dip, and holds its halves for 3.75 crossings; a
+    What is no state has less than 2: diffusion over a flat box has no dip, and holds its halves for 3.75 crossings; a
     sine has a dip of 1.3 kT, and holds its sides for 2.
 
     Parameters
@@ -54,18 +54,17 @@ def crossing(core: NDArray[np.integer], left: NDArray[np.bool_]) -> float:
     return float((place + 1 - last[place]).mean()) if len(place) else math.nan
 
 
-def dip(tables: xr.Dataset, own: NDArray[np.bool_]) -> float:
-    """How far the density of the data dips between a group of minima and any other, kT; the least of all pairs.
+def dips(tables: xr.Dataset) -> Array:
+    """How far the density of the data dips between every two minima, kT: `(minimum, to_minimum)`, 0 on the diagonal.
 
     Parameters
     ----------
-    tables: from `memberships.between`. own: which minima are of the group.
+    tables: from `memberships.between`.
     """
-    committor: Array = tables["core_committor"].values[own][:, ~own]
-    if not committor.size:
-        return math.nan
-    resistance = np.diff(committor, axis=-1).reshape(-1, committor.shape[-1] - 1)  # 1/p between two knots
-    top = resistance.argmax(-1)
-    ends = [max(row[: k + 1].min(), row[k:].min()) for row, k in zip(resistance, top, strict=True)]
-    with np.errstate(divide="ignore"):
-        return float(np.log(resistance.max(-1) / np.maximum(ends, 1e-12)).min())
+    resistance = np.diff(tables["core_committor"].values, axis=-1)  # 1/p between two knots
+    found = np.zeros(resistance.shape[:2])
+    for i, j in zip(*np.where(~np.eye(len(found), dtype=bool)), strict=True):
+        row = resistance[i, j]
+        top = int(row.argmax())
+        found[i, j] = np.log(row[top] / max(row[: top + 1].min(), row[top:].min(), 1e-12))
+    return found

@@ -43,6 +43,7 @@ CERTAIN = 1.5  # the lower end of the interval of ρ may be that much below what
 CLIP = 3.0  # standard deviations; positions further out count as if they were there
 NOISE = 0.1  # of the variance of a membership, that the correlation must be above after the memory
 PAIRS = 20  # fewest pairs that tell a correlation
+ALIKE = 0.5  # of the largest exchange of a group; those that have as much are told apart by the dip between
 POINTS = 20_000  # of the data, whose density tells cores
 NUMBERS = 2_000_000_000  # committors of a tree, above which fewer draws are read
 
@@ -191,15 +192,16 @@ def tree(
     """
     record = _Record.of(paths, times)
     group = np.arange(tables.sizes["minimum"]) if owner is None else owner.copy()
+    dips = hops.dips(tables)
     stages, steps = [], []
     while True:
-        stage, exchange = _judged(record, tables, group)
+        stage, exchange = _judged(record, tables, dips, group)
         stages.append(stage)
         speakers = np.unique(group)
         if len(speakers) == 1:
             break
         weakest = int(speakers[np.lexsort([stage["persistence"][speakers], _score(stage)[speakers]])[0]])
-        other = _partner(exchange, weakest, speakers, tables["minimum_position"].values)
+        other = _partner(exchange, dips, weakest, speakers, tables["minimum_position"].values)
         smaller, larger = sorted([weakest, other], key=lambda one: stage["time_share"][one])
         steps.append([smaller, larger])
         group = np.where(group == smaller, larger, group)
@@ -256,7 +258,7 @@ class _Record(NamedTuple):
         return cls(position, sequence, step, float(np.nanmedian(np.diff(times))), len(paths))
 
 
-def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict, Array]:
+def _judged(record: _Record, tables: xr.Dataset, dips: Array, group: Integers) -> tuple[dict, Array]:
     """Everything of every group, and the exits `(minimum, to)` from one to another."""
     count, (speakers, number) = len(group), np.unique(group, return_inverse=True)
     held = memberships(tables, torch.as_tensor(record.position), number).numpy()
@@ -275,7 +277,8 @@ def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict,
         said = _persistence(apart, own, out + entered, time[k])
         said |= {"time_share": time[k] / time.sum(), "dwell": time[k] / out if out else np.inf}
         crossed = hops.crossing(core, (state[:-1] == k) & (state[1:] != k) & np.isfinite(record.span[:-1])) * record.gap
-        said |= hops.hopping(said["dwell"], crossed, hops.dip(tables, group == k), out + entered)
+        least = dips[k, speakers[speakers != k]].min(initial=np.inf) if len(speakers) > 1 else math.nan
+        said |= hops.hopping(said["dwell"], crossed, least, out + entered)
         for name, value in said.items():
             found[name][k] = value
         if said["dwell"] < FASTEST * record.gap:
@@ -380,10 +383,15 @@ def _scaled(values: Array, place: Integers) -> Array:
     return (clipped - clipped[place].mean(0)) / np.maximum(clipped[place].std(0), 1e-300)
 
 
-def _partner(exchange: Array, weakest: int, speakers: Integers, position: Array) -> int:
-    """Whom a group exchanges most with; the nearest one where it exchanges with none."""
+def _partner(exchange: Array, dips: Array, weakest: int, speakers: Integers, position: Array) -> int:
+    """Whom a group joins: the one it exchanges most with, or half as much behind less of a dip.
+
+    Where levels decay within a visit, the high one is entered from outside as often as it goes over to the low one. The
+    nearest one where it exchanges with none.
+    """
     others = speakers[speakers != weakest]
     met = (exchange + exchange.T)[weakest, others]
     if not met.any():
-        met = -np.linalg.norm(position[others] - position[weakest], axis=-1)
-    return int(others[met.argmax()])
+        return int(others[np.linalg.norm(position[others] - position[weakest], axis=-1).argmin()])
+    often = others[met >= ALIKE * met.max()]
+    return int(often[dips[weakest, often].argmin()])
