@@ -235,8 +235,8 @@ def _price(story: xr.Dataset) -> list[str]:
     return [
         f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
         f"{price:.2g} nats per transition (below {PRICE:g} where data are Langevin): states are left in another way "
-        "than by diffusion in these axes. Trust the counted times; barriers are effective ones. More latent axes may "
-        "help."
+        "than by diffusion in these axes. Trust the counted times; barriers are effective ones. A longer fit, "
+        "or more latent axes, may help."
     ]
 
 
