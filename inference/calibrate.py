@@ -25,6 +25,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of each fit.")] = 300,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences of each simulation.")] = 16,
     particles: Annotated[int, typer.Option(min=0, help="Paths that correct intervals; 0: leave them.")] = 256,
+    jobs: command_line.Jobs = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
 ) -> None:
     """Calibrate MODEL: coverage of 90 % intervals and ranks of the truth, before and after correction by particles."""
@@ -36,7 +37,7 @@ def main(
             "simulations": simulations, "steps": steps, "sequences": sequences, "particles": particles, "seed": seed,
         }  # fmt: skip
         with tqdm(total=simulations, desc="simulations") as bar:
-            for table in nld.calibration.study(build, data, out, settings):
+            for table in nld.calibration.study(build, data, out, settings, jobs):
                 bar.update(table.sizes["simulation"] - bar.n)
         judged = nld.calibration.judge(table)
         nld.plots.save(nld.plots.ranks(table), out / "figures" / "ranks.png")

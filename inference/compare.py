@@ -8,6 +8,7 @@ that their differences are paired. Evidence ranks fits by the true error of thei
 30 fits, .48 over the 16 of them with both wells, where no other score does better (tests/benchmarks/scores.py).
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ def main(
     score: Annotated[Literal["evidence", "future", "elbo"], typer.Option(help="What to compare.")] = "evidence",
     sequences: Annotated[int, typer.Option(min=2, help="Score the first so many.")] = 100,
     particles: Annotated[int, typer.Option(min=1, help="Paths per sequence.")] = 32,
+    jobs: command_line.Jobs = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the scores' draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.nc and comparison.png.")] = None,
 ) -> None:
@@ -38,7 +40,8 @@ def main(
             nld.runs.model_files.load_data(first.source, None, first.config["seed"] + FRESH) if data is None else None
         )
         series = (nld.runs.more_data(first, data) if fresh is None else fresh).isel(sequence=slice(sequences))
-        columns = [nld.scores.by_sequence(one.fit, series, score, particles=particles, seed=seed) for one in loaded]
+        of_run = partial(nld.scores.by_sequence, particles=particles, seed=seed)
+        columns = nld.fitting.jobs.side_by_side(of_run, [(one.fit, series, score) for one in loaded], jobs)
         table = xr.concat(columns, xr.Variable("model", [str(path) for path in run]))
         compared = nld.comparisons.comparison(table)
         if out is not None:

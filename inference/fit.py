@@ -33,6 +33,7 @@ def main(
     restarts: Annotated[int, typer.Option(min=1, help="Independent runs; the best is kept.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Spread each over so many minutes.")] = None,
     budget: Annotated[Literal["smoke", "default", "full"], typer.Option(help="How long to fit.")] = "default",
+    jobs: command_line.Jobs = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
@@ -47,7 +48,7 @@ def main(
         with nld.runs.opened(out, model, config, resume):
             command_line.tell(series.attrs)
             command_line.tell_choice(config["choice"])
-            fit = nld.runs.fit(out, pair, series, config)
+            fit = nld.runs.fit(out, pair, series, config, jobs)
             summary = nld.runs.record_fit(out, fit, warned)
             nld.plots.save(nld.plots.loss(fit.history), out / "figures" / "loss.png")
     print(f"ELBO per observed value {summary['elbo']['per_observation']:.4f} after {summary['steps']} steps")

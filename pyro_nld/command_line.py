@@ -29,6 +29,8 @@ Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that 
 Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
 Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
 """Options for reading a table; what is not given is guessed."""
+Jobs = Annotated[int, typer.Option(help="Processes at once; -1: as many as there are cores. Results are the same.")]
+"""How much is done side by side."""
 
 NAME = "pyro-nld"
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended

@@ -293,11 +293,15 @@ def test_hypotheses_are_compared_on_a_fresh_simulation(programs, finished):
 def test_a_calibration_goes_on_where_it_stopped(programs):
     settings = ("tiny.py", "--out", "calibrated", "--steps", 2, "--sequences", 3, "--particles", 0)
     assert programs.run("calibrate", *settings, "--simulations", 2).code == 0
-    ended = programs.run("calibrate", *settings, "--simulations", 3)
+    ended = programs.run("calibrate", *settings, "--simulations", 4, "--jobs", 2)
     assert ended.code == 0, ended.err
-    assert "In 3 simulations the variational 90 % intervals hold the truth in" in ended.out
+    assert "In 4 simulations the variational 90 % intervals hold the truth in" in ended.out
     folder = programs.folder / "calibrated"
-    assert xr.load_dataset(folder / "calibration.nc", engine="h5netcdf").sizes["simulation"] == 3
+    table = xr.load_dataset(folder / "calibration.nc", engine="h5netcdf")
+    assert table.sizes["simulation"] == 4
+    alone = (*settings[:2], "alone", *settings[3:], "--simulations", 4)
+    assert programs.run("calibrate", *alone).code == 0
+    xr.testing.assert_identical(table, xr.load_dataset(programs.folder / "alone" / "calibration.nc", engine="h5netcdf"))
     assert (folder / "figures" / "ranks.png").is_file()
     other = programs.run("calibrate", *settings, "--simulations", 3, "--seed", 1)
     assert other.code == 1

@@ -21,6 +21,7 @@ posterior of half that width are not:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from pyro import poutine
 from .. import results
 from ..errors import FitError, PriorError, RunDirectoryError
 from ..fitting.draws import inference_mode
+from ..fitting.jobs import side_by_side
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.files import write_atomically
@@ -123,6 +125,7 @@ def study(
     data: xr.Dataset,
     folder: Path,
     settings: Mapping[str, int],
+    n_jobs: int | None = None,
 ) -> Iterator[xr.Dataset]:
     """All simulations so far, after each one. They are kept in `folder`, so that a stopped study can go on from there.
 
@@ -132,6 +135,7 @@ def study(
     folder: for `reference.pt` and `calibration.nc`.
     settings: `simulations`, `steps` of a fit, `sequences`, `particles`, `seed`; all but the first must be those of
         the study so far.
+    n_jobs: simulations at once, see `fitting.jobs.side_by_side`; results are the same.
 
     Raises
     ------
@@ -150,11 +154,10 @@ def study(
     )
     if done is not None:
         yield done
-    for place in range(0 if done is None else done.sizes["simulation"], settings["simulations"]):
-        one = repeat(
-            build, reference, seed + 1 + place, schedule,
-            sequences=settings["sequences"], particles=settings["particles"],
-        ).expand_dims("simulation")  # fmt: skip
+    left = range(0 if done is None else done.sizes["simulation"], settings["simulations"])
+    task = partial(repeat, sequences=settings["sequences"], particles=settings["particles"])
+    for found in side_by_side(task, [(build, reference, seed + 1 + place, schedule) for place in left], n_jobs):
+        one = found.expand_dims("simulation")
         done = one.assign_attrs(fixed) if done is None else xr.concat([done, one], "simulation")
         _write(done, file)
         yield done

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -20,9 +21,10 @@ STATE = ("schedule", "initial", "runs", "current")
 """The entries of the state of a fit, see `training.train`."""
 
 
-def save_checkpoint(state: dict, path: Path) -> None:
-    """Write `state` to `path`, atomically."""
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+def save_checkpoint(state: dict, path: Path | None) -> None:
+    """Write `state` to `path`, atomically; do nothing where there is no path."""
+    if path is not None:
+        write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -64,6 +66,36 @@ def can_go_on(run: dict, schedule: Schedule) -> bool:
     """Whether a run was ended by a time limit that is higher now."""
     cut_short = run.get("cut_short")
     return cut_short is not None and schedule.time_left(cut_short["progress"][2])
+
+
+def part_of(path: Path | None, run: int) -> Path | None:
+    """Where one run keeps its state while several go side by side, for a fit that keeps its own at `path`."""
+    return path and path.with_name(f"{path.stem}.run{run}{path.suffix}")
+
+
+def queued(state: dict) -> list[dict]:
+    """The states of runs that were begun, the first of which is the next run."""
+    return [one for one in (state["current"], *state.get("waiting", [])) if one is not None]
+
+
+def begun_part(state: dict, run: int, path: Path | None, schedule: Schedule) -> dict:
+    """The state of one run of a fit alone: as it was left side by side with others, or else as the fit has it.
+
+    Parameters
+    ----------
+    state, path, schedule: of the fit. run: its number.
+    """
+    part, place = part_of(path, run), run - len(state["runs"])
+    kept = None if part is None or not part.exists() else resumed(part, schedule)
+    begun = queued(state)[place : place + 1] if kept is None else queued(kept)[:1]
+    own: dict = {"runs": [], "waiting": [], "current": begun[0] if begun else None}
+    return state | own | {"runs": kept["runs"] if kept else []}
+
+
+def forget_parts(path: Path | None) -> None:
+    """Remove the states of single runs."""
+    for part in [] if path is None else path.parent.glob(f"{escape(path.stem)}.run[0-9]*{path.suffix}"):
+        part.unlink()
 
 
 @contextmanager

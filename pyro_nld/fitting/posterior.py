@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TypeVar
 
@@ -277,17 +277,24 @@ class Posterior:
         seed: of the draws.
         """
         positions, times = self.positions(data, draws, seed), self.series(data)[0].numpy()
-        if "core_committor" in states and self.guide.encoder.causal:
-            label = memberships(states, positions).argmax(-1).numpy()
-        elif "core_committor" in states:
-            order = recordings(times)
-            held = np.moveaxis(memberships(states, positions).numpy(), -1, 0)
-            paths = state_paths(np.moveaxis(joined(held, order), 0, -1))
-            label = parted(paths, order, times.shape, -1)
-        else:
-            label = self.basins(states, positions).numpy()
-        share = (label[..., None] == np.arange(states.sizes["state"])).mean(0)
-        return np.where(np.isnan(times)[..., None], np.nan, share)
+        every, met = np.arange(states.sizes["state"]), np.zeros((*times.shape, states.sizes["state"]))
+        for label in self._labels(states, positions, times):
+            met += label[..., None] == every
+        return np.where(np.isnan(times)[..., None], np.nan, met / len(positions))
+
+    def _labels(self, states: xr.Dataset, positions: Tensor, times: Array) -> Iterator[NDArray[np.integer]]:
+        """The state of every observation `(sequence, time)`, draw by draw: what one needs is many times its labels."""
+        if "core_committor" not in states:
+            yield from self.basins(states, positions).numpy()
+            return
+        order = recordings(times)
+        for drawn in positions:
+            held = memberships(states, drawn)
+            if self.guide.encoder.causal:
+                yield held.argmax(-1).numpy()
+            else:
+                whole = joined(np.moveaxis(held.numpy(), -1, 0), order)
+                yield parted(state_paths(np.moveaxis(whole, 0, -1)), order, times.shape, -1)
 
     def processes(self, label: NDArray[np.integer], seed: int = 0) -> xr.Dataset:
         """The slow processes in the data that no pair of states carries, see `kinetics.witness`.

@@ -88,7 +88,7 @@ class Schedule:
 
     def length(self, step: int, position: int | float) -> int:
         """How many steps there will be in all, as it looks at `step`."""
-        if step > self.steps:
+        if step >= self.steps:
             return self.steps + self.half * -(-(step - self.steps) // self.half)
         return max(step, round(self.steps * step / position))
 

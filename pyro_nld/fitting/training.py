@@ -4,210 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
-from ..io.validation import check_rows
 from ..model.latent_langevin import LatentLangevin
 from ..nn import evaluating, redraw
 from . import optimizers
-from .checkpoints import kept_of, load_parameters, refusing_another_model, resumed, save_checkpoint
-from .elbo import ENOUGH_STEPS, TERMS, PathELBO, evaluate, stride_for
+from .checkpoints import (  # fmt: skip
+    begun_part,
+    forget_parts,
+    kept_of,
+    load_parameters,
+    part_of,
+    queued,
+    resumed,
+    save_checkpoint,
+)
+from .elbo import TERMS, evaluate
 from .em import PARTICLES, maximise
 from .isolation import own_parameters, own_randomness
-from .particles import complete_log_prob, particle_posterior
-from .posterior import Posterior
+from .jobs import one_thread, side_by_side, workers
+from .posterior import Pair, Posterior
 from .schedule import Schedule
-from .settling import COLUMNS, best_run, say_rise, settled
+from .settling import COLUMNS, best_run, say_rise
+from .trainer import Trainer
 from .transitions import balance
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 Callback = Callable[[int, Mapping[str, float]], object]
 """Called after every step with its number and row of the history; True ends the run."""
-
-PATIENCE = 5  # returns to a good state in a row, after which the fit fails
-MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
-REMEMBER = 50  # steps between the good states that are kept in memory
-REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which substeps="auto" checks whether they are fine enough
-MOST_AUTO_SUBSTEPS = 50  # that "auto" chooses; where more are needed, the fit warns at its end
-
-
-class Trainer:
-    """One run of a fit: everything that a checkpoint holds, and the method `advance`."""
-
-    def __init__(
-        self,
-        model: LatentLangevin,
-        guide: AmortizedGuide,
-        data: tuple[Tensor, Tensor],
-        schedule: Schedule,
-        optimizer: optimizers.Factory | None = None,
-    ) -> None:
-        self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
-        self.stopped = False  # by a callback
-        self.times, self.x = check_rows(*data)
-        self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
-        self.observed = int(self.x.isfinite().sum())
-        self.elbo = PathELBO()
-        self.substeps = model.substeps  # at the end, unless the model chooses them itself
-        self._take(schedule.substeps(0, self.substeps))
-        self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
-        self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
-
-    @property
-    def step(self) -> int:
-        """The number of steps done."""
-        return len(self.history)
-
-    @property
-    def done(self) -> bool:
-        """Whether the schedule is used up."""
-        made = self.schedule.rounds(self.step)
-        over = made is not None and (made >= self.schedule.most or settled(self.history))
-        return self.stopped or over or not self.schedule.time_left(self.elapsed)
-
-    def position(self, step: int) -> int | float:
-        """Where in its schedule the fit is before `step`: further on than the number of steps where time is short."""
-        spent = self.history[step - 1, COLUMNS.index("seconds")] if step > 0 else 0.0
-        return self.schedule.position(step, float(spent))
-
-    def advance(self) -> None:
-        """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
-        started = time.perf_counter()
-        position = self.position(self.step)
-        if self.model.refines and self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
-            self._refine()
-        elif not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
-            self._take(self.substeps)
-        self.elbo.path_weight = self.schedule.path_weight(position)
-        share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * share
-        rate = self.optimizer.param_groups[0]["lr"]
-        terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
-        loss = -self.elbo.combine(terms) / self.observed
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.schedule.refining(position):
-            self._learn_from_particles()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
-        if bool(loss.isfinite() & norm.isfinite()):
-            self._remember_now_and_then()  # before the step, because this state is known to be good
-            self.optimizer.step()
-        else:
-            self._go_back()
-        self.elapsed += time.perf_counter() - started
-        per_value = [terms[name] / self.observed for name in TERMS]
-        row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
-        self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
-
-    def _largest_norm(self) -> float:
-        norms = self.history[-MEDIAN_OF:, COLUMNS.index("gradient_norm")]
-        norms = norms[norms.isfinite()]
-        return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
-
-    def _optimise(self) -> None:
-        # Steps are skipped only where enough of them are left, because one step estimates the KL of many with noise.
-        batch = self.x[: self.schedule.batch_size]
-        self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
-        self.parameters = [*self.model.parameters(), *self.guide.parameters()]
-        self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
-
-    def _refinements(self, position: int | float) -> int:
-        """How many times the substeps were due to be looked at, before and at `position`."""
-        return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
-
-    def _refine(self) -> None:
-        """Take as many substeps as the present landscape needs."""
-        with evaluating(self.model, self.guide), warnings.catch_warnings(), contextlib.suppress(FitError):
-            warnings.simplefilter("ignore", DoubtfulFitWarning)
-            needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
-            if needed > self.model.substeps:
-                self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
-
-    def _take(self, substeps: int) -> None:
-        """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""
-        self.guide.refine(substeps)
-        self._optimise()
-        self._remember()
-
-    def settle(self) -> None:
-        """Leave the model with the substeps that it was made with, even if the run was stopped early."""
-        if not self.model.refines:
-            self.guide.refine(self.substeps)
-
-    def _learn_from_particles(self) -> None:
-        """Replace the gradient of the model by that of E[log p(x, z)] over the particle posterior."""
-        chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
-        times, x = self.times[chosen], self.x[chosen]
-        found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
-        score = complete_log_prob(self.model, times, x, found.latents, self.elbo.path_stride)
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        (-score * len(self.x) / len(chosen) / self.observed).backward()
-
-    def _remember_now_and_then(self) -> None:
-        self.failures = 0
-        if self.step % REMEMBER == 0:
-            self._remember()
-
-    def _remember(self) -> None:
-        parts = (self.model, self.guide, self.optimizer)
-        self.good = [copy.deepcopy(part.state_dict()) for part in parts]
-
-    def _go_back(self) -> None:
-        self.failures += 1
-        if self.failures > PATIENCE:
-            raise FitError(
-                f"the loss stays non-finite after {PATIENCE} returns to a good state (step {self.step}). Lower the "
-                "learning rate, use more substeps, or look for extreme values in the data."
-            )
-        model, guide, optimizer = copy.deepcopy(self.good)
-        self.model.load_state_dict(model)
-        self.guide.load_state_dict(guide)
-        self.optimizer.load_state_dict(optimizer)
-        self.slowdown *= 0.5
-
-    def state(self) -> dict:
-        """All that is needed to go on exactly: tensors, numbers, strings, and containers of them."""
-        return {
-            "substeps": self.model.substeps,
-            "model": self.model.state_dict(),
-            "guide": self.guide.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "good": self.good,
-            "history": self.history,
-            "progress": [self.slowdown, self.failures, self.elapsed],
-            "generator": torch.get_rng_state(),
-        }
-
-    def restore(self, state: dict) -> None:
-        """Go on from `state`.
-
-        Raises
-        ------
-        CheckpointError: the state belongs to another model.
-        """
-        with refusing_another_model():
-            if state["substeps"] != self.model.substeps:
-                self.guide.refine(state["substeps"])
-                self._optimise()
-            for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
-                part.load_state_dict(state[name])
-        self.good, self.history = state["good"], state["history"]
-        self.slowdown, self.failures, self.elapsed = state["progress"]
-        torch.set_rng_state(state["generator"])
 
 
 def train(
@@ -224,6 +59,7 @@ def train(
     progress: bool = True,
     optimizer: optimizers.Factory | None = None,
     callbacks: Sequence[Callback] = (),
+    n_jobs: int | None = None,
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -231,8 +67,8 @@ def train(
     ----------
     data: checked times and x.
     schedule: of every run.
-    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks: see `results.fit`, also for errors and
-        Ctrl-C.
+    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks, n_jobs: see `results.fit`, also for
+        errors and Ctrl-C.
     """
     if not isinstance(schedule, Schedule):
         raise FitError(
@@ -243,52 +79,77 @@ def train(
     state = resumed(path, schedule) if resume and path is not None and path.exists() else None
     model.train()
     guide.train()
-    with own_randomness(seed), own_parameters():
+    with one_thread(), own_randomness(seed), own_parameters():
         if state is None:
             guide.take_units(times, x)
         guide(times, x, 1)  # the autoguide finds its sites with one sequence
         if state is None:
             initial = kept_of(model, guide)
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
+            forget_parts(path)
+        load_parameters(model, guide, state["initial"])
+        fixed = data, schedule, seed, every, optimizer, callbacks
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
-            while len(state["runs"]) < restarts:
-                trainer = _next_run(model, guide, data, schedule, state, seed, optimizer)
-                name = f"run {len(state['runs']) + 1} of {restarts}" if restarts > 1 else "fit"
-                finished = _train(trainer, state, path, every, progress, name, callbacks)
-                cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
-                trainer.settle()
-                balanced: dict[str, float] = {}
-                finished = finished and _polish(trainer, path, progress, balanced)
-                state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
-                state["current"] = None
-                _keep(state, path)
-                if not finished:
-                    break
+            if restarts - len(state["runs"]) > 1 and workers(n_jobs) > 1:
+                _run_side_by_side((model, guide), state, restarts, path, progress, n_jobs, fixed)
+            going_on = True
+            while len(state["runs"]) < restarts and going_on:
+                run = len(state["runs"])
+                name = f"run {run + 1} of {restarts}" if restarts > 1 else "fit"
+                begun = begun_part(state, run, path, schedule)
+                state |= {"current": begun["current"], "waiting": queued(state)[1:]}
+                if begun["runs"]:  # finished side by side with others
+                    state |= {"runs": state["runs"] + begun["runs"], "current": None}
+                else:
+                    going_on = _run((model, guide), state, run, path, progress and name, fixed)
+    forget_parts(path)
     runs: list[dict] = state["runs"]
     load_parameters(model, guide, runs[best_run(runs)])
     return runs
 
 
-def _next_run(
-    model: LatentLangevin,
-    guide: AmortizedGuide,
-    data: tuple[Tensor, Tensor],
-    schedule: Schedule,
-    state: dict,
-    seed: int,
-    optimizer: optimizers.Factory | None,
-) -> Trainer:
-    """The interrupted run, where it stopped; otherwise a new run, which starts from fresh weights after the first."""
-    run = len(state["runs"])
+def _run(pair: Pair, state: dict, run: int, path: Path | None, name: str | Literal[False], fixed: tuple) -> bool:
+    """One run, from where `state` has it, or from fresh weights after the first. False where it was stopped by hand."""
+    data, schedule, seed, every, optimizer, callbacks = fixed
     if run > 0:
-        _start_anew(model, guide, state["initial"], seed + run)
-    trainer = Trainer(model, guide, data, schedule, optimizer)
-    if state["current"] is None and state.get("waiting"):
-        state["current"] = state["waiting"].pop(0)
+        _start_anew(*pair, state["initial"], seed + run)
+    trainer = Trainer(*pair, data, schedule, optimizer)
     if state["current"] is not None:
         trainer.restore(state["current"])
-    return trainer
+    finished = _train(trainer, state, path, every, name, callbacks)
+    cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
+    trainer.settle()
+    balanced: dict[str, float] = {}
+    finished = finished and _polish(trainer, path, bool(name), balanced)
+    state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
+    state["current"] = None
+    save_checkpoint(state, path)
+    return finished
+
+
+def _run_side_by_side(
+    pair: Pair, state: dict, restarts: int, path: Path | None, progress: bool, n_jobs: int | None, fixed: tuple
+) -> None:
+    """The runs that are left, each with a checkpoint of its own beside that of the fit."""
+    save_checkpoint(state, path)  # the parts go on from its weights
+    left = range(len(state["runs"]), restarts)
+    begun = [begun_part(state, run, path, fixed[1]) for run in left]
+    calls = [(pair, own, run, path, torch.get_rng_state(), fixed) for own, run in zip(begun, left, strict=True)]
+    state["runs"] += tqdm(side_by_side(_run_apart, calls, n_jobs), total=len(left), desc="runs", disable=not progress)
+    state |= {"current": None, "waiting": []}
+    save_checkpoint(state, path)
+
+
+def _run_apart(pair: Pair, state: dict, run: int, path: Path | None, generator: Tensor, fixed: tuple) -> dict:
+    """The record of one run, made in copies of model and guide."""
+    if not state["runs"]:
+        pair = copy.deepcopy(pair)
+        with own_randomness(0), own_parameters(), pyro.validation_enabled(False):
+            torch.set_rng_state(generator)
+            load_parameters(*pair, state["initial"])
+            _run(pair, state, run, part_of(path, run), False, fixed)
+    return state["runs"][0]
 
 
 def _train(
@@ -296,18 +157,18 @@ def _train(
     state: dict,
     path: Path | None,
     every: int,
-    progress: bool,
-    name: str,
+    name: str | Literal[False],
     callbacks: Sequence[Callback],
 ) -> bool:
     """Take all steps of the schedule. False where it was stopped by hand and there is no checkpoint to go on from."""
     total = trainer.schedule.steps
-    with tqdm(total=total, initial=trainer.step, desc=name, disable=not progress, unit="step", mininterval=1.0) as bar:
+    shown = {"desc": name or None, "disable": not name, "unit": "step", "mininterval": 1.0}
+    with tqdm(total=total, initial=trainer.step, **shown) as bar:
         try:
             while not trainer.done:
                 if trainer.step % every == 0:
                     state["current"] = trainer.state()
-                    _keep(state, path)
+                    save_checkpoint(state, path)
                 trainer.advance()
                 row = dict(zip(COLUMNS, trainer.history[-1].tolist(), strict=True))
                 trainer.stopped = sum(callback(trainer.step, row) is True for callback in callbacks) > 0
@@ -352,11 +213,6 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[
         warnings.warn("stopped by hand before the last M-step, or before rates were balanced", stacklevel=3)
         return False
     return True
-
-
-def _keep(state: dict, path: Path | None) -> None:
-    if path is not None:
-        save_checkpoint(state, path)
 
 
 def _finish(trainer: Trainer) -> dict:

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from .._typing import Series, Times
 from ..dynamics.path_models import PathModel, Rows
-from ..dynamics.paths import ControlledPath
+from ..dynamics.paths import ControlledPath, PathDistribution
 from ..dynamics.quantities import place_latents
 from ..errors import DataError, FitError, ShapeError
 from ..io.validation import check_channels, check_rows
@@ -50,6 +50,25 @@ class _Points(Messenger):
         law = msg["fn"]
         if type(law) is dist.Delta:
             msg["fn"] = _Point(law.v, law.log_density, law.event_dim)
+
+
+class _Still(Messenger):
+    """Leaves a path where it begins. The random numbers that it would have taken are drawn."""
+
+    def _pyro_sample(self, msg: dict) -> None:
+        law = msg["fn"]
+        if isinstance(law, PathDistribution) and msg["value"] is None:
+            shape = law.shape()
+            torch.randn(*shape[:-1], law.dynamics.latent, dtype=law.initial.dtype, device=law.initial.device)
+            msg["value"] = law.initial.unsqueeze(-2).expand(shape)
+
+
+def of_globals(model: PathModel) -> Callable[..., object]:
+    """The model with the sites of its paths hidden: what is left are the quantities that all sequences share.
+
+    Their prior needs no path, and the simulation of one, step by step, would be most of the cost.
+    """
+    return poutine.block(_Still()(model), hide=PATH_SITES)
 
 
 class AmortizedGuide(Described, Module):
@@ -114,7 +133,7 @@ class AmortizedGuide(Described, Module):
         self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
         self._autoguide, self._random = autoguide, random_attributes(model)
         self._sites: list[str] | None = None  # of the random attributes, known after the first call
-        self.others = autoguide(poutine.block(model, hide=PATH_SITES))
+        self.others = autoguide(of_globals(model))
         self.register_buffer("adapted", torch.tensor(False))
         self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
@@ -226,7 +245,7 @@ class AmortizedGuide(Described, Module):
         random = random_attributes(self.model)
         if random != self._random:
             self._random, self._sites = random, None
-            self.others = self._autoguide(poutine.block(self.model, hide=PATH_SITES))
+            self.others = self._autoguide(of_globals(self.model))
 
     def _first(self, context: Tensor) -> dist.Normal:
         loc, raw = self.initial(context).chunk(2, -1)

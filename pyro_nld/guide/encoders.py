@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from ..errors import Count, checked
 from ..io.series import channel_moments
 from ..nn import Part
+from .gated import gated_states
 
 
 class Encoder(Part):
@@ -104,6 +105,8 @@ class GRUEncoder(Encoder):
         self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
     ) -> Float[Tensor, "sequence time context"]:
         """c = A h + b, a linear map of the recurrent states h."""
+        if features.device.type == "cpu":  # elsewhere one kernel does all steps
+            return self.output(gated_states(self.recurrent, features, valid))
         if self.causal or bool(valid.all()):
             return self.output(self.recurrent(features)[0])
         # Read backwards from its end, a ragged sequence must not begin with padding.

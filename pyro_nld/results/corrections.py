@@ -40,7 +40,7 @@ from ..errors import FitError, PriorError
 from ..fitting.draws import inference_mode
 from ..fitting.particles import particle_posterior
 from ..fitting.quadratic import response_surface
-from ..guide.amortized import PATH_SITES
+from ..guide.amortized import PATH_SITES, of_globals
 from .fit import Fit
 
 CLOUD_WIDTH = 2.5  # of the points at which the evidence is estimated, in standard deviations of the present posterior
@@ -143,7 +143,7 @@ class _Space(NamedTuple):
     @classmethod
     def of(cls, fit: Fit, draws: int = 200) -> _Space:
         times, x = fit.times[:1], fit.x[:1]
-        trace = poutine.trace(poutine.block(fit.model, hide=PATH_SITES)).get_trace(times, x)
+        trace = poutine.trace(of_globals(fit.model)).get_trace(times, x)
         sites = {name: trace.nodes[name] for name in fit.medians}
         drawn = [fit.guide.others(times, x) for _ in range(draws)]
         flat = torch.stack([_flat(sites, values) for values in drawn])

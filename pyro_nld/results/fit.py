@@ -136,12 +136,11 @@ class Fit(Described, Posterior):
         visits = kinetics.visits(label, self.times.numpy(), wells.sizes["state"])
         parts = [wells, passes, routes, visits, counts.drop_vars("exits").drop_dims("lag")]
         found = xr.merge([*parts, self.processes(label, seed)], combine_attrs="drop_conflicts")
-        level = kinetics.levels(label, self.x.numpy(), wells.sizes["state"])
-        found = found.assign(level=(("state", "channel"), level))
+        level = (("state", "channel"), kinetics.levels(label, self.x.numpy(), wells.sizes["state"]))
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
-        found = found.assign(dict(sampled) | {"saddle_committor": committed}).assign_attrs(wells.attrs)
-        found = found.assign_attrs({f"balance_{name}": value for name, value in self.balance.items()})
+        said = wells.attrs | {f"balance_{name}": value for name, value in self.balance.items()}
+        found = found.assign(dict(sampled) | {"saddle_committor": committed, "level": level}).assign_attrs(said)
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
         return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
@@ -294,7 +293,7 @@ class Fit(Described, Posterior):
                 predicted = x if "prior_predictive" in asked else None
                 found |= of_prior(self.model, self.medians, draws, times, predicted)
             if "posterior" in asked and states is not False:
-                found["posterior"] = found["posterior"].assign(self._ensemble(chains, drawn, states).data_vars)
+                found["posterior"] = found["posterior"].assign(self.ensemble(chains, drawn, states).data_vars)
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
@@ -309,7 +308,7 @@ class Fit(Described, Posterior):
         guide.load_state_dict(run["guide"])
         return Fit(model, guide, self.times, self.x, runs=[run])
 
-    def _ensemble(
+    def ensemble(
         self, chains: Sequence[Fit], drawn: Sequence[Sequence[joint.Draw]], states: bool | xr.Dataset
     ) -> xr.Dataset:
         """What every chain's draws say of the states, in this fit's numbering; nothing where this fit has none."""
@@ -341,6 +340,7 @@ def fit(
     optimizer: Factory | None = None,
     callbacks: Sequence[Callback] = (),
     dtype: torch.dtype | None = None,
+    n_jobs: int | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
@@ -359,6 +359,7 @@ def fit(
     callbacks: called after every step with the number of steps done and the row of the history, a dictionary. One that
         returns True ends the run, as `stop_training` of Keras and `should_stop` of Lightning do.
     dtype: of data and parameters, which are converted in place; that of torch by default.
+    n_jobs: restarts at once, see `fitting.jobs.side_by_side`, callbacks with them; Ctrl-C is then raised again.
 
     Raises
     ------
@@ -390,7 +391,7 @@ def fit(
         guide.to(dtype)
     runs = train(
         model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks,
+        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks, n_jobs=n_jobs,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)

@@ -303,8 +303,13 @@ def _digest(file: Path) -> str:
 # What is done in it
 
 
-def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
-    """Fit a model and guide, as built by `model_files.build`, with checkpoints in the run directory."""
+def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict, jobs: int | None = None) -> Fit:
+    """Fit a model and guide, as built by `model_files.build`, with checkpoints in the run directory.
+
+    Parameters
+    ----------
+    path: of the run directory. pair, data: what to fit, on what. config: from `settings`. jobs: restarts at once.
+    """
     schedule = Schedule(**config["schedule"])
     return results.fit(
         *pair,
@@ -315,4 +320,5 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict) -> Fit:
         checkpoint=path / "checkpoint.pt",
         resume=True,
         every=max(1, schedule.steps // CHECKPOINTS),
+        n_jobs=jobs,
     )

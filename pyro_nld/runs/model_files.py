@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import cloudpickle
 import pyro
 import torch
 import xarray as xr
@@ -51,6 +52,7 @@ def load_model_file(path: Path) -> ModuleType:
     source = ModuleType(f"model_file_{path.stem}")
     source.__file__ = str(path)
     sys.modules[source.__name__] = source  # dataclasses in the file look up their module
+    cloudpickle.register_pickle_by_value(source)  # another process, or another machine, cannot import it
     with _blaming(path):
         exec(compile(path.read_bytes(), str(path), "exec"), source.__dict__)
     missing = [name for name in ("PRIORS", "build", "simulate") if not hasattr(source, name)]

@@ -10,8 +10,9 @@ import xarray as xr
 
 from ..errors import DataError
 from ..io.files import write_atomically
-from ..io.inference_data import save_inference_data
+from ..io.inference_data import load_inference_data, save_inference_data
 from ..results.fit import Fit
+from ..results.rereading import with_states
 from ..results.segmentation import tabulated
 from . import summary
 
@@ -52,8 +53,12 @@ def record_landscape(path: Path, fitted: Fit, landscape: xr.Dataset, warned: Ite
     landscape: `Fit.landscape()`, or `Fit.attractors()` where there is no landscape.
     """
     write_dataset(path / "landscape.nc", landscape.assign_attrs(schema=summary.SCHEMA))
-    posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=landscape)
-    save_inference_data(posterior, path / "posterior.nc")
+    known = path / "posterior.nc"
+    if known.is_file():  # the draws are those of the same fit
+        posterior = with_states(fitted, load_inference_data(known), landscape)
+    else:
+        posterior = fitted.inference_data(RECORDED_DRAWS, groups=RECORDED_GROUPS, states=landscape)
+    save_inference_data(posterior, known)
     read = summary.of_landscape if fitted.has_landscape else summary.of_attractors
     return summary.update(path, warned, **read(landscape))
 

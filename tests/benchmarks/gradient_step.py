@@ -32,7 +32,7 @@ from torch.distributions import kl_divergence
 from tqdm import tqdm
 
 import pyro_nld as nld
-from pyro_nld.fitting.training import Trainer
+from pyro_nld.fitting.trainer import Trainer
 from pyro_nld.io.validation import check_rows
 
 LATENT, CHANNELS, CONTEXT, HIDDEN = 3, 15, 128, 256

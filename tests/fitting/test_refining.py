@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
-from pyro_nld.fitting.training import MOST_AUTO_SUBSTEPS, Trainer
+from pyro_nld.fitting.trainer import MOST_AUTO_SUBSTEPS, Trainer
 
 STIFFNESS, INTERVAL, NEEDED = 39.0, 0.1, 20  # curvature × step is 3.9 / substeps
 SCHEDULE = nld.Schedule(steps=10, batch_size=4)

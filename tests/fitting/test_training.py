@@ -19,8 +19,8 @@ from torch import nn
 import pyro_nld as nld
 from pyro_nld.fitting import settling, training
 from pyro_nld.fitting.checkpoints import load_checkpoint, save_checkpoint
-from pyro_nld.fitting.settling import Rise
-from pyro_nld.fitting.training import COLUMNS, Trainer
+from pyro_nld.fitting.settling import COLUMNS, Rise
+from pyro_nld.fitting.trainer import Trainer
 
 CHANNELS = 3
 SCHEDULE = nld.Schedule(steps=12, batch_size=4, learning_rate=1e-2)
@@ -69,10 +69,15 @@ def same(first, second):
 
 def interrupt_at(monkeypatch, step):
     """Ctrl-C in the middle of the step of that number, counted over all runs."""
+    interrupt_at_each(monkeypatch, {step})
+
+
+def interrupt_at_each(monkeypatch, steps):
+    """Ctrl-C in the middle of every one of these steps, counted over all runs."""
     counter, advance = itertools.count(), Trainer.advance
 
     def interrupted(trainer):
-        if next(counter) == step:
+        if next(counter) in steps:
             raise KeyboardInterrupt
         advance(trainer)
 
@@ -435,6 +440,78 @@ def test_there_must_be_a_run():
     with pytest.raises(nld.FitError) as caught:
         fit(build(), restarts=0)
     assert str(caught.value) == "restarts must be a whole number of at least 1: got 0. Give such a number."
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def one_after_the_other(task, calls, n_jobs):
+    """Two processes at once, as far as results go: one that is killed leaves the others alone."""
+    found, killed = [], []
+    for call in calls:
+        try:
+            found.append(task(*call))
+        except KeyboardInterrupt as error:
+            killed.append(error)
+    if killed:
+        raise killed[0]
+    return found
+
+
+@pytest.fixture
+def two_at_once(monkeypatch):
+    monkeypatch.setattr(training, "workers", lambda n_jobs: n_jobs or 1)
+    monkeypatch.setattr(training, "side_by_side", one_after_the_other)
+
+
+THREE = {"restarts": 3, "seed": 7, "every": 4}
+
+
+@pytest.fixture(scope="module")
+def three_runs():
+    return fit(build(0), **THREE)
+
+
+@pytest.mark.usefixtures("two_at_once")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("steps", "finished"),
+    [({0, 1, 2}, 0), ({5}, 2), ({5, 6}, 1), ({12}, 2), ({17, 29}, 1)],
+    ids=["all at once", "the first", "two", "the second before its first step", "the last two"],
+)
+def test_restarts_that_were_killed_side_by_side_go_on_to_the_bit(
+    monkeypatch, tmp_path, three_runs, steps, finished, n_jobs
+):
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        interrupt_at_each(patch, steps)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), checkpoint=path, n_jobs=2, **THREE)
+    parts = [load_checkpoint(part) for part in sorted(tmp_path.glob("checkpoint.run*.pt"))]
+    assert sum(len(part["runs"]) for part in parts) == finished
+    torch.manual_seed(99)  # whatever the caller's numbers and the new model's weights are
+    same(three_runs, fit(build(13), checkpoint=path, resume=True, n_jobs=n_jobs, **THREE))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.usefixtures("two_at_once")
+def test_runs_begun_one_after_the_other_go_on_side_by_side(monkeypatch, tmp_path, three_runs):
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), checkpoint=path, **THREE)
+    same(three_runs, fit(build(13), checkpoint=path, resume=True, n_jobs=2, **THREE))
+
+
+@pytest.mark.usefixtures("two_at_once")
+def test_parts_of_another_fit_are_forgotten(monkeypatch, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        interrupt_at_each(patch, {5})
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(0), checkpoint=path, restarts=2, n_jobs=2)
+    same(fit(build(1), checkpoint=path, restarts=2, n_jobs=2), fit(build(1), restarts=2))
 
 
 # ---------------------------------------------------------------- interruption

@@ -25,6 +25,7 @@ from torch import nn
 import pyro_nld as nld
 from pyro_nld.fitting import draws
 from pyro_nld.fitting import elbo as elbo_of
+from pyro_nld.guide import amortized
 
 TIMES, CHANNELS, SEQUENCES, SUBSTEPS = torch.tensor([0.0, 0.3, 0.5, 1.1]), 3, 4, 2
 DYNAMICS = {"overdamped": nld.OverdampedLangevin, "underdamped": nld.UnderdampedLangevin}
@@ -423,3 +424,22 @@ def test_the_path_kl_is_known_under_a_scope():
     assert float(terms["path_kl"].detach()) > 0
     assert float(terms["initial_kl"].detach()) > 0
     assert abs(float(terms["global_kl"].detach())) < 20  # of two temperatures alone
+
+
+def test_the_globals_need_no_path_and_take_its_random_numbers(monkeypatch, seed):
+    """The guide of the globals is made from a model whose paths stand still; what is drawn later is the same."""
+    heat = dist.LogNormal(0.0, 0.5)
+    model = nld.LatentLangevin(
+        nld.OverdampedLangevin(nld.DoubleWell(), heat), nld.Gaussian(nld.IdentityDecoder(1), 0.3), substeps=7
+    )
+    series = nld.as_tensors(nld.datasets.ornstein_uhlenbeck(4, 10))
+    model.adapt(*series)
+    torch.manual_seed(seed)
+    expected = poutine.trace(poutine.block(model, hide=amortized.PATH_SITES)).get_trace(*series)
+    after = torch.randn(3)
+    monkeypatch.setattr(nld.LangevinPath, "rsample", lambda *_: pytest.fail("a path was simulated"))
+    torch.manual_seed(seed)
+    found = poutine.trace(amortized.of_globals(model)).get_trace(*series)
+    assert found.stochastic_nodes == expected.stochastic_nodes == ["temperature"]
+    assert torch.equal(found.nodes["temperature"]["value"], expected.nodes["temperature"]["value"])
+    assert torch.equal(torch.randn(3), after)

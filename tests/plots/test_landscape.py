@@ -7,7 +7,7 @@ import xarray as xr
 
 import pyro_nld as nld
 from pyro_nld import plots
-from pyro_nld.fitting.training import COLUMNS
+from pyro_nld.fitting.trainer import COLUMNS
 
 CENTRES = {
     1: [[-1.5], [1.5]],

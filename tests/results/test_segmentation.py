@@ -8,6 +8,8 @@ import torch
 import xarray as xr
 
 import pyro_nld as nld
+from pyro_nld.kinetics.memberships import between, memberships
+from pyro_nld.kinetics.visits import joined, parted, recordings, state_paths
 
 WELLS = [[-1.5, 0.0], [1.5, 0.0], [0.0, 2.0]]
 SEQUENCES, TIMES = 4, 6
@@ -72,6 +74,35 @@ def test_it_abstains_where_it_is_not_sure(monkeypatch, fitted, story, sure, labe
     found = nld.segment(fitted, draws=10, wells=story, sure=sure)
     expected = nearest(story, WELLS[0]) if label else -1
     assert bool((found["label"][0] == expected).all())
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_labels_of_one_draw_after_the_other_are_those_of_all_at_once(monkeypatch, causal, seed):
+    """Only the memory differs: what one draw needs besides its positions, not what all of them need."""
+    times, x, _ = data()
+    pair = build(causal)
+    pair[1](times, x)
+    fit = nld.Fit(*pair, times, x)
+    torch.manual_seed(seed)
+    where = torch.randint(3, (8, SEQUENCES, TIMES))
+    positions = torch.tensor(WELLS)[where] + 0.4 * torch.randn(8, SEQUENCES, TIMES, 2)
+    tables = between(positions[0].flatten(0, 1), where[0].flatten(), torch.tensor(WELLS))
+    states = tables.assign(minimum_state=("minimum", np.arange(3)), energy=("state", np.zeros(3)))
+    draws_of(monkeypatch, fit, positions)
+    held = memberships(states, positions)
+    if causal:
+        label = held.argmax(-1).numpy()
+    else:
+        order = recordings(times.numpy())
+        whole = joined(np.moveaxis(held.numpy(), -1, 0), order)
+        paths = state_paths(np.moveaxis(whole, 0, -1))
+        label = parted(paths, order, tuple(times.shape), -1)
+    expected = (label[..., None] == np.arange(3)).mean(0)
+    found = fit.probability(states, draws=8)
+    there = times.isfinite().numpy()
+    np.testing.assert_array_equal(found[there], expected[there])
+    assert len(np.unique(found[there])) > 3
+    assert np.isnan(found[~there]).all()
 
 
 def test_what_belongs_to_a_segmentation(fitted, story):

@@ -1,0 +1,198 @@
+"""One run of a fit, step by step: what a checkpoint holds of it, and a guard against losses that are not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DoubtfulFitWarning, FitError
+from ..guide.amortized import AmortizedGuide
+from ..io.validation import check_rows
+from ..model.latent_langevin import LatentLangevin
+from ..nn import evaluating
+from . import optimizers
+from .checkpoints import refusing_another_model
+from .elbo import ENOUGH_STEPS, TERMS, PathELBO, stride_for
+from .particles import complete_log_prob, particle_posterior
+from .posterior import Posterior
+from .schedule import Schedule
+from .settling import COLUMNS, settled
+
+PATIENCE = 5  # returns to a good state in a row, after which the fit fails
+MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
+REMEMBER = 50  # steps between the good states that are kept in memory
+REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which substeps="auto" checks whether they are fine enough
+MOST_AUTO_SUBSTEPS = 50  # that "auto" chooses; where more are needed, the fit warns at its end
+
+
+class Trainer:
+    """One run of a fit: everything that a checkpoint holds, and the method `advance`."""
+
+    def __init__(
+        self,
+        model: LatentLangevin,
+        guide: AmortizedGuide,
+        data: tuple[Tensor, Tensor],
+        schedule: Schedule,
+        optimizer: optimizers.Factory | None = None,
+    ) -> None:
+        self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
+        self.stopped = False  # by a callback
+        self.times, self.x = check_rows(*data)
+        self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
+        self.observed = int(self.x.isfinite().sum())
+        self.elbo = PathELBO()
+        self.substeps = model.substeps  # at the end, unless the model chooses them itself
+        self._take(schedule.substeps(0, self.substeps))
+        self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
+        self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
+
+    @property
+    def step(self) -> int:
+        """The number of steps done."""
+        return len(self.history)
+
+    @property
+    def done(self) -> bool:
+        """Whether the schedule is used up."""
+        made = self.schedule.rounds(self.step)
+        over = made is not None and (made >= self.schedule.most or settled(self.history))
+        return self.stopped or over or not self.schedule.time_left(self.elapsed)
+
+    def position(self, step: int) -> int | float:
+        """Where in its schedule the fit is before `step`: further on than the number of steps where time is short."""
+        spent = self.history[step - 1, COLUMNS.index("seconds")] if step > 0 else 0.0
+        return self.schedule.position(step, float(spent))
+
+    def advance(self) -> None:
+        """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
+        started = time.perf_counter()
+        position = self.position(self.step)
+        if self.model.refines and self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
+            self._refine()
+        elif not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
+            self._take(self.substeps)
+        self.elbo.path_weight = self.schedule.path_weight(position)
+        share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+        rate = self.optimizer.param_groups[0]["lr"]
+        terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
+        loss = -self.elbo.combine(terms) / self.observed
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.schedule.refining(position):
+            self._learn_from_particles()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
+        if bool(loss.isfinite() & norm.isfinite()):
+            self._remember_now_and_then()  # before the step, because this state is known to be good
+            self.optimizer.step()
+        else:
+            self._go_back()
+        self.elapsed += time.perf_counter() - started
+        per_value = [terms[name] / self.observed for name in TERMS]
+        row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
+        self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
+
+    def _largest_norm(self) -> float:
+        norms = self.history[-MEDIAN_OF:, COLUMNS.index("gradient_norm")]
+        norms = norms[norms.isfinite()]
+        return self.schedule.clip * float(norms.median()) if len(norms) else math.inf
+
+    def _optimise(self) -> None:
+        # Steps are skipped only where enough of them are left, because one step estimates the KL of many with noise.
+        batch = self.x[: self.schedule.batch_size]
+        self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
+        self.parameters = [*self.model.parameters(), *self.guide.parameters()]
+        self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
+
+    def _refinements(self, position: int | float) -> int:
+        """How many times the substeps were due to be looked at, before and at `position`."""
+        return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
+
+    def _refine(self) -> None:
+        """Take as many substeps as the present landscape needs."""
+        with evaluating(self.model, self.guide), warnings.catch_warnings(), contextlib.suppress(FitError):
+            warnings.simplefilter("ignore", DoubtfulFitWarning)
+            needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
+            if needed > self.model.substeps:
+                self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
+
+    def _take(self, substeps: int) -> None:
+        """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""
+        self.guide.refine(substeps)
+        self._optimise()
+        self._remember()
+
+    def settle(self) -> None:
+        """Leave the model with the substeps that it was made with, even if the run was stopped early."""
+        if not self.model.refines:
+            self.guide.refine(self.substeps)
+
+    def _learn_from_particles(self) -> None:
+        """Replace the gradient of the model by that of E[log p(x, z)] over the particle posterior."""
+        chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
+        times, x = self.times[chosen], self.x[chosen]
+        found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
+        score = complete_log_prob(self.model, times, x, found.latents, self.elbo.path_stride)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        (-score * len(self.x) / len(chosen) / self.observed).backward()
+
+    def _remember_now_and_then(self) -> None:
+        self.failures = 0
+        if self.step % REMEMBER == 0:
+            self._remember()
+
+    def _remember(self) -> None:
+        parts = (self.model, self.guide, self.optimizer)
+        self.good = [copy.deepcopy(part.state_dict()) for part in parts]
+
+    def _go_back(self) -> None:
+        self.failures += 1
+        if self.failures > PATIENCE:
+            raise FitError(
+                f"the loss stays non-finite after {PATIENCE} returns to a good state (step {self.step}). Lower the "
+                "learning rate, use more substeps, or look for extreme values in the data."
+            )
+        model, guide, optimizer = copy.deepcopy(self.good)
+        self.model.load_state_dict(model)
+        self.guide.load_state_dict(guide)
+        self.optimizer.load_state_dict(optimizer)
+        self.slowdown *= 0.5
+
+    def state(self) -> dict:
+        """All that is needed to go on exactly: tensors, numbers, strings, and containers of them."""
+        return {
+            "substeps": self.model.substeps,
+            "model": self.model.state_dict(),
+            "guide": self.guide.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "good": self.good,
+            "history": self.history,
+            "progress": [self.slowdown, self.failures, self.elapsed],
+            "generator": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on from `state`.
+
+        Raises
+        ------
+        CheckpointError: the state belongs to another model.
+        """
+        with refusing_another_model():
+            if state["substeps"] != self.model.substeps:
+                self.guide.refine(state["substeps"])
+                self._optimise()
+            for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
+                part.load_state_dict(state[name])
+        self.good, self.history = state["good"], state["history"]
+        self.slowdown, self.failures, self.elapsed = state["progress"]
+        torch.set_rng_state(state["generator"])
