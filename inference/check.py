@@ -32,6 +32,7 @@ def main(
         fit = nld.Fit(whole.model, whole.guide, whole.times[first], whole.x[first], whole.history, whole.runs, about)
         results = fit.inference_data(draws, seed, groups=[*EVERY, "observed_data", "constant_data"])
         posterior, drawn = group(results, "posterior"), whole.positions()[0].numpy()
+        prior = group(results, "prior") if "prior" in nld.inference_data.groups(results) else None
         observed, times = group(results, "observed_data")["x"], group(results, "constant_data")["times"]
         classes = nld.predictive_checks.state_classes(observed, posterior["basin"]) if "basin" in posterior else None
         made = nld.replicates.from_fit(fit, draws=draws, seed=seed)
@@ -49,11 +50,10 @@ def main(
             "prior": run_check(nld.predictive_checks.prior, results),
             "observations": run_check(nld.predictive_checks.pit, results),
         }
-        for name, figure in nld.plots.checks(found, posterior, group(results, "prior")).items():
+        for name, figure in (pictures := nld.plots.checks(found, posterior, prior)).items():
             nld.plots.save(figure, run / "figures" / f"check_{name}.png")
         nld.runs.record_checks(run, found, warned)
-    print(nld.tables.checks(found))
-    print(f"Wrote {run / 'checks.nc'} and {len(list((run / 'figures').glob('check_*.png')))} figures.")
+    print(f"{nld.tables.checks(found)}\nWrote {run / 'checks.nc'} and {len(pictures)} figures.")
 
 
 if __name__ == "__main__":
