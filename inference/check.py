@@ -27,14 +27,16 @@ def main(
         group, run_check, diagnostics = nld.inference_data.group, nld.checks.run_check, nld.diagnostics
         loaded = nld.runs.load(run)
         whole, states = loaded.fit, nld.runs.recorded_landscape(loaded)
-        fit = nld.Fit(whole.model, whole.guide, whole.times[:sequences], whole.x[:sequences], whole.history, whole.runs)
+        first, about = slice(sequences), whole.about
+        about = None if about is None else about.isel(sequence=first, missing_dims="ignore")
+        fit = nld.Fit(whole.model, whole.guide, whole.times[first], whole.x[first], whole.history, whole.runs, about)
         results = fit.inference_data(draws, seed, groups=[*EVERY, "observed_data", "constant_data"])
-        posterior, observed = group(results, "posterior"), group(results, "observed_data")["x"]
+        posterior, drawn = group(results, "posterior"), whole.positions()[0].numpy()
+        prior = group(results, "prior") if "prior" in nld.inference_data.groups(results) else None
+        observed, times = group(results, "observed_data")["x"], group(results, "constant_data")["times"]
         classes = nld.predictive_checks.state_classes(observed, posterior["basin"]) if "basin" in posterior else None
         made = nld.replicates.from_fit(fit, draws=draws, seed=seed)
-        times = group(results, "constant_data")["times"]
         label = nld.segment(whole, wells=states)["label"].values
-        drawn = whole.positions()[0].numpy()
         found = {
             "data": nld.checks.stationarity.of_data(loaded.data, label, whole.model.likelihood.discrete),
             "states": nld.kinetics.witness.processes(drawn, whole.times.numpy(), label, whole.x.numpy()),
@@ -48,11 +50,10 @@ def main(
             "prior": run_check(nld.predictive_checks.prior, results),
             "observations": run_check(nld.predictive_checks.pit, results),
         }
-        for name, figure in nld.plots.checks(found, posterior, group(results, "prior")).items():
+        for name, figure in (pictures := nld.plots.checks(found, posterior, prior)).items():
             nld.plots.save(figure, run / "figures" / f"check_{name}.png")
         nld.runs.record_checks(run, found, warned)
-    print(nld.tables.checks(found))
-    print(f"Wrote {run / 'checks.nc'} and {len(list((run / 'figures').glob('check_*.png')))} figures.")
+    print(f"{nld.tables.checks(found)}\nWrote {run / 'checks.nc'} and {len(pictures)} figures.")
 
 
 if __name__ == "__main__":

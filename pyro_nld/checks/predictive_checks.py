@@ -161,8 +161,9 @@ def pit(results: Results, seed: int = 0) -> xr.Dataset:
     verdict = graded(distance[worst], PIT_DISTANCE)
     # against the variance of a uniform law: draws that are too wide give too many values in the middle
     fault = "shifted" if abs(shape.mean() - 0.5) > 0.05 else "too wide" if shape.var() < 1 / 12 else "too narrow"
+    channel = observed["channel"].values[worst]
     message = (
-        f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {worst}. "
+        f"Predictions of single observations are off by {distance[worst]:.2f} at most, in channel {channel}. "
         + {
             "good": "Noise and means are right.",
             "doubtful": f"They are a little {fault}.",

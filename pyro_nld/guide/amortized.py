@@ -20,7 +20,7 @@ from ..dynamics.path_models import PathModel, Rows
 from ..dynamics.paths import ControlledPath, PathDistribution
 from ..dynamics.quantities import place_latents
 from ..errors import DataError, FitError, ShapeError
-from ..io.validation import check_channels, check_rows
+from ..io.validation import check_channels, check_rows, check_times
 from ..nn import Described, Module, group_count, random_attributes, random_parts, random_sites, versions
 from .controls import AffineControl, Control
 from .encoders import Encoder
@@ -186,36 +186,29 @@ class AmortizedGuide(Described, Module):
     ) -> None:
         """Draw all latent sites, given data. The arguments are those of the model.
 
+        `Predictive(model, guide=guide, num_samples=…)(times)` has no data to encode: the guide then draws the random
+        quantities alone, and the paths come from the prior of the model, as those of new sequences.
+
         Raises
         ------
-        DataError: there are no data. ShapeError: they have other channels. FitError: the autoguide leaves out a site.
+        DataError: there are no data in training. ShapeError: they have other channels. FitError: the autoguide leaves
+        out a site.
         """
+        rows = Rows(subsample_size, subsample, size)
         if x is None:
-            raise DataError(
-                "a guide reads the data: got none. Give them to both, svi.step(times, x); for new data from the "
-                "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
-            )
+            if poutine.get_mask() is not False:  # as `Predictive` sets it, which asks for no density
+                raise DataError(
+                    "a guide reads the data: got none. Give them to both, svi.step(times, x); for new data from the "
+                    "posterior use Predictive(poutine.uncondition(model), guide=guide, num_samples=…)(times, x)."
+                )
+            times = torch.atleast_2d(check_times(times))
+            self._globals(times, None, rows, rows.plate(len(times)))
+            return
         times, x = check_rows(times, x)
         check_channels(self.model.features(x[:1]), self.encoder.channels, "encoder")
         self.adapt(times, x)
-        self._follow_swapped_priors()
-        rows = Rows(subsample_size, subsample, size)
         plate = rows.plate(len(times))
-        self.others.create_plates = lambda *_: plate  # that of the paths is the plate of latents in it, too
-        if self._size not in (None, plate.size):
-            raise FitError(
-                f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
-                "read for others; give subsample= and size= for a batch."
-            )
-        with _Points():
-            latents = self.others(times, x, *rows) or {}
-        if self._sites is None:
-            self._sites = random_sites(cast(nn.Module, self.model))
-        if left := [name for name in self._sites if name not in latents]:
-            raise FitError(
-                f"every latent site needs a guide: {type(self.others).__name__} leaves out {', '.join(left)}. Give an "
-                "autoguide that covers it, for example AutoNormal."
-            )
+        latents = self._globals(times, x, rows, plate)
         with plate as number:
             index = rows.of(len(times), number)
             latents = place_latents(cast(nn.Module, self.model), latents, number, size or len(times))
@@ -224,6 +217,27 @@ class AmortizedGuide(Described, Module):
             z0 = pyro.sample("z0", self._first(contexts[..., 0, :]).to_event(1))
             plan = self.control.plan(contexts, batch.gaps)
             pyro.sample("z", ControlledPath(self.model.dynamics, self.model.integrator, z0, batch.grid, plan, latents))
+
+    def _globals(self, times: Times, x: Series | None, rows: Rows, plate: pyro.plate) -> dict[str, Tensor]:
+        """Draw the random quantities, and whatever else is latent beside the path, by site."""
+        self._follow_swapped_priors()
+        self.others.create_plates = lambda *_, **__: plate  # that of the paths is the plate of latents in it, too
+        if self._size not in (None, plate.size):
+            raise FitError(
+                f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
+                "read for others; give subsample= and size= for a batch."
+            )
+        said = {name: value for name, value in rows._asdict().items() if value is not None}  # a model may take fewer
+        with _Points():
+            latents = self.others(times, x, **said) or {}
+        if self._sites is None:
+            self._sites = random_sites(cast(nn.Module, self.model))
+        if left := [name for name in self._sites if name not in latents]:
+            raise FitError(
+                f"every latent site needs a guide: {type(self.others).__name__} leaves out {', '.join(left)}. Give an "
+                "autoguide that covers it, for example AutoNormal."
+            )
+        return latents
 
     @property
     def _size(self) -> int | None:

@@ -105,7 +105,8 @@ class GRUEncoder(Encoder):
         self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
     ) -> Float[Tensor, "sequence time context"]:
         """c = A h + b, a linear map of the recurrent states h."""
-        if features.device.type == "cpu":  # elsewhere one kernel does all steps
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if features.device.type == "cpu" and not traced:  # elsewhere one kernel does all steps
             return self.output(gated_states(self.recurrent, features, valid))
         if self.causal or bool(valid.all()):
             return self.output(self.recurrent(features)[0])

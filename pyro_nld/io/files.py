@@ -52,8 +52,8 @@ def load(
     path: one of
         `.npz`: arrays times, observations, optionally states, shaped as in `from_arrays`; never unpickled;
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
-        `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, all also compressed, and `.parquet`: a long
-        table, one row per sequence and time, one column per channel.
+        `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, Igor's `.itx`, all also compressed, and
+        `.parquet`: a long table, one row per sequence and time, one column per channel.
     time, sequence, channels, missing: of a table, as in `from_table`; what is left out is guessed, and what was guessed
         stands in `attrs["read_as"]`.
 
@@ -211,7 +211,7 @@ READERS: dict[str, Callable[[Path], xr.Dataset]] = {".npz": _read_npz, ".nc": _r
 TABLES: dict[str, Callable[[Path], pd.DataFrame | Table]] = {
     ".parquet": _read_parquet,
     **dict.fromkeys(
-        (".csv", ".tsv", ".tab", ".txt", ".dat", ".asc", ".prn", ".log", ".atf", ".xvg", ".colvar"), read_text
+        (".csv", ".tsv", ".tab", ".txt", ".dat", ".asc", ".prn", ".log", ".atf", ".itx", ".xvg", ".colvar"), read_text
     ),
 }
 PACKED = (".gz", ".bz2", ".xz")

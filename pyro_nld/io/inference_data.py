@@ -19,15 +19,20 @@ Four chains of independent draws have converged: r̂ is 1.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
+import pyro
+import torch
 import xarray as xr
+from pyro import poutine
+from torch import Tensor
 
-from ..errors import DataError
+from ..errors import Count, DataError, checked
 from .files import write_atomically
 
 Results = Any
@@ -49,6 +54,151 @@ def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Results:
     if "InferenceData" in vars(az):  # asking ArviZ 1 for it warns
         return az.InferenceData(**cast(Any, labelled))
     return xr.DataTree.from_dict({f"/{name}": group for name, group in labelled.items()})
+
+
+@checked
+def from_pyro_svi(
+    model: Callable[..., object],
+    guide: Callable[..., object],
+    *,
+    args: Sequence[object] = (),
+    kwargs: Mapping[str, object] | None = None,
+    num_samples: Count = 1000,
+    posterior: Mapping[str, Tensor] | None = None,
+    prior: Mapping[str, Tensor] | None = None,
+    posterior_predictive: Mapping[str, Tensor] | None = None,
+    constant_data: Mapping[str, Tensor] | None = None,
+    log_likelihood: bool = True,
+    log_prior: bool = True,
+    coords: Mapping[str, Sequence[object]] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    sample_dims: Sequence[str] = ("chain", "draw"),
+) -> Results:
+    """What `SVI` learned, for ArviZ: any model and guide of Pyro, not only ours.
+
+    Groups and arguments have the names of ArviZ's converters: `from_pyro` takes a run of MCMC, this a guide.
+
+    Parameters
+    ----------
+    model, guide: as given to `SVI`. args, kwargs: what both were trained with; all rows of the data, no subsample.
+    num_samples: draws of the guide, and of the prior.
+    posterior, prior, posterior_predictive: draws by site, the draw first, where they exist already; made when None. An
+        empty mapping leaves the group out, but for the posterior.
+    constant_data: values by name, for the group of that name.
+    log_likelihood, log_prior: whether to make these groups, which `az.loo` and `az.psens` read.
+    coords: values of dimensions. dims: names of the dimensions of a site; others are `<site>_dim_0` and so on.
+    sample_dims: of the draws; ("sample",) where there is to be one.
+
+    Returns
+    -------
+    posterior: latent and deterministic sites. posterior_predictive, observed_data, log_likelihood: observed sites, the
+    last without their event dimensions. prior, prior_predictive: likewise, where the model was not conditioned.
+    log_prior: log density of every latent site, given those before it.
+
+    Raises
+    ------
+    DataError: draws are of sites that the model does not have, or of several numbers.
+
+    Examples
+    --------
+    >>> import pyro
+    >>> from pyro.distributions import Normal
+    >>> def model(x):
+    ...     level = pyro.sample("level", Normal(0.0, 1.0))
+    ...     with pyro.plate("row", len(x)):
+    ...         pyro.sample("x", Normal(level, 1.0), obs=x)
+    >>> guide = pyro.infer.autoguide.AutoNormal(model)
+    >>> results = nld.inference_data.from_pyro_svi(model, guide, args=[torch.ones(4)], num_samples=10)
+    >>> dict(results["posterior"].sizes), results["log_likelihood"]["x"].dims
+    ({'chain': 1, 'draw': 10}, ('chain', 'draw', 'x_dim_0'))
+    """
+    given, axes, names = kwargs or {}, dims or {}, coords or {}
+    if len(sample_dims) not in (1, 2):
+        raise DataError(f"sample_dims are one or two names: got {len(sample_dims)}. Give (chain, draw) or (sample,).")
+
+    def traced(program: Callable[..., object], latents: Mapping[str, Tensor]) -> poutine.Trace:
+        found = poutine.trace(poutine.condition(program, data=latents)).get_trace(*args, **given)
+        return poutine.util.prune_subsample_sites(found)
+
+    with torch.no_grad(), poutine.block():
+        blank, free = traced(model, {}), poutine.uncondition(model)
+        latent = list(blank.stochastic_nodes)
+        fixed = [name for name in blank.observation_nodes if blank.nodes[name]["infer"].get("_deterministic")]
+        # a factor observes nothing
+        seen = [name for name in blank.observation_nodes if name not in fixed and blank.nodes[name]["value"].numel()]
+        if posterior is None:
+            sources = [_values(traced(guide, {})) for _ in range(num_samples)]
+        else:
+            sources = _rows(posterior, latent)
+        drawn = [traced(model, {name: one[name] for name in latent if name in one}) for one in sources]
+        held = [_values(trace) for trace in drawn]
+        if posterior_predictive is None:
+            again = [_values(traced(free, {name: one[name] for name in latent})) for one in held]
+            posterior_predictive = _gathered(seen, again)
+        if prior is None:
+            prior = _gathered([*latent, *fixed, *seen], [_values(traced(free, {})) for _ in range(num_samples)])
+        groups = {
+            "posterior": _gathered([*latent, *fixed], held),
+            "posterior_predictive": posterior_predictive,
+            "prior": {name: values for name, values in prior.items() if name not in seen},
+            "prior_predictive": {name: values for name, values in prior.items() if name in seen},
+            "log_likelihood": _gathered(seen, [_log_densities(one, seen) for one in drawn]) if log_likelihood else {},
+            "log_prior": _gathered(latent, [_log_densities(one, latent) for one in drawn]) if log_prior else {},
+        }
+    data = {"observed_data": {name: blank.nodes[name]["value"] for name in seen}, "constant_data": constant_data or {}}
+    made = {name: _dataset(group, axes, names, sample_dims) for name, group in groups.items() if group}
+    return to_inference_data(made | {name: _dataset(group, axes, names, ()) for name, group in data.items() if group})
+
+
+def _rows(posterior: Mapping[str, Tensor], latent: Sequence[str]) -> list[dict[str, Tensor]]:
+    """Draws one by one."""
+    counts = {len(values) for values in posterior.values()}
+    if unknown := sorted(set(posterior) - set(latent)):
+        raise DataError(f"the model has no latent site {unknown[0]}: it has {', '.join(latent)}. Leave it out.")
+    if len(counts) != 1:
+        raise DataError(f"every site needs the same number of draws: got {sorted(counts)}. Give the draw first.")
+    return [{name: values[row] for name, values in posterior.items()} for row in range(counts.pop())]
+
+
+def _gathered(sites: Sequence[str], draws: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {site: torch.stack([draw[site] for draw in draws]) for site in sites}
+
+
+def _values(trace: poutine.Trace) -> dict[str, Tensor]:
+    return {name: site["value"] for name, site in trace.nodes.items() if site["type"] == "sample"}
+
+
+def _log_densities(trace: poutine.Trace, sites: Sequence[str]) -> dict[str, Tensor]:
+    """log p of every site given those before it, without scales: a point of the data counts once."""
+    found = {}
+    for name in sites:
+        site = trace.nodes[name]
+        density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        found[name] = density if site["mask"] is None else density * site["mask"]
+    return found
+
+
+def _dataset(
+    values: Mapping[str, Tensor],
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, Sequence[object]],
+    sample_dims: Sequence[str],
+) -> xr.Dataset:
+    """Named variables with the attributes that ArviZ gives; one chain where there are chains."""
+    found = {}
+    for name, value in values.items():
+        array = value.detach().cpu().numpy()
+        array = array[None] if len(sample_dims) == 2 else array
+        axes = [f"{name}_dim_{axis}" for axis in range(array.ndim - len(sample_dims))]
+        named = list(dims.get(name, ()))[: len(axes)]
+        found[name] = ((*sample_dims, *named, *axes[len(named) :]), array)
+    made = xr.Dataset(found)
+    library = {"inference_library": "pyro", "inference_library_version": pyro.__version__}
+    made.attrs = {"created_at": datetime.now(timezone.utc).isoformat(), **library}
+    fitting = {name: list(points) for name, points in coords.items() if name in made.dims}
+    return made.assign_coords(
+        fitting | {name: np.arange(made.sizes[name]) for name in made.dims if name not in fitting}
+    )
 
 
 def save_inference_data(results: Results, path: Path) -> None:

@@ -39,9 +39,13 @@ SAMPLE = 200  # lines looked at to find out how a table is written
 FEW = 20  # lines that are no preamble and numbers behind it
 CELL = 20  # lines that one cell in quotes may have
 
-_FORTRAN = re.compile(r"(?<![\w.])([+-]?\d*\.\d*)[dD]([+-]\d{2,3})(?!\w)")  # 1.0D+00, but no part of a name
+_FORTRAN = re.compile(  # 1.0D+00, 1D-3 and 1.5d2, but no part of a name
+    r"(?<![\w.])([+-]?(?:\d*\.\d*(?=[dD][+-]?\d)|\d+(?=[dD][+-]\d)))[dD]([+-]?\d{1,3})(?!\w)"
+)
+_SPACED = re.compile(r"(?<![\w.,'’])\d{1,3}(?:['’\u00a0\u202f]\d{3})+(?!\d)")  # 1'234.5 and 1 234,5 with hard blanks
 _DECIMAL_COMMA = re.compile(r"[+\-−]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d{1,3}(\.\d{3})+,\d+")
 _GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
+_FIELD = re.compile(r"(\w+)=\t(.*)")  # of LabChart
 _PERIODIC = re.compile(r"#!\s*SET\s+min_(\S+)")
 
 
@@ -76,7 +80,10 @@ def read_text(path: Path) -> Table:
     """
     text, encoding = _decoded(path)
     text = _FORTRAN.sub(r"\1e\2", text.replace("−", "-"))
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    spaced = _SPACED.search(text) if ";" in text or "\t" in text else None  # blanks separate nothing else then
+    if spaced:
+        text = _SPACED.sub(lambda found: re.sub(r"\D", "", found[0]), text)
+    lines = _plain(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     filled = [(number, line) for number, line in _whole(lines) if line.strip()]
     comments: list[Line] = []
     table: list[Line] = []
@@ -93,6 +100,7 @@ def read_text(path: Path) -> Table:
     said = [encoding] * (encoding != "utf-8") + [f"{SEPARATORS[separator]} separated"] * (width > 1)
     short = _short_rows(body, separator, len(head.names))
     frame, how = _numbers(body, separator, len(head.names))
+    said += [f"thousands as in {spaced[0]}"] if spaced else []
     mixed = _pointed(frame, "." if "decimal comma" in how else ",") if how else []
     frame.columns = pd.Index(head.names)
     return Table(frame, head.units, [*said, *how, *head.read_as], [*short, *mixed, *_periodic(comments)])
@@ -118,6 +126,24 @@ def _decoded(path: Path) -> tuple[str, str]:
         return raw.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
         return raw.decode("cp1252", errors="replace"), "cp1252"  # what Western European Windows writes
+
+
+def _plain(lines: list[str]) -> list[str]:
+    """Text of Igor and LabChart with their words for names and units as titles; the place of every line is kept."""
+    if lines[0].strip() == "IGOR":
+        words = re.compile(r"(IGOR|BEGIN|END)\s*$|X\s")
+        return ["" if words.match(line) else re.sub(r"^WAVES\S*\s", "", line).strip() for line in lines]
+    fields = {found[1]: found[2].split("\t") for line in lines if (found := _FIELD.match(line))}
+    if "ChannelTitle" not in fields:
+        return lines
+    unit = fields.get("Interval", [""])[0].split()[-1:] or [""]
+    titles = {"ChannelTitle": "time", "UnitName": unit[0]}
+
+    def plain(line: str) -> str:
+        found = _FIELD.match(line)
+        return line if found is None else f"{titles[found[1]]}\t{found[2]}" if found[1] in titles else ""
+
+    return list(map(plain, lines))
 
 
 def _whole(lines: Sequence[str]) -> Iterator[Line]:

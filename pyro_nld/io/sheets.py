@@ -38,9 +38,12 @@ class Sheet:
         """What is said where the time does not grow from one row, by its place, to another."""
         cells, rows = self.times, self.frame.index
         was, now = ("", "") if cells is None else (f"{cells.iloc[before]} ", f"{cells.iloc[after]} ")
+        remedy = "Sort or drop it"
+        if was and was == now:
+            remedy = "Drop or average what has one time, or count the rows with --time rows where a clock is too coarse"
         return (
             f"times must increase within a sequence: row {rows[after]}{whose} has {now}after {was}in row "
-            f"{rows[before]}. Sort or drop it; where they are several recordings, name the column that tells them "
+            f"{rows[before]}. {remedy}; where they are several recordings, name the column that tells them "
             "apart with --sequence."
         )
 

@@ -33,8 +33,8 @@ def hopping(dwell: float, crossing: float, dip: float, switches: float) -> dict[
     Examples
     --------
     >>> from pyro_nld.kinetics import hops
-    >>> round(hops.hopping(dwell=1485.0, crossing=127.0, dip=1.45, switches=38.0)["hopping"], 1)  # an ice core
-    4.7
+    >>> round(hops.hopping(dwell=1385.0, crossing=154.0, dip=0.94, switches=41.0)["hopping"], 1)  # an ice core
+    3.8
     """
     worth = 0.0
     if switches >= ENOUGH and crossing > 0:

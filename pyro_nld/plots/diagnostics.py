@@ -18,20 +18,20 @@ RANK_COUNT = 100  # possible ranks among 99 draws
 RANK_BINS = 10
 
 
-def checks(findings: Mapping[str, xr.Dataset], posterior: xr.Dataset, prior: xr.Dataset) -> dict[str, Figure]:
+def checks(findings: Mapping[str, xr.Dataset], posterior: xr.Dataset, prior: xr.Dataset | None) -> dict[str, Figure]:
     """One figure for every finding that has one, by name.
 
     Parameters
     ----------
     findings: by the names in the recipe `check`; a check that was skipped has no figure.
-    posterior, prior: the groups of these names.
+    posterior, prior: the groups of these names; no prior where no quantity is random.
     """
     drawn = {
         "guide": pareto_shapes, "evidence": evidence, "replicates": statistics, "prior": statistics,
         "observations": pit, "restarts": restarts,
     }  # fmt: skip
     found = {name: draw(findings[name]) for name, draw in drawn.items() if _has_picture(findings.get(name))}
-    return found | {"identifiability": marginals(posterior, prior)}
+    return found if prior is None else found | {"identifiability": marginals(posterior, prior)}
 
 
 def _has_picture(found: xr.Dataset | None) -> bool:

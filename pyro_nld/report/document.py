@@ -21,6 +21,7 @@ from ..errors import FitError, optional
 from ..results.fit import Fit
 from . import browser, checklist, states, tables
 from . import scene as interactive
+from .columns import titled
 from .html import SHAPES, badge, facts, folded, number, picture, status, table
 from .states import unit_of_time
 
@@ -172,7 +173,7 @@ def _data(fit: Fit, data: xr.Dataset, names: Sequence[str], origin: Origin) -> s
         "sequences": f"{data.sizes['sequence']}" + (f", cut into {len(fit.x)} pieces" if pieces else ""),
         f"observations in each{pieces}": f"{longest}" if shortest == longest else f"{shortest} to {longest}",
         "channels": f"{fit.x.shape[-1]}",
-        tables.titled("time between two", str(data.attrs.get("units", ""))): f"{middle:.4g}"
+        titled("time between two", str(data.attrs.get("units", ""))): f"{middle:.4g}"
         if even
         else f"{low:.3g} to {high:.3g}, typically {middle:.3g}",
         "values missing": f"{100 * holes:.1f} %",

@@ -36,8 +36,9 @@ def section(landscape: xr.Dataset, summary: dict, data: xr.Dataset, names: Seque
         for state in range(landscape.sizes["state"])
     ]
     table_of_states = table("How often, and how deep.", head, rows)
-    means = np.asarray(summary["decoded_minima"], float)
-    looks = _means(means, data["observations"].values, names)
+    minima = np.asarray(summary["decoded_minima"], float)
+    levels = landscape["level"].values if "level" in landscape else minima
+    looks = _levels(levels, minima, data["observations"].values, names)
     return table_of_states + looks + _visits(landscape) + _merged(landscape, names)
 
 
@@ -97,24 +98,33 @@ def _merged(landscape: xr.Dataset, names: Sequence[str]) -> str:
     )
 
 
-def _means(means: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
-    """What the channels show in each state, beside the range in which the data lie."""
+def _levels(levels: np.ndarray, minima: np.ndarray, x: np.ndarray, names: Sequence[str]) -> str:
+    """What the channels show in each state and at its minimum, beside the range in which the data lie."""
     flat = x.reshape(-1, x.shape[-1])
     low, high = np.nanquantile(flat, [0.05, 0.95], axis=0)
-    head = ["channel", "states within the data's range", *(badge(state) for state in range(len(means)))]
+    shown = np.where(np.isfinite(levels), levels, minima)  # nothing was observed in a state that is never the label
+    head = ["channel", "states within the data's range", *(badge(state) for state in range(len(levels)))]
     rows = [
         [
             escape(name),
-            _strip(means[:, c], low[c], high[c]),
-            *(number(float(mean), "#.3g", name=f"mean-{state}-{c}") for state, mean in enumerate(means[:, c])),
+            _strip(shown[:, c], low[c], high[c]),
+            *(_level(levels[state, c], minima[state, c], f"{state}-{c}") for state in range(len(levels))),
         ]
         for c, name in enumerate(names)
     ]
-    caption = "What the channels show in each state, in their own units. The grey band holds 90 % of the data."
+    caption = (
+        "What the channels show in each state, in their own units: the mean of the observations with its label, and "
+        "below it the value at its minimum. The grey band holds 90 % of the data."
+    )
     drawn = table(caption, head, rows)
     if len(names) <= FOLDED_ABOVE:
         return f"<h3>What each state looks like</h3>{drawn}"
     return "<h3>What each state looks like</h3>" + folded(f"all {len(names)} channels", drawn)
+
+
+def _level(level: float, minimum: float, place: str) -> str:
+    below = number(float(minimum), "#.3g", name=f"mean-{place}")
+    return f"{number(float(level), '#.3g', name=f'level-{place}')}<br><small>{below}</small>"
 
 
 def _strip(means: np.ndarray, low: float, high: float) -> str:

@@ -21,6 +21,7 @@ import xarray as xr
 
 from ..checks.accuracy import match, score  # noqa: F401 – `nld.tables.match` and `nld.tables.score`, as ever
 from ..errors import NO_LANDSCAPE
+from .columns import aligned, apart, digits, interval, listed, numbers, percent, titled, unit
 
 LEVEL_CHANNELS = 6  # in a table of levels
 LARGEST_RHAT = 1.01  # of chains that have mixed (Vehtari et al., Bayesian Analysis 16:667–718, 2021)
@@ -66,16 +67,16 @@ def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     temperature = landscape.attrs["temperature"]
     columns = {
         "state": [str(state) for state in range(landscape.sizes["state"])],
-        "U/T": _numbers((landscape["energy"] - landscape["energy"].min()) / temperature, 2),
+        "U/T": numbers((landscape["energy"] - landscape["energy"].min()) / temperature, 2),
     }
-    columns |= {title: _numbers(landscape[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
+    columns |= {title: numbers(landscape[f"occupancy_{route}"], 3) for route, title in OCCUPANCIES.items()}
     if truth is not None:
-        columns["truth"] = _numbers(truth["occupancy"], 3)
+        columns["truth"] = numbers(truth["occupancy"], 3)
     if landscape.sizes["state"] > 1:
-        columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "stationary")
+        columns["90 % of counts"] = interval(landscape.sel(route="counted"), "stationary")
     curvature = landscape["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
-    return _aligned(columns)
+    return aligned(columns)
 
 
 def levels(states: xr.Dataset) -> str:
@@ -89,18 +90,18 @@ def levels(states: xr.Dataset) -> str:
     states: `Fit.landscape()` or `Fit.attractors()`; its coordinate `channel` names the channels, where it exists.
     """
     means = states["level"] if "level" in states else states["decoded"]
-    apart = np.nan_to_num(np.ptp(means.values, axis=0))
-    shown = np.sort(np.argsort(-apart, kind="stable")[:LEVEL_CHANNELS])
+    spread = np.nan_to_num(np.ptp(means.values, axis=0))
+    shown = np.sort(np.argsort(-spread, kind="stable")[:LEVEL_CHANNELS])
     names = states["decoded"]["channel"].values
     columns = {"state": [str(state) for state in range(states.sizes["state"])]}
     for channel in shown:
         name = f"level of {names[channel]}"
-        unit = str(states["unit"].values[channel]) if "unit" in states.coords else ""
-        columns[titled(name, unit)] = _apart(means.values[:, channel])
+        measured = str(states["unit"].values[channel]) if "unit" in states.coords else ""
+        columns[titled(name, measured)] = apart(means.values[:, channel])
     if "level" in states and len(shown) <= LEVEL_CHANNELS // 2:
         for channel in shown:
-            columns[f"{names[channel]} at its minimum"] = _apart(states["decoded"].values[:, channel])
-    return _aligned(columns)
+            columns[f"{names[channel]} at its minimum"] = apart(states["decoded"].values[:, channel])
+    return aligned(columns)
 
 
 def merged(landscape: xr.Dataset) -> str:
@@ -121,17 +122,17 @@ def merged(landscape: xr.Dataset) -> str:
     level = some["minimum_decoded"].isel(channel=int(np.ptp(landscape["minimum_decoded"].values, axis=0).argmax()))
     columns = {
         "minimum": [str(minimum) for minimum in gone],
-        f"level of {level['channel'].values}": [_digits(value) for value in level.values],
-        "share": _numbers(some["minimum_share"], 3),
-        "barrier kT": [_digits(value) for value in some["minimum_barrier"].values],
-        titled("dwell", _unit(some, "minimum_dwell")): [_digits(value) for value in some["minimum_dwell"].values],
-        "persistence": [_digits(value) for value in some["minimum_persistence"].values],
-        "90 %": _interval(some, "minimum_persistence"),
+        f"level of {level['channel'].values}": [digits(value) for value in level.values],
+        "share": numbers(some["minimum_share"], 3),
+        "barrier kT": [digits(value) for value in some["minimum_barrier"].values],
+        titled("dwell", unit(some, "minimum_dwell")): [digits(value) for value in some["minimum_dwell"].values],
+        "persistence": [digits(value) for value in some["minimum_persistence"].values],
+        "90 %": interval(some, "minimum_persistence"),
         "in state": [str(state) for state in some["minimum_state"].values],
         "why": [WHY[str(reason)] for reason in some["minimum_reason"].values],
         "to keep it": [keeping(some.isel(minimum=place)) for place in range(len(gone))],
     }
-    return "Minima that are no states of their own:\n" + _aligned(columns)
+    return "Minima that are no states of their own:\n" + aligned(columns)
 
 
 def keeping(minimum: xr.Dataset) -> str:
@@ -156,13 +157,13 @@ def visits(landscape: xr.Dataset) -> str:
     columns = {
         "state": [str(state) for state in range(landscape.sizes["state"])],
         "visits": [f"{number:.0f}" for number in landscape["visits"].values],
-        titled("mean", _unit(landscape, "visit_mean")): [_digits(time) for time in landscape["visit_mean"].values],
-        "90 % of the mean": _interval(landscape, "visit_mean"),
-        "median": [_digits(time) for time in landscape["visit_median"].values],
-        "longest": [_digits(time) for time in landscape["visit_longest"].values],
-        "share of time": _numbers(landscape["time_share"], 3),
+        titled("mean", unit(landscape, "visit_mean")): [digits(time) for time in landscape["visit_mean"].values],
+        "90 % of the mean": interval(landscape, "visit_mean"),
+        "median": [digits(time) for time in landscape["visit_median"].values],
+        "longest": [digits(time) for time in landscape["visit_longest"].values],
+        "share of time": numbers(landscape["time_share"], 3),
     }
-    return _aligned(columns)
+    return aligned(columns)
 
 
 def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
@@ -175,15 +176,15 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     """
     columns = {
         "state": [str(state) for state in range(states.sizes["state"])],
-        "in the data": _numbers(states["occupancy_data"], 3),
+        "in the data": numbers(states["occupancy_data"], 3),
     }
     if truth is not None:
-        columns["truth"] = _numbers(truth["occupancy"], 3)
-    columns[titled("slowest decay", _unit(states, "decay"))] = [_digits(rate) for rate in states["decay"].values[:, 0]]
-    columns["angular frequency"] = [_digits(rate) for rate in states["angular_frequency"].values.max(-1)]
+        columns["truth"] = numbers(truth["occupancy"], 3)
+    columns[titled("slowest decay", unit(states, "decay"))] = [digits(rate) for rate in states["decay"].values[:, 0]]
+    columns["angular frequency"] = [digits(rate) for rate in states["angular_frequency"].values.max(-1)]
     lines = {} if truth is None else {"labels": agreement(truth)}
     lines["at rest nowhere"] = f"{100 * states.attrs['unconverged_starts']:.1f} % of the points"
-    return "\n".join([NO_LANDSCAPE, _aligned(columns), _listed(lines | {"step": _step(states)}), levels(states)])
+    return "\n".join([NO_LANDSCAPE, aligned(columns), listed(lines | {"step": _step(states)}), levels(states)])
 
 
 def transitions(landscape: xr.Dataset) -> str:
@@ -196,12 +197,12 @@ def transitions(landscape: xr.Dataset) -> str:
     columns = {"state": [str(state) for state in range(landscape.sizes["state"])]}
     for route, title in ROUTES.items():
         if route in landscape["route"]:
-            named = titled(f"dwell {title}", _unit(landscape, "dwell"))
-            columns[named] = [_digits(dwell) for dwell in landscape["dwell"].sel(route=route).values]
-    columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "dwell")
+            named = titled(f"dwell {title}", unit(landscape, "dwell"))
+            columns[named] = [digits(dwell) for dwell in landscape["dwell"].sel(route=route).values]
+    columns["90 % of counts"] = interval(landscape.sel(route="counted"), "dwell")
     for to in range(landscape.sizes["state"]):
-        columns[f"kT to {to}"] = [_digits(height) for height in landscape["barrier"].values[:, to]]
-    return _aligned(columns)
+        columns[f"kT to {to}"] = [digits(height) for height in landscape["barrier"].values[:, to]]
+    return aligned(columns)
 
 
 def relaxations(landscape: xr.Dataset) -> str:
@@ -214,10 +215,10 @@ def relaxations(landscape: xr.Dataset) -> str:
     columns = {"process": [str(mode + 1) for mode in range(landscape.sizes["mode"])]}
     for route, title in ROUTES.items():
         if route in landscape["route"]:
-            named = titled(f"relaxation {title}", _unit(landscape, "relaxation"))
-            columns[named] = [_digits(time) for time in landscape["relaxation"].sel(route=route).values]
-    columns["90 % of counts"] = _interval(landscape.sel(route="counted"), "relaxation")
-    return _aligned(columns)
+            named = titled(f"relaxation {title}", unit(landscape, "relaxation"))
+            columns[named] = [digits(time) for time in landscape["relaxation"].sel(route=route).values]
+    columns["90 % of counts"] = interval(landscape.sel(route="counted"), "relaxation")
+    return aligned(columns)
 
 
 def verdict(landscape: xr.Dataset) -> str:
@@ -252,7 +253,7 @@ def findings(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
     if not np.isnan(rhat):
         mixed = "mixed" if rhat <= LARGEST_RHAT else "not mixed; read the sampled occupancies as approximate"
         lines["sampling"] = f"r̂ {rhat:.3f}, {ess:.0f} effective draws: {mixed}"
-    return _listed(lines | {"step": _step(landscape)})
+    return listed(lines | {"step": _step(landscape)})
 
 
 def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
@@ -270,7 +271,7 @@ def segments(segmented: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         "time in each state": ", ".join(f"{share:.3f}" for share in shares),
         "undecided": f"{100 * undecided:.2f} %",
     }
-    return _listed(lines if truth is None else lines | {"labels": agreement(truth)})
+    return listed(lines if truth is None else lines | {"labels": agreement(truth)})
 
 
 def futures(predicted: xr.Dataset) -> str:
@@ -283,10 +284,10 @@ def futures(predicted: xr.Dataset) -> str:
     rows = predicted.isel(lead=np.linspace(0, predicted.sizes["lead"] - 1, 5).round().astype(int))
     chance = rows["probability"].mean("sequence")
     ends = rows["quantiles"].sel(quantile=[0.05, 0.95]).mean(("sequence", "channel"))
-    columns = {titled("time ahead", _unit(rows, "times")): [_digits(lead) for lead in rows["lead"].values]}
-    columns |= {f"P(state {state})": _numbers(chance.sel(state=state), 3) for state in range(chance.sizes["state"])}
-    columns["90 % of an observation"] = [f"± {_digits(half)}" for half in (ends.diff("quantile") / 2).values.ravel()]
-    return _aligned(columns)
+    columns = {titled("time ahead", unit(rows, "times")): [digits(lead) for lead in rows["lead"].values]}
+    columns |= {f"P(state {state})": numbers(chance.sel(state=state), 3) for state in range(chance.sizes["state"])}
+    columns["90 % of an observation"] = [f"± {digits(half)}" for half in (ends.diff("quantile") / 2).values.ravel()]
+    return aligned(columns)
 
 
 def _step(states: xr.Dataset) -> str:
@@ -316,11 +317,11 @@ def comparison(compared: xr.Dataset) -> str:
     """
     columns = {
         "hypothesis": [str(name) for name in compared["model"].values],
-        "log density": _numbers(compared["total"], 1),
-        "behind": _numbers(0.0 - compared["difference"], 1),
-        "±": _numbers(compared["error"], 1),
+        "log density": numbers(compared["total"], 1),
+        "behind": numbers(0.0 - compared["difference"], 1),
+        "±": numbers(compared["error"], 1),
     }
-    return f"{_aligned(columns)}\n{compared.attrs['message']}"
+    return f"{aligned(columns)}\n{compared.attrs['message']}"
 
 
 def calibration(judged: xr.Dataset) -> str:
@@ -338,11 +339,11 @@ def calibration(judged: xr.Dataset) -> str:
     columns = {
         "quantity": [str(row["quantity"].values) for row in rows],
         "interval": [str(row["route"].values) for row in rows],
-        "90 % covers": [_percent(row["coverage"]) for row in rows],
-        "between": [_percent(row["coverage_low"]) + " … " + _percent(row["coverage_high"]) for row in rows],
+        "90 % covers": [percent(row["coverage"]) for row in rows],
+        "between": [percent(row["coverage_low"]) + " … " + percent(row["coverage_high"]) for row in rows],
         "p of ranks": [f"{float(row['p']):.2g}" for row in rows],
     }
-    return f"{_aligned(columns)}\n{judged.attrs['message']}"
+    return f"{aligned(columns)}\n{judged.attrs['message']}"
 
 
 def agreement(truth: xr.Dataset) -> str:
@@ -357,51 +358,3 @@ def agreement(truth: xr.Dataset) -> str:
     if "best" in truth:
         line += f"; {100 * float(truth['best']):.2f} % is the best possible, with the true parameters known"
     return line
-
-
-def _digits(value: float) -> str:
-    """Three significant digits; a dash where there is no number."""
-    return f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "–"
-
-
-def _apart(levels: np.ndarray) -> list[str]:
-    """Levels with the digits that tell them apart, at least three; neighbours within 1 % of their range are one."""
-    known = np.sort(levels[np.isfinite(levels)])
-    gaps = (steps := np.diff(known))[steps > 0.01 * steps.sum()]
-    if not len(gaps):
-        return [_digits(float(level)) for level in levels]
-    figures = int(np.floor(np.log10(np.abs(known).max())) - np.floor(np.log10(gaps.min()))) + 2
-    return [f"{level:#.{min(max(3, figures), 15)}g}".rstrip(".") if np.isfinite(level) else "–" for level in levels]
-
-
-def titled(title: str, unit: str) -> str:
-    """A title with a unit in parentheses, where there is one."""
-    return f"{title} ({unit})" if unit else title
-
-
-def _unit(found: xr.Dataset, name: str) -> str:
-    return str(found[name].attrs.get("units", ""))
-
-
-def _interval(route: xr.Dataset, name: str) -> list[str]:
-    ends = zip(route[f"{name}_low"].values, route[f"{name}_high"].values, strict=True)
-    return [f"{_digits(low)} … {_digits(high)}" for low, high in ends]
-
-
-def _percent(share: xr.DataArray) -> str:
-    return f"{100 * float(share):.0f} %"
-
-
-def _numbers(values: xr.DataArray, digits: int) -> list[str]:
-    return [f"{value:.{digits}f}" for value in values.values]
-
-
-def _listed(lines: dict[str, str]) -> str:
-    width = max(map(len, lines))
-    return "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
-
-
-def _aligned(columns: dict[str, list[str]]) -> str:
-    widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
-    rows = [list(columns), *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

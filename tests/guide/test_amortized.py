@@ -10,7 +10,7 @@ import torch
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.contrib.autoname import scope
-from pyro.infer import SVI, JitTrace_ELBO, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, JitTrace_ELBO, Predictive, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuideList,
@@ -270,6 +270,36 @@ def test_a_guide_needs_data():
     _, guide = build()
     with pytest.raises(nld.DataError, match=r"a guide reads the data: got none. Give them to both, svi.step\(times, x"):
         guide(TIMES)
+
+
+def test_training_needs_data():
+    model, guide = build(temperature=dist.LogNormal(0.0, 0.5))
+    for elbo in ELBOS.values():
+        with pytest.raises(nld.DataError, match=r"Give them to both, svi.step\(times, x"):
+            SVI(model, guide, ClippedAdam({"lr": 0.01}), elbo()).step(TIMES)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("seen", [True, False])
+def test_new_times_alone_are_predicted_with_quantities_of_the_posterior(parallel, seen):
+    """T is that of the guide, far from its prior; paths and observations are new, one for each draw."""
+    model, guide = build(temperature=dist.LogNormal(0.0, 0.5))
+    if seen:
+        guide(TIMES, observations())
+    else:
+        with torch.no_grad(), poutine.mask(mask=False):
+            guide(TIMES)  # an untrained guide takes its sites from the model
+    with torch.no_grad():
+        guide.others.locs.temperature.fill_(math.log(3.0))
+        guide.others.scales.temperature = torch.tensor(1e-3)
+    later = torch.arange(6.0).repeat(2, 1)
+    drawn = Predictive(model, guide=guide, num_samples=5, parallel=parallel)(later)
+    torch.testing.assert_close(drawn["temperature"].flatten(), torch.full((5,), 3.0), rtol=0.02, atol=0.0)
+    assert drawn["z"].shape == (5, 2, 5 * SUBSTEPS, 2)
+    assert drawn["x"].shape == (5, 2, 6, CHANNELS)
+    assert len(drawn["x"].flatten().unique()) == 5 * 2 * 6 * CHANNELS
+    one = Predictive(model, guide=guide, num_samples=3, parallel=parallel)(later[0])
+    assert one["x"].shape == (3, 1, 6, CHANNELS)
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -4,13 +4,25 @@ import warnings
 
 import arviz as az
 import numpy as np
+import pyro
 import pytest
 import torch
 import xarray as xr
 from pyro import distributions as dist
+from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.infer.autoguide import AutoNormal
+from pyro.optim import ClippedAdam
 
 import pyro_nld as nld
-from pyro_nld.io.inference_data import convergence, group, load_inference_data, save_inference_data, to_inference_data
+from pyro_nld.io.inference_data import (
+    convergence,
+    from_pyro_svi,
+    group,
+    groups,
+    load_inference_data,
+    save_inference_data,
+    to_inference_data,
+)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +192,122 @@ def test_all_groups_come_back_from_a_file(told, tmp_path):
     again = load_inference_data(tmp_path / "posterior.nc")
     for name in (*EVERY, "observed_data", "constant_data"):
         xr.testing.assert_identical(group(told["right"], name), group(again, name))
+
+
+# ---------------------------------------------------------------- any SVI: a plain regression
+
+
+def line(x, y=None):
+    slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+    ends = pyro.sample("ends", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    spread = pyro.sample("spread", dist.HalfNormal(1.0))
+    pyro.deterministic("tenfold", 10 * slope)
+    pyro.factor("nothing", torch.tensor(0.0))
+    with pyro.plate("row", len(x)):
+        return pyro.sample("y", dist.Normal(ends[0] + slope * x, spread), obs=y)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """The guide of a regression after a few steps, and its data: y = 1 + 2 x + noise of 0.5."""
+    torch.manual_seed(0)
+    x = torch.linspace(-1, 1, 50)
+    y = 1 + 2 * x + 0.5 * torch.randn(50)
+    with pyro.get_param_store().scope():
+        guide = AutoNormal(line)
+        svi = SVI(line, guide, ClippedAdam({"lr": 0.05}), TraceMeanField_ELBO())
+        for _ in range(300):
+            svi.step(x, y)
+        yield guide, x, y
+
+
+@pytest.fixture(scope="module")
+def regression(fitted):
+    guide, x, y = fitted
+    return from_pyro_svi(
+        line, guide, args=(x,), kwargs={"y": y}, num_samples=200, constant_data={"x": x},
+        dims={"y": ["row"], "x": ["row"], "ends": ["end"]}, coords={"end": ["left", "right"]},
+    )  # fmt: skip
+
+
+def test_any_svi_has_the_groups_of_a_converter_of_arviz(regression):
+    assert set(groups(regression)) == {
+        "posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "log_prior",
+        "observed_data", "constant_data",
+    }  # fmt: skip
+    posterior = group(regression, "posterior", "slope", "ends", "spread", "tenfold")
+    assert set(posterior.data_vars) == {"slope", "ends", "spread", "tenfold"}
+    assert dict(posterior.sizes) == {"chain": 1, "draw": 200, "end": 2}
+    assert posterior["end"].values.tolist() == ["left", "right"]
+    assert float(posterior["slope"].mean()) == pytest.approx(2.0, abs=0.3)
+    np.testing.assert_allclose(posterior["tenfold"], 10 * posterior["slope"], rtol=1e-6)
+    assert posterior.attrs["inference_library"] == "pyro"
+    assert posterior.attrs["inference_library_version"] == pyro.__version__
+    for name in ("posterior_predictive", "prior_predictive", "log_likelihood"):
+        assert group(regression, name)["y"].dims == ("chain", "draw", "row")
+    assert float(group(regression, "prior")["slope"].std()) == pytest.approx(1.0, abs=0.15)
+    assert group(regression, "observed_data")["y"].dims == group(regression, "constant_data")["x"].dims == ("row",)
+
+
+def test_log_densities_are_those_of_every_row(regression, fitted):
+    _, x, y = fitted
+    posterior = group(regression, "posterior")
+    slope, spread = (torch.as_tensor(posterior[name].values)[..., None] for name in ("slope", "spread"))
+    law = dist.Normal(torch.as_tensor(posterior["ends"].values)[..., :1] + slope * x, spread)
+    np.testing.assert_allclose(group(regression, "log_likelihood")["y"], law.log_prob(y), rtol=1e-4, atol=1e-5)
+    prior = group(regression, "log_prior")
+    np.testing.assert_allclose(prior["slope"], dist.Normal(0.0, 1.0).log_prob(slope[..., 0]), rtol=1e-4, atol=1e-5)
+    assert prior["ends"].dims == ("chain", "draw")
+
+
+def test_given_draws_are_taken_and_a_group_may_be_left_out(fitted):
+    guide, x, y = fitted
+    given = {"slope": torch.arange(5.0), "ends": torch.zeros(5, 2), "spread": torch.ones(5)}
+    made = from_pyro_svi(
+        line, guide, args=(x, y), posterior=given, prior={}, log_prior=False, sample_dims=["sample"]
+    )  # fmt: skip
+    assert set(groups(made)) == {"posterior", "posterior_predictive", "log_likelihood", "observed_data"}
+    assert group(made, "posterior")["slope"].dims == ("sample",)
+    assert group(made, "posterior")["tenfold"].values.tolist() == [0, 10, 20, 30, 40]
+    with pytest.raises(nld.DataError, match=r"the model has no latent site y: it has slope, ends, spread"):
+        from_pyro_svi(line, guide, args=(x, y), posterior=given | {"y": torch.zeros(5, 50)})
+    with pytest.raises(nld.DataError, match=r"every site needs the same number of draws: got \[4, 5\]"):
+        from_pyro_svi(line, guide, args=(x, y), posterior=given | {"slope": torch.zeros(4)})
+    with pytest.raises(nld.DataError, match=r"sample_dims are one or two names: got 3"):
+        from_pyro_svi(line, guide, args=(x, y), sample_dims=("run", "chain", "draw"))
+
+
+def test_our_own_pair_is_one_svi_of_many():
+    model, guide = wells(0.3)
+    data = nld.datasets.langevin_wells(nld.DoubleWell(barrier=2.5), 3, 10, 0, interval=0.05, noise=0.3, fine=4)
+    made = from_pyro_svi(model, guide, args=nld.as_tensors(data), num_samples=4)
+    assert group(made, "posterior")["temperature"].shape == (1, 4)
+    assert group(made, "posterior_predictive")["x"].shape == (1, 4, 3, 10, 1)
+    assert group(made, "log_likelihood")["x"].shape == (1, 4, 3)
+
+
+def test_a_regression_can_be_summarised_and_left_out(regression, quiet):
+    assert {"slope", "ends[left]", "spread"} <= set(az.summary(regression).index)
+    assert int(az.loo(regression).n_data_points) == 50
+
+
+def test_the_probability_of_what_is_left_out_can_be_drawn(regression, quiet):
+    if OLD:
+        assert az.plot_loo_pit(regression, y="y") is not None
+        values = az.loo_pit(regression, y="y")
+        assert 0.3 < float(np.mean(values)) < 0.7
+    else:
+        assert az.plot_loo_pit(regression, backend="matplotlib") is not None
+
+
+@pytest.mark.skipif(OLD, reason="plot_ppc_pit came with ArviZ 1")
+def test_the_probability_of_what_was_observed_can_be_drawn(regression, quiet):
+    assert az.plot_ppc_pit(regression, backend="matplotlib") is not None
+
+
+def test_sensitivity_to_the_prior(regression, quiet):
+    """50 rows of data decide, so that a slope follows its prior little; `ends[right]` is in the prior alone."""
+    found = az.psens(regression) if OLD else az.psense(regression)
+    weak, strong = float(found["slope"]), float(found["ends"].sel(end="right"))
+    assert np.isfinite(weak)
+    assert weak < strong

@@ -364,6 +364,86 @@ READ: dict[str, tuple[str, str, str]] = {
         "time a b\n" + rows(" {t}D+00 {a}D+00 {b}D+00"),
         "blank separated, time, one sequence, channels a, b",
     ),
+    # Igor Pro, text file (manual, "Igor Text Data Block Format"): words of its own around the numbers
+    "Igor": (
+        "wave.itx",
+        "IGOR\nWAVES/D\ttime_s\ta\tb\nBEGIN\n" + rows("\t{t}\t{a}\t{b}") + 'END\nX SetScale d 0,0,"pA", a\n',
+        "tab separated, names in row 2, time in s, one sequence, channels a, b",
+    ),
+    # ADInstruments LabChart, exported text: fields with "=" above a column of times without a name
+    "LabChart": (
+        "rat.txt",
+        "Interval=\t0.5 s\nExcelDateTime=\t4.4256e+004\t3/1/2021 10:00:00\nTimeFormat=\tStartOfBlock\n"
+        "ChannelTitle=\ta\tb\nRange=\t10.000 V\t2.000 V\nUnitName=\tmV\tmmHg\n" + rows("{t}\t{a}\t{b}"),
+        "tab separated, names in row 4, units in row 6, time in s, one sequence, channels a, b",
+    ),
+    # Excel: columns and rows that were filled once
+    "empty columns and rows at the end": (
+        "a.csv",
+        "time,a,b,,,\n" + rows("{t},{a},{b},,,") + ",,,,,\n,,,,,\n",
+        "comma separated, time, one sequence, channels a, b",
+    ),
+    "thousands in quotes": (
+        "a.csv",
+        '"time","a"\n' + "".join(f'"{i}","{1 + i % 3},{100 + 7 * i}.5"\n' for i in range(12)),
+        "comma separated, thousands as in 1,100.5, time, one sequence, channel a",
+    ),
+    "thousands as in Switzerland": (
+        "a.csv",
+        "time;a\n" + "".join(f"{i};{1 + i % 3}'{100 + 7 * i}.5\n" for i in range(12)),
+        "; separated, thousands as in 1'100, time, one sequence, channel a",
+    ),
+    "thousands as in France": (
+        "a.csv",
+        "time;a\n" + "".join(f"{i};{1 + i % 3}\u202f{100 + 7 * i},5\n" for i in range(12)),
+        "; separated, thousands as in 1\u202f100, decimal comma, time, one sequence, channel a",
+    ),
+    # loggers on local time: the clock is put forward at 2 in the night
+    "a zone that changes": (
+        "a.csv",
+        "time,a,b\n"
+        + "".join(f"2021-03-28T{i + (i > 1):02d}:00:00+0{1 + (i > 1)}:00,{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in h since 2021-03-27 23:00:00, dates in UTC, one sequence, channels a, b",
+    ),
+    # COMSOL, MATLAB: a long header
+    "many lines of %": (
+        "a.txt",
+        "".join(f"% line {i}, of a header\n" for i in range(40)) + "% time a b\n" + rows("{t} {a} {b}"),
+        "blank separated, names in row 41, time, one sequence, channels a, b",
+    ),
+    "fixed width": (
+        "a.txt",
+        "    time       a       b\n" + rows("{t:8.2f}{a:8.3f}{b:8.3f}"),
+        "blank separated, time, one sequence, channels a, b",
+    ),
+    # CNS, GAMESS: exponents of one digit, numbers without a point
+    "short Fortran": (
+        "a.dat",
+        "# t a b\n" + rows("{i}D-3 {a}D0 {b}d+0"),
+        "blank separated, names in row 1, time by t, one sequence, channels a, b",
+    ),
+    "units in brackets below": (
+        "a.csv",
+        comma("Zeit;a;b\n[s];[pN];[nm]\n" + rows("{t};{a};{b}")),
+        "; separated, decimal comma, units in row 2, time in s by Zeit, one sequence, channels a, b",
+    ),
+    "dates from late to early": (
+        "a.csv",
+        "date,a,b\n" + "".join(f"2021-03-{12 - i:02d},{a},{b}\n" for i, (a, b) in enumerate(VALUES)),
+        "comma separated, time in d since 2021-03-01 00:00:00 by date, one sequence, the last row first, channels a, b",
+    ),
+    # gnuplot: two empty lines between data sets
+    "gnuplot": (
+        "a.dat",
+        "# t a b\n" + rows("{t} {a} {b}") + "\n\n" + rows("{t} {a} {b}"),
+        "blank separated, names in row 1, time by t, 2 sequences: time begins anew in row 16, channels a, b",
+    ),
+    # PicoScope 6: units in parentheses, then an empty line
+    "PicoScope": (
+        "a.csv",
+        "Time,a,b\n(ms),(mV),(V)\n\n" + rows("{t:.8f},{a:.8f},{b:.8f}"),
+        "comma separated, units in row 2, time in ms, one sequence, channels a, b",
+    ),
 }
 BYTES = {"Excel": "cp1252"}
 """Encodings of texts that are no UTF-8."""
@@ -397,7 +477,7 @@ def _thousands(said: str) -> str:
 
 
 def test_there_are_twenty_files_that_nobody_prepared():
-    assert len(READ) >= 40
+    assert len(READ) >= 54
 
 
 DIALECTS = [
@@ -449,6 +529,11 @@ def test_times_and_values_are_those_of_the_file(put):
         ("TOA5", np.arange(12.0), "h", "2015-06-01T00:00:00"),
         ("milliseconds since 1970", 100 * np.arange(10.0), "ms", "2020-09-13T12:26:40"),
         ("clock", 3600 * (18.25 + np.arange(12.0)), "s", None),
+        ("Igor", np.arange(12) / 2, "s", None),
+        ("LabChart", np.arange(12) / 2, "s", None),
+        ("a zone that changes", np.arange(12.0), "h", "2021-03-27T23:00:00"),
+        ("short Fortran", np.arange(12) / 1000, None, None),
+        ("dates from late to early", np.arange(12.0), "d", "2021-03-01T00:00:00"),
         ("days since the year 0", np.arange(12) / 24, None, "738000"),
         ("from late to early", np.arange(1.0, 13), "s", None),
         ("ages", np.arange(-12.0, 0), "kyr", None),
@@ -472,6 +557,7 @@ def test_times_count_in_a_unit_that_is_said(put, name, times, unit, origin):
         ("places by turns", ["north", "south"], [6, 6]),
         ("titles again", [0, 1], [12, 12]),
         ("wide", ["trial1", "trial2"], [12, 12]),
+        ("gnuplot", [0, 1], [12, 12]),
         ("wide, times in the titles", ["m0", "m1", "m2", "m3", "m4"], [4] * 5),
     ],
 )
@@ -513,6 +599,25 @@ def test_line_ends_of_every_system(put):
     text = "time,a,b\n" + rows("{t},{a},{b}")
     for end in ("\r\n", "\r"):
         np.testing.assert_array_equal(load(put("a.csv", text.replace("\n", end)))["observations"][0], VALUES)
+
+
+@pytest.mark.parametrize("name", ["thousands in quotes", "thousands as in Switzerland", "thousands as in France"])
+def test_groups_of_digits_are_one_number(put, name):
+    np.testing.assert_array_equal(
+        load(put(*READ[name][:2]))["observations"][0, :, 0], [1000 * (1 + i % 3) + 100 + 7 * i + 0.5 for i in range(12)]
+    )
+
+
+def test_several_words_for_missing_in_one_file(put):
+    text = "time,a,b\n" + rows("{t},{a},{b}") + "6.0,NA,1\n6.5,n/a,--\n7.0,nan,1.5\n7.5,1,\n"
+    x = load(put("a.csv", text))["observations"].values[0, 12:]
+    np.testing.assert_array_equal(x, [[np.nan, 1], [np.nan, np.nan], [np.nan, 1.5], [1, np.nan]])
+
+
+@pytest.mark.parametrize("text", ["5D-3x", "well-1D2", "A'123", "2.1D", "1D2"])
+def test_names_that_look_like_numbers_stay(put, text):
+    data = load(put("a.csv", f"name;time;a\n{text};0;1\n{text};1;2\n{text};2;1\n"), sequence="name")
+    assert data["sequence"].values.tolist() == [text]
 
 
 @pytest.mark.parametrize("mark", ["", "NA", "NaN", "nan", "-", ".", "?", "NAN", "n/a", "null", "#N/A"])
@@ -652,6 +757,12 @@ REFUSED: dict[str, tuple[str, type[NLDError], str]] = {
         TimeGridError,
         "times must increase within a sequence: row 5 has 2 after 3 in row 4. Sort or drop it; where they are several "
         "recordings, name the column that tells them apart with --sequence.",
+    ),
+    "a time twice": (
+        "time,a\n0,1\n1,2\n1,3\n2,4\n4,5\n5,1\n",
+        TimeGridError,
+        "times must increase within a sequence: row 4 has 1 after 1 in row 3. Drop or average what has one time, or "
+        "count the rows with --time rows where a clock is too coarse; where they are several recordings, name",
     ),
     "a date that is none": (
         "time,a\n" + hours("2021-03-01 {hour:02d}:00:00,{a}") + "yesterday,2\n",

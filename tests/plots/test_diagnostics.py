@@ -56,6 +56,7 @@ def test_every_finding_with_numbers_has_its_picture(weights, seed):
     pictures = plots.checks(found, globals_, globals_.isel(chain=[0]))
     assert pictures.keys() == {"guide", "identifiability"}
     assert all(isinstance(figure, Figure) for figure in pictures.values())
+    assert plots.checks(found, globals_, None).keys() == {"guide"}
 
 
 def test_hypotheses_stand_in_order(seed):

@@ -151,6 +151,7 @@ def test_numbers_are_those_of_the_summary(page):
         enumerate(page.summary["occupancy"][route])
     }  # fmt: skip
     expected |= {f"mean-{k}-{c}": page.summary["decoded_minima"][k][c] for k in states for c in range(2)}
+    expected |= {f"level-{k}-{c}": page.summary["levels"][k][c] for k in states for c in range(2)}
     expected |= {f"visit-mean-{k}": page.summary["visits"]["mean"][k] for k in states}
     expected |= {f"dwell-{way}-{k}": page.summary["dwell"][way][k] for way in ("counted", "simulated") for k in states}
     dwell = {route: page.landscape["dwell"].sel(route=route) for route in ("exact", "eyring_kramers")}
