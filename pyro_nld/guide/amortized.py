@@ -203,14 +203,14 @@ class AmortizedGuide(Described, Module):
         self._follow_swapped_priors()
         rows = Rows(subsample_size, subsample, size)
         plate = rows.plate(len(times))
-        self.others.create_plates = lambda *_: plate  # that of the paths is the plate of latents in it, too
+        self.others.create_plates = lambda *_, **__: plate  # that of the paths is the plate of latents in it, too
         if self._size not in (None, plate.size):
             raise FitError(
                 f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
                 "read for others; give subsample= and size= for a batch."
             )
         with _Points():
-            latents = self.others(times, x, *rows) or {}
+            latents = self.others(times, x, **rows.given()) or {}
         if self._sites is None:
             self._sites = random_sites(cast(nn.Module, self.model))
         if left := [name for name in self._sites if name not in latents]:
