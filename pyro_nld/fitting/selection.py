@@ -40,8 +40,9 @@ EVERY = 4  # one piece out of so many is held out
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
 ERRORS = 2.0  # standard errors over pieces within which candidates are alike
-GROWTH = 1.5  # of the curvature of the stiffest minimum, from a short fit to the whole one
-SUBSTEPS = (5, 20)  # fewest, in short fits too, and most: beyond that a fit takes too long
+GROWTH = 2.0  # of the curvature of the stiffest minimum, from a short fit to the whole one
+SHORT_SUBSTEPS = 5  # of short fits
+SUBSTEPS = (8, 20)  # fewest and most of the whole fit: beyond that it takes too long
 UNTRIED = {"latent": 2, "decoder": "straight", "substeps": 8}  # where there are too few data to hold any out
 
 Build = Callable[[xr.Dataset, Mapping[str, Any]], Pair]
@@ -76,7 +77,7 @@ def select(
     build: makes (model, guide) from data and `{"latent": …, "decoder": "straight" or "bent", "substeps": …}`.
     data: whatever `as_tensors` takes. Every fourth piece of at most 60 observations is held out.
     latent, decoder, substeps: given, it is kept; several are candidates; None: 1 to 6 axes, both decoders (a single
-        channel needs no bent one, since a landscape can be stretched instead), 5 to 20 substeps.
+        channel needs no bent one, since a landscape can be stretched instead), 8 to 20 substeps.
     steps: gradient steps of a short fit. seed: of weights and draws; the caller's generators are left as they were.
     progress: show a bar.
 
@@ -109,7 +110,7 @@ def select(
     >>> data = nld.datasets.ornstein_uhlenbeck(sequences=12, steps=12)
     >>> found = nld.select(build, data, latent=1, steps=2, progress=False)
     >>> found.attrs["latent"], found.attrs["decoder"], found.attrs["substeps"], found.sizes["candidate"]
-    (1, 'straight', 5, 1)
+    (1, 'straight', 8, 1)
     """
     axes, shapes, fixed = _checked(latent, decoder, substeps)
     found = recognised(data)
@@ -127,7 +128,7 @@ def select(
     with tqdm(desc="choosing", disable=not progress, unit="fit") as bar:
         for q in axes:
             for shape in shapes:
-                choice = {"latent": q, "decoder": shape, "substeps": fixed or SUBSTEPS[0]}
+                choice = {"latent": q, "decoder": shape, "substeps": fixed or SHORT_SUBSTEPS}
                 with suppress(FitError):  # a candidate that cannot be fitted is none
                     tried[q, shape] = _short_fit(build, seen, (times, x), choice, steps, seed)
                 bar.update()

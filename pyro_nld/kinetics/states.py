@@ -3,7 +3,8 @@
 Persistence ρ of a state: t, the time after which nobody can tell whether the system was in it, over r, the time after
 which nobody can tell where in it the system was. One well cut in two has ρ of about 2, a flat box of 3 to 4, for these
 are the ratios of their first two relaxation times; two wells that deserve the name have more. Barriers do not enter: a
-wide basin holds for long behind a low one.
+wide basin holds for long behind a low one. Where levels drift or decay within a visit, the place in a state is
+remembered for as long as the state; what tells then is that the data hop, see `hops`.
 
 The least persistent minimum joins the one it exchanges most with, all is counted again, and so on until one is left: a
 tree, which `cut` cuts where persistence suffices.
@@ -26,6 +27,7 @@ from .. import landscape
 from .._typing import Array
 from ..dynamics.potentials import Energy
 from ..landscape import flows
+from . import hops
 from .memberships import CORE, between, memberships
 
 Integers = NDArray[np.integer]
@@ -41,13 +43,25 @@ CERTAIN = 1.5  # the lower end of the interval of ρ may be that much below what
 CLIP = 3.0  # standard deviations; positions further out count as if they were there
 NOISE = 0.1  # of the variance of a membership, that the correlation must be above after the memory
 PAIRS = 20  # fewest pairs that tell a correlation
+ALIKE = 0.5  # of the largest exchange of a group; those that have as much are told apart by the dip between
 POINTS = 20_000  # of the data, whose density tells cores
 NUMBERS = 2_000_000_000  # committors of a tree, above which fewer draws are read
 
 MEASURES = (
     "time_share", "dwell", "switches", "relaxation", "memory", "persistence", "persistence_low", "persistence_high",
+    "crossing", "dip", "hopping",
 )  # fmt: skip
-OWN = ("dwell", "memory", "persistence", "persistence_low", "persistence_high", "switches")
+OWN = (
+    "dwell",
+    "memory",
+    "persistence",
+    "persistence_low",
+    "persistence_high",
+    "switches",
+    "crossing",
+    "dip",
+    "hopping",
+)
 """Measures that are told of every minimum, and of every state."""
 
 
@@ -73,13 +87,13 @@ def metastable(
     As `landscape.minima`, shares being those of the paths, with the tables of `memberships.between`, and
 
     * over `minimum`, of the group that it spoke for until it joined a larger one: `minimum_dwell`,
-      `minimum_switches`; `minimum_memory`, `minimum_persistence` with its 90 % interval `…_low` and `…_high`, those of
-      the less persistent of the two; `minimum_into`, the minimum that it joined, −1 where it speaks for a state;
-      `minimum_kept`, the largest `min_persistence` at which it is a state of its own, 0 where only 0 keeps it;
-      `minimum_reason`, why it is none: `persistence`, `visits` (it is not come back to), `sampling` (it ends between
-      observations), `barrier`, or empty;
-    * over `state`, of the whole group: `memory`, `persistence`, `persistence_low`, `persistence_high`, `switches`; NaN
-      where there is but one.
+      `minimum_switches`; `minimum_crossing`, `minimum_dip` and `minimum_hopping`, see `hops.hopping`; `minimum_memory`,
+      `minimum_persistence` with its 90 % interval `…_low` and `…_high`, those of the less persistent of the two;
+      `minimum_into`, the minimum that it joined, −1 where it speaks for a state; `minimum_kept`, the largest
+      `min_persistence` at which it is a state of its own, 0 where only 0 keeps it; `minimum_reason`, why it is none:
+      `persistence`, `visits` (it is not come back to), `sampling` (it ends between observations), `barrier`, or empty;
+    * over `state`, of the whole group: `memory`, `persistence`, `persistence_low`, `persistence_high`, `switches`,
+      `crossing`, `dip`, `hopping`; NaN where there is but one.
 
     Not checked: whether paths and minima belong together.
 
@@ -172,20 +186,22 @@ def tree(
     Over `stage`, how many have joined, and `minimum`: `group`, who speaks for it, and of those who speak (NaN for the
     others) `time_share`; `dwell`, from entering its core to entering another's; `switches`, entries and exits per draw;
     `relaxation`, t; `memory`, r; `persistence` with `persistence_low` and `persistence_high`, its 90 % interval;
-    `reason`, by which it is no state however long it lasts. `joined (stage)` and `into (stage)`: the smaller one, which
-    speaks no more at the next stage, and the larger one, which speaks for it; −1 at the last.
+    `crossing`, `dip`, `hopping`; `reason`, by which it is no state however long it lasts. `joined (stage)` and `into
+    (stage)`: the smaller one, which speaks no more at the next stage, and the larger one, which speaks for it; −1 at
+    the last.
     """
     record = _Record.of(paths, times)
     group = np.arange(tables.sizes["minimum"]) if owner is None else owner.copy()
+    dips = hops.dips(tables)
     stages, steps = [], []
     while True:
-        stage, exchange = _judged(record, tables, group)
+        stage, exchange = _judged(record, tables, dips, group)
         stages.append(stage)
         speakers = np.unique(group)
         if len(speakers) == 1:
             break
         weakest = int(speakers[np.lexsort([stage["persistence"][speakers], _score(stage)[speakers]])[0]])
-        other = _partner(exchange, weakest, speakers, tables["minimum_position"].values)
+        other = _partner(exchange, dips, weakest, speakers, tables["minimum_position"].values)
         smaller, larger = sorted([weakest, other], key=lambda one: stage["time_share"][one])
         steps.append([smaller, larger])
         group = np.where(group == smaller, larger, group)
@@ -198,7 +214,7 @@ def cut(grown: xr.Dataset, min_persistence: float = PERSISTENT) -> int:
     """The first stage of a tree at which every group is a state.
 
     That is, ρ is above `min_persistence`, the lower end of its interval above two thirds of that (for 3 above 2, what
-    one well cut in two shows), and nothing else speaks against it.
+    one well cut in two shows), and nothing else speaks against it. Clear hops do as well, see `hops.hopping`.
 
     Parameters
     ----------
@@ -209,15 +225,18 @@ def cut(grown: xr.Dataset, min_persistence: float = PERSISTENT) -> int:
 
 def _weakest(grown: xr.Dataset) -> Array:
     """The smallest score at every stage; infinite at the last, where one is left."""
-    names = ("reason", "persistence", "persistence_low")
+    names = ("reason", "persistence", "persistence_low", "hopping")
     stages = [{name: grown[name].values[k] for name in names} for k in range(grown.sizes["stage"])]
     return np.array([*(np.nanmin(_score(stage)) for stage in stages[:-1]), np.inf])
 
 
 def _score(stage: Mapping) -> Array:
-    """ρ, or 1.5 times the lower end of its interval, if that is less; 0 where something else speaks against a state."""
+    """ρ, or 1.5 times the lower end of its interval, if that is less, or what hopping is worth, if that is more.
+
+    0 where something else speaks against a state.
+    """
     sure = np.minimum(stage["persistence"], CERTAIN * stage["persistence_low"])
-    return np.where(stage["reason"] == "", sure, 0.0)
+    return np.where(stage["reason"] == "", np.fmax(sure, stage["hopping"]), 0.0)
 
 
 class _Record(NamedTuple):
@@ -239,7 +258,7 @@ class _Record(NamedTuple):
         return cls(position, sequence, step, float(np.nanmedian(np.diff(times))), len(paths))
 
 
-def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict, Array]:
+def _judged(record: _Record, tables: xr.Dataset, dips: Array, group: Integers) -> tuple[dict, Array]:
     """Everything of every group, and the exits `(minimum, to)` from one to another."""
     count, (speakers, number) = len(group), np.unique(group, return_inverse=True)
     held = memberships(tables, torch.as_tensor(record.position), number).numpy()
@@ -257,6 +276,9 @@ def _judged(record: _Record, tables: xr.Dataset, group: Integers) -> tuple[dict,
         apart = min(counted, _correlated(record, held[:, place], own))
         said = _persistence(apart, own, out + entered, time[k])
         said |= {"time_share": time[k] / time.sum(), "dwell": time[k] / out if out else np.inf}
+        crossed = hops.crossing(core, (state[:-1] == k) & (state[1:] != k) & np.isfinite(record.span[:-1])) * record.gap
+        least = dips[k, speakers[speakers != k]].min(initial=np.inf) if len(speakers) > 1 else math.nan
+        said |= hops.hopping(said["dwell"], crossed, least, out + entered)
         for name, value in said.items():
             found[name][k] = value
         if said["dwell"] < FASTEST * record.gap:
@@ -361,10 +383,15 @@ def _scaled(values: Array, place: Integers) -> Array:
     return (clipped - clipped[place].mean(0)) / np.maximum(clipped[place].std(0), 1e-300)
 
 
-def _partner(exchange: Array, weakest: int, speakers: Integers, position: Array) -> int:
-    """Whom a group exchanges most with; the nearest one where it exchanges with none."""
+def _partner(exchange: Array, dips: Array, weakest: int, speakers: Integers, position: Array) -> int:
+    """Whom a group joins: the one it exchanges most with, or half as much behind less of a dip.
+
+    Where levels decay within a visit, the high one is entered from outside as often as it goes over to the low one. The
+    nearest one where it exchanges with none.
+    """
     others = speakers[speakers != weakest]
     met = (exchange + exchange.T)[weakest, others]
     if not met.any():
-        met = -np.linalg.norm(position[others] - position[weakest], axis=-1)
-    return int(others[met.argmax()])
+        return int(others[np.linalg.norm(position[others] - position[weakest], axis=-1).argmin()])
+    often = others[met >= ALIKE * met.max()]
+    return int(often[dips[weakest, often].argmin()])

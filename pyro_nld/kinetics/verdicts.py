@@ -36,7 +36,7 @@ STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
 FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
 LOOSE = 1.25  # factor between a chain and its own landscape
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
-PRICE = 1.0  # nats per transition, from which a landscape was bent against its paths to make the transitions
+PRICE = 0.2  # nats per transition, from which a landscape was bent against its paths; Langevin wells have 0.001 to 0.05
 ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
 CURRENT = 0.2  # of the traffic between two states, that flows one way
 SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
@@ -67,6 +67,7 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     against = [
         *_left_over(story),
         *_data(counts),
+        *_inside(story),
         *_step(story),
         *_prior(routes),
         *_law(routes),
@@ -179,6 +180,21 @@ def _never_left(counts: xr.Dataset) -> list[str]:
     ]
 
 
+def _inside(story: xr.Dataset) -> list[str]:
+    """States that are told by clear hops alone, since the place in them is remembered for as long as they are held."""
+    if "persistence" not in story or "min_persistence" not in story.attrs:
+        return []
+    slow = _where(story["persistence"].values < story.attrs["min_persistence"])
+    if not slow:
+        return []
+    memory = listed([f"{value:.3g}" for value in story["memory"].values[slow]])
+    return [
+        f"The place inside {named('state', slow)} is remembered for {memory}, as long as the state is held: "
+        "levels drift or decay within a visit, so that the data are not stationary between two hops. Trust the counted "
+        "visits; the prior knows no such drift."
+    ]
+
+
 def _step(story: xr.Dataset) -> list[str]:
     if story.attrs["ok"]:
         return []
@@ -242,8 +258,8 @@ def _price(story: xr.Dataset) -> list[str]:
     return [
         f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
         f"{price:.2g} nats per transition (below {PRICE:g} where data are Langevin): states are left in another way "
-        "than by diffusion in these axes. Trust the counted times; barriers are effective ones. More latent axes may "
-        "help."
+        "than by diffusion in these axes. Trust the counted times; barriers are effective ones. A longer fit, "
+        "or more latent axes, may help."
     ]
 
 

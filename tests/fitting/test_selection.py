@@ -66,7 +66,7 @@ def test_the_simplest_within_two_errors_of_the_best_is_chosen(short_fits):
     assert found["gap"].values.round(6).tolist() == [2.01, 1.01, 0.02, 0.01, 0.0, 0.11]
     assert found.attrs["heldout_elbo_per_observation"] == pytest.approx(-1.01)
     assert found.attrs["message"] == (
-        "2 latent axes, a straight decoder, 5 substeps: the simplest within two standard errors of the best of 6 "
+        "2 latent axes, a straight decoder, 8 substeps: the simplest within two standard errors of the best of 6 "
         f"candidates, -1.0100 ± {found['error'].values[2]:.4f} nats per observed value held out from fits of 1 steps."
     )
 

@@ -97,6 +97,23 @@ def test_seven_switches_are_enough():
     assert float(found["persistence_low"].min()) > 50
 
 
+def test_hops_between_levels_that_decay_within_a_visit_are_states():
+    """A climate that jumps warm and cools: the place in a state is remembered as long as the state is held."""
+    random, visits, path = np.random.default_rng(3), 60, []
+    for number in range(visits):
+        length = int(random.integers(40, 100))
+        path.append((number % 2) * 3.0 - 1.5 + np.linspace(0.6, -0.6, length) * (1 if number % 2 else -1))
+    held = (np.concatenate(path) + 0.25 * random.standard_normal(sum(map(len, path))))[None, :, None]
+    found = read(TWO, held / 1.5)
+    assert found.sizes["state"] == 2
+    assert float(found["persistence"].min()) < 3 < float(found["hopping"].min())
+    assert float(found["switches"][0]) == pytest.approx(visits, abs=2)
+    assert float(found["crossing"].max()) < 5
+    once = read(TWO, held[:, :600] / 1.5)  # of ten visits the density tells nothing
+    assert once.sizes["state"] == 1
+    assert float(once["minimum_hopping"].max()) == 0
+
+
 def test_recordings_that_never_connect_keep_their_states():
     which = np.repeat([[0], [1]], 200, 1)
     assert read(TWO, levels(which)).sizes["state"] == 2

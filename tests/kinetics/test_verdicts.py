@@ -308,6 +308,16 @@ def test_a_balanced_landscape_says_its_price(price, agree):
     assert f"{price / 400:.2g} nats per transition" in " ".join(verdict.messages)
 
 
+def test_states_that_drift_inside_are_not_believed():
+    story = STORY.assign(persistence=("state", [0.9, 9.0]), memory=("state", [640.0, 20.0]))
+    story = story.assign_attrs(min_persistence=3.0)
+    verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
+    assert not verdict.agree
+    assert verdict.messages[0].startswith(
+        "The place inside state 0 is remembered for 640, as long as the state is held"
+    )
+
+
 def circle(back):
     """Three states that are left 300 times for the next, and `back` times for the one before."""
     exits = np.array([[0.0, 300.0, back], [back, 0.0, 300.0], [300.0, back, 0.0]])

@@ -1,0 +1,70 @@
+"""Whether data hop: they are seldom between two levels, and cross in less time than it takes to diffuse.
+
+Persistence compares how long a state is held with how long the place in it is remembered. Where levels drift or decay
+within a visit, as the climate did that jumped warm and cooled, both are long, and yet the system hops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .._typing import Array
+
+ENOUGH = 20  # entries and exits of a state from which the density between states is judged
+FLAT = 1.5  # of exp(dip): a dip of .7 kT is worth a persistence of 3
+CROSSINGS = 2.0  # mean crossings that a unit of persistence is worth
+
+
+def hopping(dwell: float, crossing: float, dip: float, switches: float) -> dict[str, float]:
+    """What clear hops are worth in units of persistence: min(1.5 exp(dip), dwell/(2 crossing)).
+
+    What is no state has less than 2: diffusion over a flat box has no dip, and holds its halves for 3.75 crossings; a
+    sine has a dip of 1.3 kT, and holds its sides for 2.
+
+    Parameters
+    ----------
+    dwell: mean time from a core to another. crossing: the part of it after the core was last left.
+    dip: kT, see `dip`. switches: entries and exits; where there are fewer than 20, hops are worth 0.
+
+    Examples
+    --------
+    >>> from pyro_nld.kinetics import hops
+    >>> round(hops.hopping(dwell=1485.0, crossing=127.0, dip=1.45, switches=38.0)["hopping"], 1)  # an ice core
+    4.7
+    """
+    worth = 0.0
+    if switches >= ENOUGH and crossing > 0:
+        worth = min(FLAT * math.exp(dip), dwell / crossing / CROSSINGS)
+    return {"crossing": crossing, "dip": dip, "hopping": worth}
+
+
+def crossing(core: NDArray[np.integer], left: NDArray[np.bool_]) -> float:
+    """Mean number of observations from the last one in a core to the first one in another; NaN where none was left.
+
+    Parameters
+    ----------
+    core: of every observation, −1 outside of cores. left: after which ones another core is entered, `(point − 1,)`.
+    """
+    last = np.maximum.accumulate(np.where(core >= 0, np.arange(len(core)), 0))
+    place = np.flatnonzero(left)
+    return float((place + 1 - last[place]).mean()) if len(place) else math.nan
+
+
+def dips(tables: xr.Dataset) -> Array:
+    """How far the density of the data dips between every two minima, kT: `(minimum, to_minimum)`, 0 on the diagonal.
+
+    Parameters
+    ----------
+    tables: from `memberships.between`.
+    """
+    resistance = np.diff(tables["core_committor"].values, axis=-1)  # 1/p between two knots
+    found = np.zeros(resistance.shape[:2])
+    for i, j in zip(*np.where(~np.eye(len(found), dtype=bool)), strict=True):
+        row = resistance[i, j]
+        top = int(row.argmax())
+        found[i, j] = np.log(row[top] / max(row[: top + 1].min(), row[top:].min(), 1e-12))
+    return found
