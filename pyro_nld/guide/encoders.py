@@ -105,7 +105,7 @@ class GRUEncoder(Encoder):
         self, features: Float[Tensor, "sequence time feature"], valid: Bool[Tensor, "sequence time"]
     ) -> Float[Tensor, "sequence time context"]:
         """c = A h + b, a linear map of the recurrent states h."""
-        if features.device.type == "cpu" and not torch.jit.is_tracing():  # elsewhere one kernel does all steps
+        if features.device.type == "cpu" and not torch._C._get_tracing_state():  # elsewhere one kernel does all steps
             return self.output(gated_states(self.recurrent, features, valid))
         if self.causal or bool(valid.all()):
             return self.output(self.recurrent(features)[0])
