@@ -5,12 +5,9 @@ R in nm, E = 1/(1 + (R/R₀)⁶), donor ~ Poisson(I₀ (1 − E) Δt + b_D), acc
 the wells in nm, and D = T/γ in nm²/ms. By distances from E the wells are .4 nm too close, D .6 of its value (manual).
 """
 
-from functools import partial
-
 import numpy as np
 import pyro.distributions as dist
 import torch
-from pyro.infer.autoguide import AutoNormal, init_to_median
 
 import pyro_nld as nld
 
@@ -44,8 +41,7 @@ def build(data, likelihood=None):
     prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1), PRIORS["temperature"], PRIORS["friction"])
     model = nld.LatentLangevin(prior, likelihood or nld.Poisson(Dyes()), substeps=3, time_unit=1.0)
     encoder = nld.GRUEncoder(data.sizes["channel"], size=32, hidden=32)
-    # From a friction of 1, where it would begin, it is a long way to that of a molecule.
-    return model, nld.AmortizedGuide(model, encoder, autoguide=partial(AutoNormal, init_loc_fn=init_to_median))
+    return model, nld.AmortizedGuide(model, encoder)
 
 
 def simulate(seed):

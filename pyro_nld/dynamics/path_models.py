@@ -50,6 +50,10 @@ class Rows(NamedTuple):
             )
         return pyro.plate("sequence", self.size, subsample=numbers, dim=-1)
 
+    def given(self) -> dict[str, int | Tensor]:
+        """Those that are not None: a model of one's own need not know the others."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
     def of(self, given: int, index: Tensor) -> Tensor:
         """Where the sequences of the plate stand among the given ones."""
         return index if self.size is None else torch.arange(given, device=index.device)

@@ -89,6 +89,8 @@ class Physical(Part):
     units: Mapping[str, str] = {}
     root = ""
     """Name of the model, which stands before the names of learned quantities, not before those of sites."""
+    along = ("axis", "axes")
+    """What a quantity may have one value for each of, one and several."""
     fits_a_line = False
 
     def _facts(self) -> dict[str, object]:
@@ -142,8 +144,8 @@ class Physical(Part):
             return
         if len(shape) > 1 or (len(shape) == 1 and shape[0] not in (1, axes)):
             raise PriorError(
-                f"{name} needs one value, or one for each of {axes} axes: got values of shape {tuple(shape)}. "
-                "Give one number, or one for each axis."
+                f"{name} needs one value, or one for each of {axes} {self.along[1]}: got values of shape "
+                f"{tuple(shape)}. Give one number, or one for each {self.along[0]}."
             )
 
     def _pyro_get_fullname(self, name: str) -> str:

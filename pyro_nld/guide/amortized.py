@@ -9,7 +9,7 @@ import pyro
 import torch
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer.autoguide import AutoGuide, AutoNormal
+from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_median
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import register_kl
@@ -83,7 +83,9 @@ class AmortizedGuide(Described, Module):
     model: the model whose posterior this is.
     encoder: maps data to contexts; causal or two-sided.
     control: maps contexts to the force on the path; `AffineControl()` when None.
-    autoguide: makes the guide of all other latent sites, given the model with its path sites hidden.
+    autoguide: makes the guide of all other latent sites, given the model with its path sites hidden. When None, an
+        `AutoNormal` that begins at the median of each prior of one number, and not at 1 as Pyro's does where a quantity
+        is positive: from there to a friction of .02 is a long way.
     name: of the module, as for the model.
 
     Raises
@@ -112,7 +114,7 @@ class AmortizedGuide(Described, Module):
         model: PathModel,
         encoder: Encoder,
         control: Control | None = None,
-        autoguide: Callable[[Callable[..., object]], AutoGuide] = AutoNormal,
+        autoguide: Callable[[Callable[..., object]], AutoGuide] | None = None,
         name: str = "",
     ) -> None:
         super().__init__(name)
@@ -133,7 +135,7 @@ class AmortizedGuide(Described, Module):
         self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
         self._autoguide, self._random = autoguide, random_attributes(model)
         self._sites: list[str] | None = None  # of the random attributes, known after the first call
-        self.others = autoguide(of_globals(model))
+        self.others = self._of_others()
         self.register_buffer("adapted", torch.tensor(False))
         self._versions: list[tuple[int, int]] | None = None  # of the parameters when units were taken
 
@@ -227,9 +229,8 @@ class AmortizedGuide(Described, Module):
                 f"a latent of every sequence was learned for {self._size} sequences: got {plate.size}. It cannot be "
                 "read for others; give subsample= and size= for a batch."
             )
-        said = {name: value for name, value in rows._asdict().items() if value is not None}  # a model may take fewer
         with _Points():
-            latents = self.others(times, x, **said) or {}
+            latents = self.others(times, x, **rows.given()) or {}
         if self._sites is None:
             self._sites = random_sites(cast(nn.Module, self.model))
         if left := [name for name in self._sites if name not in latents]:
@@ -259,7 +260,11 @@ class AmortizedGuide(Described, Module):
         random = random_attributes(self.model)
         if random != self._random:
             self._random, self._sites = random, None
-            self.others = self._autoguide(of_globals(self.model))
+            self.others = self._of_others()
+
+    def _of_others(self) -> AutoGuide:
+        model = of_globals(self.model)
+        return AutoNormal(model, init_loc_fn=init_to_median) if self._autoguide is None else self._autoguide(model)
 
     def _first(self, context: Tensor) -> dist.Normal:
         loc, raw = self.initial(context).chunk(2, -1)

@@ -39,6 +39,7 @@ SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousa
 PRICE = 0.2  # nats per transition, from which a landscape was bent against its paths; Langevin wells have 0.001 to 0.05
 ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
 CURRENT = 0.2  # of the traffic between two states, that flows one way
+SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
 UNEVEN = 1.5  # factor between exit rates of young and old visits that is more than statistics
 
 
@@ -61,7 +62,8 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     routes: from `kinetics.joined`: `counted` and `simulated`, perhaps `eyring_kramers` and `exact`.
     """
     if story.sizes["state"] < 2:
-        return Verdict(False, [*_left_over(story), "There is one state, so there are no transitions to time."])
+        alone = "There is one state, so there are no transitions to time."
+        return Verdict(False, [*_left_over(story), alone, *_repeated(story)])
     against = [
         *_left_over(story),
         *_data(counts),
@@ -73,18 +75,39 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         *_landscape(story, routes),
     ]
     if against:
-        return Verdict(False, against)
+        return Verdict(False, [*against, *_repeated(story)])
     seen, most = (100 * np.expm1(part.max()) for part in _off(routes))
     agreement = (
         f"The fitted prior holds its states as long as the data do, within {seen:.0f} %; at most {most:.0f} % if the "
         "error of the counts is added."
     )
-    return Verdict(True, [agreement, *_balanced(story), *_notes(story, routes)])
+    return Verdict(True, [agreement, *_balanced(story), *_notes(story, routes), *_repeated(story)])
 
 
 def _left_over(story: xr.Dataset) -> list[str]:
     """The slow process that no pair of states carries, if the witness saw one."""
     return [] if story.attrs.get("process_verdict", "good") == "good" else [story.attrs["process_message"]]
+
+
+def _repeated(story: xr.Dataset) -> list[str]:
+    """The nearest two minima that show the same in every channel: an angle that runs along the line.
+
+    Not seen: one well per turn, since all minima then show the same and nothing tells how much that is.
+    """
+    if "minimum_decoded" not in story or story.sizes["minimum"] < 3:
+        return []
+    shown, place = story["minimum_decoded"].values, story["minimum_position"].values
+    wide = np.ptp(shown, 0)
+    alike = np.abs(shown[:, None] - shown) <= SAME * np.maximum(wide, 1e-3 * wide.max())  # a channel may be constant
+    same = alike.all(-1) & ~np.eye(len(shown), dtype=bool)
+    if not same.any():
+        return []
+    apart = np.where(same, np.linalg.norm(place[:, None] - place, axis=-1), np.inf)
+    one, other = np.unravel_index(apart.argmin(), apart.shape)
+    return [
+        f"Minima {one} and {other} show the same in every channel, {apart.min():.3g} apart: if the axis is an angle, "
+        "they are one well, found once per turn. Let two axes be its cosine and sine, IdentityDecoder(2)."
+    ]
 
 
 def _data(counts: xr.Dataset) -> list[str]:

@@ -65,6 +65,8 @@ class Likelihood(Physical):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, as_decoder(value) if name == "decoder" else value)
 
+    along = ("channel", "channels")
+
     discrete = False
     """Whether it explains counts or categories, so that few different values are no cause for doubt."""
 
@@ -89,6 +91,10 @@ class Likelihood(Physical):
     def fixes_gauge(self) -> bool:
         """Whether the latent axes have the unit of the data, see `Decoder`."""
         return self.decoder.fixes_gauge
+
+    def _axes(self) -> int | None:
+        decoder = self.__dict__.get("_modules", {}).get("decoder")
+        return decoder.channels if decoder is not None and decoder.channels == self.channels else None
 
     def adapt(self, x: Series) -> None:
         """Take the units of the channels from data; NaN is ignored."""
@@ -124,6 +130,10 @@ class Gaussian(Likelihood):
     noise_scale: s > 0, one number or one per channel, in the unit of the decoder, which is that of the data where it
         does not standardise. A number, a distribution (latent site `noise_scale`), or an `nn.Parameter`; when None, one
         per channel is learned.
+
+    Raises
+    ------
+    PriorError: the scale is not positive, or has neither one value nor one per channel.
 
     Examples
     --------

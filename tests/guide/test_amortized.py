@@ -135,6 +135,25 @@ def test_plain_svi_lowers_the_loss(dynamics, control, elbo, seed):
     assert float(losses[-5:].mean()) < float(losses[:5].mean())
 
 
+@pytest.mark.parametrize("quantity", ["temperature", "friction"])
+def test_a_positive_quantity_starts_at_the_median_of_its_prior(quantity):
+    """Not at 1, which is twenty standard deviations from here."""
+    model, guide = build(**{quantity: dist.LogNormal(math.log(0.02), 0.2)})
+    guide(TIMES, observations())
+    assert guide.others.median()[quantity].item() == pytest.approx(0.02, rel=0.3)
+    other = "friction" if quantity == "temperature" else "temperature"
+    setattr(model.dynamics, other, dist.LogNormal(math.log(50.0), 0.2))  # random from now on: a guide made anew
+    guide(TIMES, observations())
+    assert guide.others.median()[other].item() == pytest.approx(50.0, rel=0.3)
+
+
+def test_a_given_autoguide_starts_where_it_wants():
+    model, _ = build(temperature=dist.LogNormal(math.log(0.02), 0.2))
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(CHANNELS, size=6), autoguide=AutoNormal)
+    guide(TIMES, observations())
+    assert guide.others.median()["temperature"].item() == pytest.approx(1.0)
+
+
 # ---------------------------------------------------------------- it matches its model
 
 

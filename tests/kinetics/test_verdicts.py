@@ -5,6 +5,7 @@ The "fitted" prior of a case is written down, not fitted, so that it is known wh
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import NamedTuple
@@ -354,3 +355,74 @@ def test_a_process_that_the_states_do_not_carry_is_a_reason_not_to_believe(case,
     verdict = judged(case())
     assert not verdict.agree
     assert verdict.messages[0] == said["process_message"]
+
+
+# An angle: along the line its wells repeat, as its cosine and sine they do not
+
+
+class Turning(nld.Potential):
+    """U = 1.5 cos 2θ: wells at ± π/2, two per turn."""
+
+    latent = 1
+
+    def forward(self, z):
+        return 1.5 * (2 * z).cos().sum(-1)
+
+
+class Circle(nld.Decoder):
+    fixes_gauge = True
+
+    def __init__(self):
+        super().__init__(latent=1, channels=2, standardise=False)
+
+    def decode(self, q):
+        return torch.cat([q.cos(), q.sin()], -1)
+
+
+@pytest.fixture(scope="module")
+def angles():
+    """Cosine and sine of an angle that goes round, γ = T = 1."""
+    torch.manual_seed(0)
+    times = 0.2 * torch.arange(61.0)
+    motion = nld.OverdampedLangevin(Turning(), temperature=1.0, friction=1.0)
+    grid = nld.dynamics.paths.refine(times, 10)
+    path = nld.LangevinPath(motion, nld.integrators.default_integrator(motion), 3 * torch.randn(30, 1), grid).sample()
+    theta = path[:, 9::10]
+    return times[1:], torch.cat([theta.cos(), theta.sin()], -1) + 0.05 * torch.randn(30, 60, 2)
+
+
+def fit_of(potential, decoder, data, **schedule):
+    torch.manual_seed(0)
+    motion = nld.OverdampedLangevin(potential, temperature=1.0, friction=1.0)
+    model = nld.LatentLangevin(motion, nld.Gaussian(decoder, 0.1), substeps=4, time_unit=1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=16, hidden=16))
+    return nld.fit(model, guide, data, nld.Schedule(**schedule), progress=False)
+
+
+def test_an_angle_along_the_line_is_told():
+    """Its wells come once per turn, and nothing but the decoder knows."""
+    wells = landscape.minima(Turning(), torch.linspace(-6.0, 6.0, 100).unsqueeze(-1))
+    shown = Circle()(torch.as_tensor(wells["minimum_position"].values)).numpy()
+    wells = wells.assign(minimum_decoded=(("minimum", "channel"), shown))
+    assert wells.sizes["minimum"] == 4
+    told = verdicts.kinetics(wells.isel(state=[0]), xr.Dataset(), xr.Dataset()).messages[-1]
+    apart = re.match(r"Minima \d+ and \d+ show the same in every channel, (\S+) apart", told)
+    assert float(apart[1]) == pytest.approx(2 * math.pi, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:curvature × step")
+def test_cosine_and_sine_as_axes_have_every_well_once(angles):
+    fit = fit_of(nld.NeuralPotential(2), nld.IdentityDecoder(2), angles, steps=200, learning_rate=0.02)
+    found = fit.wells(min_persistence=0.0)
+    wells = found["position"].values[found["occupancy_data"].values > 0.05]
+    np.testing.assert_allclose(wells[wells[:, 1].argsort()], [[0.0, -1.0], [0.0, 1.0]], atol=0.25)
+    told = verdicts.kinetics(found.isel(state=[0]), xr.Dataset(), xr.Dataset()).messages
+    assert "show the same" not in " ".join(told)
+
+
+@pytest.mark.parametrize(("third", "told"), [([0.0, 5.001], True), ([0.2, 5.0], False), ([0.0, 5.2], False)])
+def test_minima_that_differ_in_one_channel_are_two(third, told):
+    shown, place = [[0.0, 5.0], [1.0, 6.0], third], [[0.0], [1.0], [2.5]]
+    arrays = {"minimum_decoded": (("minimum", "channel"), shown), "minimum_position": (("minimum", "latent"), place)}
+    messages = verdicts.kinetics(xr.Dataset(arrays, coords={"state": [0]}), xr.Dataset(), xr.Dataset()).messages
+    assert ("Minima 0 and 2 show the same in every channel, 2.5 apart" in " ".join(messages)) == told

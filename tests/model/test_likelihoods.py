@@ -1,6 +1,7 @@
 """Decoders and likelihoods: one contract for all, units, gauges, and the density of what was seen."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -130,6 +131,38 @@ def test_noise_is_learned_per_channel_unless_given():
     assert likelihood.noise_scale.shape == (4,)
     assert likelihood.noise_scale.requires_grad
     assert not nld.Gaussian(nld.LinearDecoder(2, 4), 0.3).noise_scale.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "shape"),
+    [
+        (lambda decoder: nld.Gaussian(decoder, torch.ones(2)), "noise_scale", "(2,)"),
+        (lambda decoder: nld.CorrelatedGaussian(decoder, torch.ones(4, 4)), "noise_scale", "(4, 4)"),
+        (lambda decoder: nld.StudentT(decoder, degrees=dist.Gamma(torch.ones(3), 1.0)), "degrees", "(3,)"),
+        (lambda decoder: nld.LogNormal(decoder, nn.Parameter(torch.ones(5))), "noise_scale", "(5,)"),
+        (lambda decoder: nld.NegativeBinomial(decoder, nn.Parameter(torch.ones(5))), "dispersion", "(5,)"),
+    ],
+)
+def test_values_for_another_number_of_channels_are_refused(made, name, shape):
+    message = f"{name} needs one value, or one for each of 4 channels: got values of shape {shape}"
+    with pytest.raises(nld.PriorError, match=re.escape(message)):
+        made(nld.LinearDecoder(2, 4))
+
+
+def test_a_likelihood_of_ones_own_may_have_other_channels_than_its_decoder():
+    class Paired(nld.Likelihood):
+        quantities = ("gain",)
+        channels = 1
+
+        def __init__(self):
+            super().__init__()
+            self.decoder = nld.LinearDecoder(1, 2)
+            self.gain = torch.ones(2)
+
+        def forward(self, q):
+            return dist.Normal((self.gain * self.decoder(q)).sum(-1, keepdim=True), 1.0)
+
+    assert Paired()(torch.zeros(3, 5, 1)).batch_shape == (3, 5, 1)
 
 
 @pytest.mark.parametrize("noise", [0.3, torch.tensor([0.1, 0.2, 0.3, 0.4])], ids=["one", "one per channel"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 from pyro import distributions as dist
-from pyro.infer.autoguide import AutoMultivariateNormal
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroSample
 from torch import nn
 
@@ -88,6 +88,17 @@ def test_the_rest_of_a_model_comes_back(decoder, options, tmp_path):
     xr.testing.assert_identical(again.history, fit.history)
     assert again.about.identical(fit.about)
     assert [one["elbo"] for one in again.runs] == [one["elbo"] for one in fit.runs]
+
+
+@pytest.mark.parametrize("given", [{}, {"autoguide": AutoNormal}])
+def test_an_autoguide_comes_back(given, tmp_path):
+    fit = fitted()
+    guide = nld.AmortizedGuide(fit.model, fit.guide.encoder, **given)
+    fit = nld.fit(fit.model, guide, (fit.times, fit.x), nld.Schedule(steps=2), progress=False)
+    nld.save(fit, tmp_path / "fit.pt")
+    again = nld.load_fit(tmp_path / "fit.pt")
+    assert again.guide._autoguide is given.get("autoguide")
+    assert again.elbo() == fit.elbo()
 
 
 def test_a_swapped_prior_comes_back(tmp_path):
