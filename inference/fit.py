@@ -26,6 +26,7 @@ def main(
     sequence: command_line.Sequences = None,
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
+    log: command_line.Log = None,
     pieces: Annotated[
         int | None, typer.Option(min=2, help="Observations in a piece, at most. [default: 200 where one is long]")
     ] = None,
@@ -38,7 +39,7 @@ def main(
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
-        reading = command_line.reading(time, sequence, channels, missing)
+        reading = command_line.reading(time, sequence, channels, missing, log)
         model = nld.runs.model_files.named(model, data)
         config = nld.runs.settings(data, seed, restarts, minutes, budget, pieces or "auto", reading)
         source = nld.runs.model_files.load_model_file(model)

@@ -22,13 +22,16 @@ def main(
     sequence: command_line.Sequences = None,
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
+    log: command_line.Log = None,
 ) -> None:
     """Continue every sequence from its end; write forecast.nc and figures/forecast.png into RUN."""
     with command_line.noted(), nld.runs.claimed(run):
         loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
-            series = nld.runs.more_data(loaded, data, reading=command_line.reading(time, sequence, channels, missing))
+            series = nld.runs.more_data(
+                loaded, data, reading=command_line.reading(time, sequence, channels, missing, log)
+            )
             command_line.tell(series.attrs)
         predicted = nld.forecast(loaded.fit, horizon, series, draws=draws, wells=nld.runs.recorded_landscape(loaded))
         picture = nld.plots.forecast(predicted, series, show)

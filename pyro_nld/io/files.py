@@ -44,6 +44,7 @@ def load(
     sequence: Titles | None = None,
     channels: Titles | None = None,
     missing: object = None,
+    log: Titles | None = None,
 ) -> xr.Dataset:
     """Read a data file into a Dataset, validated.
 
@@ -54,8 +55,8 @@ def load(
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
         `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, Igor's `.itx`, all also compressed, and
         `.parquet`: a long table, one row per sequence and time, one column per channel.
-    time, sequence, channels, missing: of a table, as in `from_table`; what is left out is guessed, and what was guessed
-        stands in `attrs["read_as"]`.
+    time, sequence, channels, missing, log: of a table, as in `from_table`; what is left out is guessed, and what was
+        guessed stands in `attrs["read_as"]`.
 
     Returns
     -------
@@ -90,13 +91,13 @@ def load(
     suffix = _suffix(path)
     if not path.is_file():
         raise DataError(f"{path} must be a data file: there is none. Check the path.")
-    asked = {"time": time, "sequence": sequence, "channels": channels, "missing": missing}
+    asked: dict[str, Any] = {"time": time, "sequence": sequence, "channels": channels, "missing": missing, "log": log}
     try:
         if suffix in READERS:
             _refuse_options(asked)
             data = from_the_start(READERS[suffix](path))
         else:
-            data = from_table(TABLES[suffix](path), time=time, sequence=sequence, channels=channels, missing=missing)
+            data = from_table(TABLES[suffix](path), **asked)
         as_tensors(data, torch.float64, whole=False)
         data = centred(data)
     except NLDError as error:

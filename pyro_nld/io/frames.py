@@ -21,7 +21,7 @@ from .clocks import Clock
 from .columns import Groups, clock_of, groups_of, time_titles
 from .readers import Table
 from .sheets import Sheet, sheet_of
-from .values import Values, values_of
+from .values import Values, logarithms, values_of
 from .wide import COLUMNS, ROWS, lengthened, narrow_in, unfolded, wide_in
 
 LISTED = 6  # channels that are named in one line
@@ -37,6 +37,7 @@ def from_table(
     sequence: Titles | None = None,
     channels: Titles | None = None,
     missing: object = None,
+    log: Titles | None = None,
 ) -> xr.Dataset:
     """The Dataset of a long table: one row per sequence and time, one column per channel.
 
@@ -49,6 +50,7 @@ def from_table(
         sequence. Guessed when None.
     channels: titles of the channels, in this order; all columns of numbers when None.
     missing: what stands for a missing value beside the empty cell: a number, a word, or several.
+    log: titles of channels of which the natural logarithm is taken, `log x`: concentrations, intensities.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def from_table(
     clock = clock_of(sheet, titles) if titles else None
     groups = groups_of(sheet, None if clock is None else clock.values, asked)
     clock = clock or Clock(pd.Series(groups.codes).groupby(groups.codes).cumcount().to_numpy(float), "", "", [])
-    values = values_of(sheet, wanted, marks)
+    values = logarithms(values_of(sheet, wanted, marks), sheet.find(_listed(log, sheet.free)), sheet)
     return _dataset(sheet, clock, groups, values)
 
 

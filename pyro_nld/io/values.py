@@ -105,6 +105,30 @@ def _parsed(column: pd.Series, marks: Sequence[object]) -> tuple[Array, NDArray[
     return values, wrong
 
 
+def logarithms(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
+    """The channels with some of them replaced by their natural logarithms, named `log x`, in the unit `log(unit)`.
+
+    Raises
+    ------
+    DataError: one of the titles is no channel, or a value has no logarithm.
+    """
+    renamed, channels = {}, values.channels.copy()
+    for title in titles:
+        if title not in channels:
+            raise DataError(f"--log must name channels: {title} is none of {', '.join(channels)}. Leave it out.")
+        column = channels[title]
+        wrong = column.index[(column <= 0).to_numpy()]
+        if len(wrong):
+            raise DataError(
+                f"the logarithm of {title} needs values above 0: got {column[wrong[0]]:g} in row {wrong[0]}. Leave it "
+                "out of --log, or say with --missing that this is no value."
+            )
+        channels[title], renamed[title] = np.log(column), f"log {title}"
+        if unit := sheet.units.get(title):
+            sheet.units[renamed[title]] = f"log({unit})"
+    return values._replace(channels=channels.rename(columns=renamed))
+
+
 def _as_number(mark: object) -> float | None:
     try:
         return float(mark)  # type: ignore[arg-type]
