@@ -13,6 +13,7 @@ from . import generators, reactive, verdicts, witness
 from .counting import by_counting, count, milestones, transition_matrix
 from .markov import implied_timescales, of_rates, passage_times, relaxation, stationary
 from .memberships import memberships
+from .passages import passages
 from .routes import (
     chain, committor, cores, exact, eyring_kramers, in_unit, joined, routes, saddle_committors, simulated,
 )  # fmt: skip
@@ -21,7 +22,7 @@ from .visits import levels, most_probable, recordings, state_paths, visits
 
 __all__ = [
     "generators", "reactive", "verdicts", "witness", "by_counting", "count", "milestones", "transition_matrix",
-    "implied_timescales", "of_rates", "passage_times", "relaxation", "stationary", "memberships", "chain",
+    "implied_timescales", "of_rates", "passage_times", "relaxation", "stationary", "memberships", "passages", "chain",
     "committor", "cores", "exact", "eyring_kramers", "in_unit", "joined", "routes", "saddle_committors", "simulated",
     "cut", "metastable", "tree", "levels", "most_probable", "recordings", "state_paths", "visits",
 ]  # fmt: skip

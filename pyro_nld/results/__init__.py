@@ -16,7 +16,8 @@ from ..io import save
 from .saving import load_fit
 from .segmentation import segment
 from .forecasting import forecast
+from .transition_paths import transition_paths
 
 __all__ = [
-    "corrections", "replicates", "Fit", "fit", "save", "load_fit", "segment", "forecast",
+    "corrections", "replicates", "Fit", "fit", "save", "load_fit", "segment", "forecast", "transition_paths",
 ]  # fmt: skip
