@@ -49,6 +49,8 @@ def passages(found: xr.Dataset) -> Figure:
         above.set(title=f"states {i} and {j}", xlabel="share of the passage", xlim=(0, 1))
         below.set(xlabel=in_unit("duration", found["passage_duration"]), yticks=[])
         below.legend(frameon=False, fontsize=7)
+        if found.sizes["latent"] > 1:
+            above.legend(frameon=False, fontsize=7)
     rows[0, 0].set_ylabel("latent position")
     rows[1, 0].set_ylabel("passages")
     return figure
