@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import celu, softplus
 
-from ..errors import Count, Positive, ShapeError, checked
+from ..errors import Count, Positive, ShapeError, Whole, checked
 from ..nn import Dense, PartList
 from .potentials import Potential
 
@@ -123,7 +123,7 @@ class ResidualPotential(Potential):
     """
 
     def __init__(
-        self, latent: Count, features: Count = 16, width: Count = 96, blocks: Count = 4, confinement: Positive = 0.5,
+        self, latent: Count, features: Count = 16, width: Count = 96, blocks: Whole = 4, confinement: Positive = 0.5,
         inner: Count | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

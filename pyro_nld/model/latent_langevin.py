@@ -138,10 +138,10 @@ class LatentLangevin(Described, Module):
         if not _passed.holds(self.likelihood, x):
             self.likelihood.check(x)
             _passed.remember(self.likelihood, x)
+        if bool(self.time_unit.isnan()):  # also where channels need no unit, as in published models
+            self.time_unit.fill_(_unit(times))
         if bool(self.adapted):
             return
-        if bool(self.time_unit.isnan()):
-            self.time_unit.fill_(_unit(times))
         self.likelihood.adapt(x)
         self.adapted.fill_(True)
         self._versions = versions(self)

@@ -6,7 +6,7 @@ Examples
 >>> about = xr.Dataset(coords={"channel": ["force"], "unit": ("channel", ["pN"])}, attrs={"units": "s"})
 >>> from pyro_nld.results.naming import named
 >>> found = named(xr.Dataset({"decoded": (("state", "channel"), [[1.0]]), "dwell": ("state", [2.0])}), about)
->>> float(found["decoded"].sel(channel="force")), found["dwell"].attrs["units"], found["unit"].item()
+>>> found["decoded"].sel(channel="force").item(), found["dwell"].attrs["units"], found["unit"].item()
 (1.0, 's', 'pN')
 """
 

@@ -31,7 +31,7 @@ def history(draw, rise):
     """Terms of an ELBO that rises as `rise(share of the steps)`, with noise."""
     elbo = rise(np.linspace(0, 1, 400)) + 0.01 * draw.normal(size=400)
     rest = dict.fromkeys(("path_kl", "initial_kl", "global_kl"), ("step", np.zeros(400)))
-    return xr.Dataset({"log_likelihood": ("step", elbo), **rest})
+    return xr.Dataset({"log_likelihood": ("step", elbo), "learning_rate": ("step", np.full(400, 0.01)), **rest})
 
 
 MEMBERS = {

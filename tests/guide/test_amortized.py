@@ -390,7 +390,7 @@ def test_a_fit_reads_the_offsets_of_its_sequences_chunk_by_chunk(monkeypatch):
     level = torch.tensor([-4.0, 4.0, 0.0, -2.0, 2.0])
     x = level[:, None, None] + 0.3 * torch.randn(5, 12, 2)
     model, guide = offsets()
-    schedule = nld.Schedule(60, batch_size=3, learning_rate=0.05)
+    schedule = nld.Schedule(120, batch_size=3, learning_rate=0.05)
     fit = nld.fit(model, guide, (0.08 * torch.arange(12.0), x), schedule, progress=False)
     whole = fit.elbo(draws=20)
     monkeypatch.setattr(draws, "DRAW_CHUNK", 2)

@@ -103,7 +103,7 @@ def test_constant_and_empty_channels_have_no_origin() -> None:
 def fit() -> nld.Fit:
     """Hardly fitted: what is tried is the door."""
     torch.manual_seed(0)
-    prior = nld.OverdampedLangevin(nld.Quadratic(torch.zeros(1), torch.ones(1, 1)), temperature=1.0)
+    prior = nld.OverdampedLangevin(nld.Quadratic(torch.ones(1)), temperature=1.0)
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(1, 2), noise_scale=0.5))
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=4, hidden=4))
     return nld.fit(model, guide, named("a", "b").assign_attrs(units="h"), nld.Schedule(steps=2), progress=False)
@@ -122,7 +122,7 @@ def test_a_fit_knows_its_channels(fit: nld.Fit) -> None:
 def test_a_fit_of_a_frame_knows_its_unit_of_time() -> None:
     """Days of hours are fitted, minutes are read: the same clock."""
     torch.manual_seed(0)
-    prior = nld.OverdampedLangevin(nld.Quadratic(torch.zeros(1), torch.ones(1, 1)), temperature=1.0)
+    prior = nld.OverdampedLangevin(nld.Quadratic(torch.ones(1)), temperature=1.0)
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.LinearDecoder(1, 1), noise_scale=0.5))
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
     hours, minutes = (pd.date_range("2021-03-01", periods=30, freq=freq) for freq in ("h", "min"))

@@ -276,4 +276,4 @@ def test_a_broken_package_raises_its_own_error(tmp_path: Path, monkeypatch: pyte
 def test_every_class_says_what_it_means() -> None:
     classes = [part for part in vars(errors).values() if isinstance(part, type) and part.__module__ == errors.__name__]
     assert all(part.__doc__ for part in classes)
-    assert len(classes) == 11
+    assert len(classes) == 12

@@ -381,7 +381,7 @@ def test_each_group_is_read_with_its_own_temperature():
     torch.manual_seed(1)
     x = truth(times.expand(20, -1)).detach()
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
-    fit = nld.fit(model, guide, (times, x), nld.Schedule(120, learning_rate=0.05), progress=False)
+    fit = nld.fit(model, guide, (times, x), nld.Schedule(240, learning_rate=0.05), progress=False)
     with pytest.raises(nld.FitError, match=r"temperature has a value for each group .* Choose a group, fit.of_group"):
         fit.wells()
     cold, hot = fit.of_group(0), fit.of_group(1)
