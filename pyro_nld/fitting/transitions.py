@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.autograd.functional import hessian, jacobian
 
 from .. import kinetics
 from .._typing import Array
@@ -135,7 +136,7 @@ class _Counts(NamedTuple):
 
 
 def _law(log_rate: Tensor) -> Tensor:
-    """π with π Q = 0."""
+    """π with π Q = 0: `markov.stationary` for tensors, of which the solver takes derivatives."""
     rate = log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
     flow = (rate - torch.diag(rate.sum(-1))).T
     system = torch.cat([flow[:-1], torch.ones_like(flow[:1])])
@@ -205,8 +206,8 @@ def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, coun
     flat = slope.flatten(0, 1)
     for _ in range(NEWTON):
         theta = rates_of(found)
-        gradient = torch.func.grad(counts.misfit)(theta).flatten()
-        curvature = torch.func.hessian(counts.misfit)(theta).reshape(2 * gradient.shape)
+        gradient = jacobian(counts.misfit, theta).flatten()
+        curvature = hessian(counts.misfit, theta).reshape(2 * gradient.shape)
         value, vector = torch.linalg.eigh(curvature)
         curvature = (vector * value.clamp(min=0)) @ vector.T  # shares of time make it indefinite far from the solution
         downhill = metric @ found + flat.T @ gradient

@@ -22,8 +22,8 @@ CROSSINGS = 2.0  # mean crossings that a unit of persistence is worth
 def hopping(dwell: float, crossing: float, dip: float, switches: float) -> dict[str, float]:
     """What clear hops are worth in units of persistence: min(1.5 exp(dip), dwell/(2 crossing)).
 
-    What is no state has less than 2: diffusion over a flat box has no dip, and holds its halves for 3.75 crossings; a
-    sine has a dip of 1.3 kT, and holds its sides for 2.
+    Of two sides that are no states one has less than 2: diffusion over a flat box has no dip, and holds its halves for
+    3.75 crossings; a sine has a dip of 1.3 kT, and holds its sides for 2.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from .fit import Fit
 from .naming import named
 
 VISITS = 5  # to the state that is held longest, of every chain
-MOST = 20_000  # steps of a chain
+STEPS = (100, 20_000)  # fewest and most of a chain
 
 
 @partial(checked, error=FitError)
@@ -40,8 +40,9 @@ def transition_paths(fit: Fit, wells: xr.Dataset | None = None, *, chains: Count
     states = wells.sizes["state"]
     if states < 2:
         raise FitError(f"transition paths need two states: got {states}. Read the landscape first.")
-    dwell = np.nanmax(np.where(np.isfinite(wells["minimum_dwell"]), wells["minimum_dwell"], np.nan)) / fit.time_unit
-    steps = int(np.clip(VISITS * dwell / fit.step, 100, MOST))
+    dwell = wells["minimum_dwell"].values
+    longest = dwell[np.isfinite(dwell)].max(initial=0.0) / fit.time_unit  # 0 where no state was ever left
+    steps = int(np.clip(VISITS * longest / fit.step, *STEPS))
     starts = fit.encoded(limit=chains, seed=seed)
     with torch.no_grad():
         positions = kinetics.chain(
