@@ -66,6 +66,13 @@ COUNTS = ["latent", "channels", "width", "features", "blocks", "size", "steps", 
 NUMBERS = ["barrier", "half_distance", "stiffness", "scale", "confinement", "learning_rate", "clip"]
 
 
+def _wrong(kind: str, name: str) -> list:
+    """Values that the number `name` of `kind` cannot have; a residual network may have no blocks."""
+    if name not in COUNTS:
+        return REAL
+    return [*WRONG, 1.5, True, None] if (kind, name) == ("ResidualPotential", "blocks") else WHOLE
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_no_constructor_takes_a_number_that_cannot_be(kind):
     make, right = getattr(nld, kind), MADE[kind]
@@ -73,7 +80,7 @@ def test_no_constructor_takes_a_number_that_cannot_be(kind):
     names = set(inspect.signature(make).parameters) & {*COUNTS, *NUMBERS}
     assert names
     for name in names:
-        for value in WHOLE if name in COUNTS else REAL:
+        for value in _wrong(kind, name):
             with pytest.raises(nld.NLDError, match=f"^{name} must be"):
                 make(**right | {name: value})
 
