@@ -1,4 +1,4 @@
-"""Does the price of the balance tell Langevin systems from others? Ten of each, and the area under the curve.
+"""Does the price of the balance tell Langevin systems from others? The area under the ROC curve.
 
     python tests/benchmarks/price.py --out runs/price
     python tests/benchmarks/price.py --out runs/price --table
@@ -99,8 +99,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     args.out.mkdir(parents=True, exist_ok=True)
-    pairs = zip(impostors.LANGEVIN, impostors.OTHERS, strict=True)
-    names = [] if args.table else [name for pair in pairs for name in pair]
+    names = [] if args.table else [*impostors.LANGEVIN, *impostors.OTHERS]
     for seed in range(args.seeds):
         for name in names:
             file = args.out / f"{name.replace(' ', '_').replace(',', '').replace(':', '').replace('.', '')}_{seed}.json"

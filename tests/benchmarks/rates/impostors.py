@@ -1,4 +1,4 @@
-"""Twenty small systems: ten diffuse in a landscape, ten look like it and do not."""
+"""Small systems: ten diffuse in a landscape, eleven look like it and do not."""
 
 from __future__ import annotations
 
@@ -169,6 +169,7 @@ OTHERS: dict[str, Callable[[int], Series]] = {
     "four states, alike in pairs": partial(switching, levels=np.repeat(TWO, 2, 0), dwell=alike),
     "followed: regular dwell": partial(switching, levels=TWO, dwell=regular, followed=True),
     "followed: three levels in turn": partial(switching, levels=THREE, dwell=exponential, order=turning, followed=True),
+    "followed: heavy-tailed dwell": partial(switching, levels=TWO, dwell=heavy, followed=True),
     "a landscape in a whirl": whirling,
     "an oscillator that jumps": spiking,
 }
