@@ -56,6 +56,23 @@ def test_wells_of_a_sum_of_potentials_weigh_as_products():
     assert weight[0] * weight[3] == pytest.approx(weight[1] * weight[2], rel=1e-3)
 
 
+def test_processes_among_visited_states_are_those_of_their_basins_alone():
+    """Without the rare well of three, the process between the others stays; all visited, it is the whole answer."""
+    system = wells.WELLS["triple_well_1d"]
+    answer = wells.exact(system)
+    among = wells.relaxation_among(system, answer, np.array([False, True, True]))
+    np.testing.assert_allclose(among, [188.8], rtol=5e-3)
+    every = wells.relaxation_among(system, answer, np.ones(3, bool))
+    np.testing.assert_allclose(every, answer["relaxation"][:-1], rtol=1e-6)
+
+
+def test_a_state_that_is_never_visited_is_not_asked_for():
+    data = wells.simulated("triple_well_1d", 0)  # seed 0 never enters the rare well
+    assert len(data.attrs["relaxation"]) == 1
+    assert "states" not in missed("triple_well_1d", reading(data, data["states"].values - 1))
+    assert "states" in missed("triple_well_1d", reading(data, 0 * data["states"].values))
+
+
 @pytest.mark.parametrize("name", wells.WELLS)
 def test_a_recording_sees_inside_a_well_and_its_slowest_process(name):
     times = wells.exact(wells.WELLS[name])["relaxation"].values
