@@ -118,6 +118,33 @@ def processes(
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
 
 
+def slow_coordinates(positions: Array, times: Array, *, seed: int = 0) -> Array:
+    """The slow processes of all data as coordinates, slowest first: `(sequence, time, process)`.
+
+    Each is what a fine partition has for an eigenfunction, in its own standard deviations, NaN where a channel is.
+
+    Parameters
+    ----------
+    positions: whole recordings `(sequence, time, channel)`. times: `(sequence, time)`, NaN after the end.
+    seed: of the partition.
+
+    Examples
+    --------
+    >>> draw = np.random.default_rng(0)
+    >>> level = np.cumsum(draw.random((1, 4000, 1)) < 0.05, axis=1) % 2
+    >>> x = level + 0.2 * draw.standard_normal(level.shape)
+    >>> found = slow_coordinates(x, np.arange(4000.0)[None])
+    >>> found.shape, abs(np.corrcoef(found[0, :, 0], level[0, :, 0])[0, 1]).round(2) > 0.95
+    ((1, 4000, 1), True)
+    """
+    there = np.isfinite(times)
+    if not there.any():
+        return np.full((*times.shape, 0), np.nan)
+    found = _inside([Series(positions, times, step_of(times), lags_of(times))], there, 0, seed)
+    values = [process.value for process in sorted(found, key=lambda process: -process.time)]
+    return np.stack([np.full(times.shape, np.nan), *values], -1)[..., 1:]
+
+
 def _in_recordings(values: NDArray, order: States, fill: float | int) -> NDArray:
     """Values `(sequence, time, …)` with pieces that follow one another in one row."""
     whole = values.reshape(-1, *values.shape[2:])[order]
