@@ -2,8 +2,8 @@
 
 Behind a bent decoder a fit may start anywhere, and what varies most comes first. A rare state that is no direction of
 the data, as the left-handed helix of a peptide, is then never given an axis, or two states are folded onto one place.
-Counting on a fine partition knows such processes beforehand, see `kinetics.witness`. So the first axes are drawn to them,
-with a weight that falls to zero. From then on the bound alone is maximised.
+Counting on a fine partition knows such processes beforehand, see `kinetics.witness`. So the first axes are drawn to
+them, with a weight that falls to zero. From then on the bound alone is maximised.
 """
 
 from __future__ import annotations
