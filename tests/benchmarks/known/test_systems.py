@@ -260,6 +260,15 @@ def test_true_labels_of_wells_meet_what_is_asked_of_labels():
     assert "states" in missed("double_well_2d", reading(data, 0 * data["states"].values))
 
 
+def test_observations_that_are_in_no_piece_are_left_out():
+    data = recordings.telegraph(0)
+    whole = reading(data, data["states"].values)
+    part = whole.segments.isel(time=slice(500, None))
+    fewer = criteria.Reading(whole.landscape, part, data, ())
+    np.testing.assert_array_equal(fewer.known(), fewer.labels)
+    np.testing.assert_array_equal(fewer.rows, data["observations"].values[0, 500:])
+
+
 def test_a_false_state_and_a_missing_word_are_told():
     ring = recordings.ring(0)
     halves = (ring["observations"].values[..., 0] > 0).astype(int)
