@@ -56,11 +56,11 @@ def reading(system: landscapes.System, fit: nld.Fit) -> dict[str, str]:
     }
 
 
-def rows(system: landscapes.System, trained: dict, seed: int, substeps: int, sequences: int, steps: int) -> list[dict]:
+def rows(system: landscapes.System, seed: int, substeps: int, sequences: int, steps: int) -> list[dict]:
     """One fit, read before and after the balance."""
     torch.manual_seed(seed)
     schedule = nld.Schedule(steps=steps, learning_rate=2e-2)
-    fit = nld.fit(*system.build(trained, substeps), system.simulate(seed, sequences), schedule, progress=False)
+    fit = nld.fit(*system.build(substeps=substeps), system.simulate(seed, sequences), schedule, progress=False)
     landscapes.learn_from_particles(fit)
     about = {"system": system.name, "seed": seed, "steps per observation": substeps}
     found = [about | {"balance": "no", "price": "–"} | _step(fit) | reading(system, fit)]
@@ -88,10 +88,9 @@ def main() -> None:
     first = True
     for name in args.system or landscapes.NAMES:
         system = landscapes.System(name)
-        trained = landscapes.trained_guide(system)
         for seed in range(args.seeds):
             for substeps in args.substeps:
-                for found in rows(system, trained, seed, substeps, args.sequences, args.steps):
+                for found in rows(system, seed, substeps, args.sequences, args.steps):
                     if first:
                         print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
                     first = False

@@ -104,7 +104,7 @@ def main() -> None:
         for name in names:
             file = args.out / f"{name.replace(' ', '_').replace(',', '').replace(':', '').replace('.', '')}_{seed}.json"
             if not file.is_file():
-                text = json.dumps(row(name, seed, args.steps), indent=1)
+                text = json.dumps(row(name, seed, args.steps), allow_nan=False) + "\n"
                 write_atomically(file, lambda unfinished, text=text: unfinished.write_text(text))
                 print(file.name, flush=True)
     print(table(args.out))
