@@ -1,6 +1,6 @@
 """What balance, fine steps and the next order of Laplace's method are worth: one at a time, against known truths.
 
-    python tests/benchmarks/ablation.py --sequences 120 --seeds 3
+    python tests/benchmarks/ablation.py --sequences 80
 
 Data come from two wells, and from three on a plane, see rates/landscapes.py. Each is fitted with few and with many
 steps per observation, and read before and after rates are balanced: half a minute to two a fit on one core. Columns:
