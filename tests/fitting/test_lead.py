@@ -67,7 +67,7 @@ def test_the_weight_is_that_of_what_positions_do_not_tell(subsample):
     design = np.column_stack([at.numpy()[known], np.ones(known.sum())])
     left = s[known] - design @ np.linalg.lstsq(design, s[known])[0]
     expected = -(left**2).sum() / (2 * SCALE**2) * (12 / len(at))
-    assert float(lead.log_weight()) == pytest.approx(expected, rel=1e-4)
+    assert lead.log_weight().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_gradient_is_that_of_the_minimum():
