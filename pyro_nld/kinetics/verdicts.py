@@ -36,7 +36,7 @@ STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
 FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
 LOOSE = 1.25  # factor between a chain and its own landscape
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
-PRICE = 0.2  # nats per transition, from which a landscape was bent against its paths; finished fits of wells: .001, .04
+PRICE = 0.2  # nats per transition; finished fits of wells have .001 and .04, short ones up to .5, impostors .3 to .9
 ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
 CURRENT = 0.2  # of the traffic between two states, that flows one way
 SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
@@ -257,9 +257,9 @@ def _price(story: xr.Dataset) -> list[str]:
         return []
     return [
         f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
-        f"{price:.2g} nats per transition (below {PRICE:g} in finished fits of Langevin data): states are left in "
-        "another way than by diffusion in these axes. Trust the counted times; barriers are effective ones. A longer "
-        "fit, or more latent axes, may help."
+        f"{price:.2g} nats per transition (below {PRICE:g} in finished fits of Langevin data): either the paths have "
+        "not yet told all that they know of the barriers, and a longer fit takes less, or states are left in another "
+        "way than by diffusion in these axes. Trust the counted times; barriers are effective ones."
     ]
 
 
