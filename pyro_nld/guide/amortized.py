@@ -16,7 +16,7 @@ from torch.distributions import register_kl
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.path_models import PathModel, Rows
+from ..dynamics.path_models import PathModel, Rows, check_name
 from ..dynamics.paths import ControlledPath, PathDistribution
 from ..dynamics.quantities import place_latents
 from ..errors import DataError, FitError, ShapeError
@@ -194,8 +194,9 @@ class AmortizedGuide(Described, Module):
         Raises
         ------
         DataError: there are no data in training. ShapeError: they have other channels. FitError: the autoguide leaves
-        out a site.
+        out a site, or the program holds another guide of its name.
         """
+        check_name(self)
         rows = Rows(subsample_size, subsample, size)
         if x is None:
             if poutine.get_mask() is not False:  # as `Predictive` sets it, which asks for no density

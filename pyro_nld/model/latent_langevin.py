@@ -16,7 +16,7 @@ from torch.distributions import constraints
 from .._typing import Series, Times
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, check_integrator, default_integrator
-from ..dynamics.path_models import Batch, PathModel, Rows
+from ..dynamics.path_models import Batch, PathModel, Rows, check_name
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
@@ -207,8 +207,9 @@ class LatentLangevin(Described, Module):
 
         Raises
         ------
-        TimeGridError, ShapeError, DataError: see `check_series`.
+        TimeGridError, ShapeError, DataError: see `check_series`. FitError: the program holds another model of its name.
         """
+        check_name(self)
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
             check_channels(x, self.likelihood.channels, "decoder")

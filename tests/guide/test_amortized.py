@@ -18,7 +18,7 @@ from pyro.infer.autoguide import (
     AutoMultivariateNormal,
     AutoNormal,
 )
-from pyro.nn import PyroSample
+from pyro.nn import PyroModule, PyroSample
 from pyro.optim import ClippedAdam
 from torch import nn
 
@@ -463,6 +463,26 @@ def test_two_named_pairs_learn_in_one_svi():
     assert {"one.dynamics.friction", "other.dynamics.friction"} <= set(names)
     trace = poutine.trace(one).get_trace(TIMES, observations())
     assert "temperature" in trace.nodes  # names of sites stay as they are
+
+
+def test_two_pairs_without_names_are_told():
+    """They would share parameters in silence: also a model of the first name with a guide of its own."""
+    (one, first), (other, second) = pair(""), pair("")
+    for models, guides, kind in (
+        ((one, other), (first, second), "AmortizedGuide"),
+        ((one, other), (pair("one")[1], pair("other")[1]), "LatentLangevin"),
+    ):
+        svi = SVI(scoped(*models), scoped(*guides), ClippedAdam({"lr": 0.1}), Trace_ELBO())
+        sentence = rf"two of {kind} in one program need two names: both are named ''.* {kind}\(…, name=\"a\"\)"
+        with pytest.raises(nld.FitError, match=sentence):
+            svi.step(TIMES, observations())
+    pyro.clear_param_store()
+    alone = SVI(one, first, ClippedAdam({"lr": 0.1}), Trace_ELBO())
+    alone.step(TIMES, observations())
+    SVI(other, second, ClippedAdam({"lr": 0.1}), Trace_ELBO()).step(TIMES, observations())  # another program
+    parent = PyroModule("parent")
+    parent.one, parent.other = pair("")[0], pair("")[0]  # names of their own, as parts
+    poutine.trace(scoped(parent.one, parent.other)).get_trace(TIMES, observations())
 
 
 def test_the_path_kl_is_known_under_a_scope():
