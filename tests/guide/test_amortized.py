@@ -512,3 +512,35 @@ def test_the_globals_need_no_path_and_take_its_random_numbers(monkeypatch, seed)
     assert found.stochastic_nodes == expected.stochastic_nodes == ["temperature"]
     assert torch.equal(found.nodes["temperature"]["value"], expected.nodes["temperature"]["value"])
     assert torch.equal(torch.randn(3), after)
+
+
+class Cosine(nld.Potential):
+    """One well per turn of an angle."""
+
+    latent, periods = 1, (2 * math.pi,)
+
+    def forward(self, z):
+        return -torch.cos(z[..., 0])
+
+
+def ring(**given):
+    motion = nld.OverdampedLangevin(Cosine())
+    return nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=2, **given)
+
+
+def test_the_guide_of_an_angle_begins_at_an_angle():
+    """All directions of a context can be told apart from their neighbours: the first angle is that of a vector."""
+    guide = nld.AmortizedGuide(ring(), nld.GRUEncoder(1, size=2, hidden=4))
+    assert isinstance(guide.control, nld.CircularControl)
+    with torch.no_grad():
+        guide.initial.weight.zero_()
+        guide.initial.bias.zero_()
+        guide.initial.weight[0, 0] = guide.initial.weight[2, 1] = 1.0  # cosine and sine
+        angle = torch.linspace(-3.1, 3.1, 20)
+        loc = guide._first(torch.stack([angle.cos(), angle.sin()], -1)).mean
+    torch.testing.assert_close(loc[:, 0], angle)
+
+
+def test_equilibrium_on_a_line_that_covers_a_circle_is_refused():
+    with pytest.raises(nld.PriorError, match=r'start="equilibrium" needs a density that can be normalised: .*"normal"'):
+        ring(start="equilibrium")

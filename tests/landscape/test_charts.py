@@ -9,7 +9,7 @@ from scipy.integrate import cumulative_trapezoid, trapezoid
 
 import pyro_nld as nld
 from pyro_nld.kinetics import generators
-from pyro_nld.landscape import basins, chart, minima, occupancies
+from pyro_nld.landscape import basins, chart, minima, occupancies, on_axes
 from pyro_nld.landscape.saddles import follow, saddles
 
 TILT = 0.3
@@ -158,3 +158,24 @@ def test_simulated_and_exact_dwells_agree_on_the_circle():
     exact = nld.kinetics.exact(dynamics, wells)["dwell"].values
     visits = run["exits"].values.sum(1)
     assert (np.abs(np.log(counted / exact)) < 5 / np.sqrt(visits) + 0.03).all()  # looks that are .02 apart miss a few
+
+
+def test_states_on_a_circle_persist_and_are_held_as_long_as_they_are():
+    """Cores from the density of paths in the plane: the dwell between them is the exact one; 5 standard errors."""
+    data = nld.datasets.langevin_wells(Wells(), 60, 400, seed=1, interval=0.1, noise=0.0)
+    paths = torch.as_tensor(data["path"].values)
+    assert float(paths.abs().max()) > 2 * math.pi  # over several turns
+    assert data.sizes["state"] == 2
+    times = np.broadcast_to(data["time"].values, paths.shape[:2])
+    wells = minima(Wells(), starts(400, 1))
+    round_axes = chart(Wells(), starts(20, 1))
+    lifted = round_axes.states(wells), round_axes.circles.lift(paths.unsqueeze(0))
+    found = on_axes(round_axes, nld.kinetics.metastable(round_axes, *lifted, times))
+    assert found.sizes["state"] == found.sizes["minimum"] == 2
+    assert found.sizes["latent"] == 1
+    assert (found["persistence"].values > 3).all()
+    cores = nld.kinetics.cores(Wells(), found, paths)
+    counts = nld.kinetics.count(cores.numpy(), times, 2)
+    counted = nld.kinetics.by_counting(counts)["dwell"].values
+    exact = nld.kinetics.exact(nld.OverdampedLangevin(Wells()), found)["dwell"].values
+    assert (np.abs(np.log(counted / exact)) < 5 / np.sqrt(counts["exits"].values.sum(1)) + 0.05).all()
