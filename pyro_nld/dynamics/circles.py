@@ -32,7 +32,7 @@ class Circles:
     --------
     >>> from pyro_nld.dynamics.circles import Circles
     >>> circle = Circles([2 * np.pi])
-    >>> turned = torch.tensor([[0.5], [0.5 + 2 * np.pi]])
+    >>> turned = torch.tensor([[0.5], [0.5 + 2 * np.pi]], dtype=torch.float64)
     >>> circle.lift(turned).round(decimals=3).tolist()
     [[0.878, 0.479], [0.878, 0.479]]
     >>> circle.fold(turned).round(decimals=3).flatten().tolist()
@@ -113,7 +113,7 @@ class Periodic(Potential):
     >>> potential = nld.Periodic(Saddle(), periods=[2 * np.pi])
     >>> potential(torch.tensor([[0.0], [np.pi / 2], [2 * np.pi]])).round(decimals=3).tolist()
     [-1.5, 1.5, -1.5]
-    >>> nld.landscape.minima(potential, 9 * torch.randn(200, 1)).sizes["state"]
+    >>> nld.landscape.minima(potential, torch.tensor([[0.3], [3.0], [6.5], [9.0]])).sizes["state"]
     2
     """
 
