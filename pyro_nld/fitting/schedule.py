@@ -28,6 +28,8 @@ class Schedule:
         steps. Because the path KL fluctuates most, the fit would then learn to ignore the prior.
     coarse: share of the steps, the first ones, that are taken with a quarter of the substeps, but with at least five.
         The wells are found as well with coarse steps, at a fraction of the cost; their depths need the fine ones.
+    lead: share of the steps, the first ones, in which paths behind a bent decoder are drawn to the slow coordinates of
+        the data, see `lead`; 0 for none. Its weight falls from 1 to 0.
     minutes: wall time of the gradient steps (None: whatever they take). Where it does not suffice for all of them, the
         whole schedule (warm-up, annealing, coarse steps, the fall of the rate) is spread over those that it suffices
         for. Such a fit cannot be repeated step for step. What comes after the steps is not counted.
@@ -64,6 +66,7 @@ class Schedule:
     anneal_from: Share = 0.1
     clip: Positive = 5.0
     coarse: Share = 0.5
+    lead: Share = 0.0
     minutes: Positive | None = None
     particles: Whole = 0
     refine: Share = 0.4
@@ -116,6 +119,10 @@ class Schedule:
         span = self.anneal * self.steps
         risen = min(1.0, step / span) if span > 0 else 1.0
         return self.anneal_from + (1 - self.anneal_from) * risen
+
+    def lead_weight(self, step: int | float) -> float:
+        """The weight at `step` with which paths are drawn to the slow coordinates of the data."""
+        return max(0.0, 1 - step / (self.lead * self.steps)) if self.lead > 0 else 0.0
 
     def substeps(self, step: int | float, final: int) -> int:
         """The substeps at `step` of a model that ends with `final` substeps."""

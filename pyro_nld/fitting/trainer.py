@@ -7,6 +7,7 @@ import copy
 import math
 import time
 import warnings
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from ..nn import evaluating
 from . import optimizers
 from .checkpoints import refusing_another_model
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, stride_for
+from .lead import Lead
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
 from .schedule import Schedule
@@ -53,6 +55,10 @@ class Trainer:
         self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
         self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
 
+    @cached_property
+    def _lead(self) -> Lead:
+        return Lead(self.model, self.times, self.x)
+
     @property
     def step(self) -> int:
         """The number of steps done."""
@@ -83,10 +89,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * share
         rate = self.optimizer.param_groups[0]["lr"]
-        terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
+        lead = self.schedule.lead_weight(position) if self.step < self.schedule.steps else 0.0
+        with self._lead if lead > 0 else contextlib.nullcontext():
+            terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
         loss = -self.elbo.combine(terms) / self.observed
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss - lead * self._lead.log_weight() / self.observed if lead > 0 else loss).backward()
         if self.schedule.refining(position):
             self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())

@@ -2,9 +2,7 @@
 
 Nothing here knows of a landscape. Encoded data are cut into small cells, and pairs of cells some observations apart are
 counted. Such counts know every slow process. Whether one is hopping or diffusion inside a well shows in what comes next
-along the same coordinate. For any Gaussian process, and any monotone function of one, the canonical correlations of a
-pair are λ, λ², λ³, …; for diffusion in a flat box they are λ, λ⁴, λ⁹, …, the widest gaps of a well without a barrier;
-for m + 1 places between which the data hop, all after the m-th vanish. Noise leaves the first and last law as they are.
+along the same coordinate, see `canonical`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 
 from .._typing import Array
 from ..errors import ShapeError
-from .partition import FEWEST, LAGS, Series, Where, both_ways, cells_of, lags_of, slowest, step_of, timescales, whitened
+from .canonical import PARTS, bins_of, cut, gap, places, spectra
+from .partition import FEWEST, LAGS, Series, Where, both_ways, cells_of, lags_of, slowest, step_of, timescales
 from .visits import recordings
 from .words import number
 
@@ -26,17 +25,13 @@ States = NDArray[np.integer]
 
 ENOUGH = 1000  # below which neither is said: of short autoregressive series, 5 of 300 would be called hopping
 BINS = ((4000, 8), (0, 6))  # along one coordinate, from so many observations on
-PLACES = 4  # between which data are said to hop, at most
 STABLE = 0.7  # correlation of a process found in one half of the data with those found in the other
 SIGMAS = 4.0  # of a correlation that is no chance
 SLOW = 2.0  # observation intervals that a process lasts at least
-BARRIER = 1.5  # factor of log λ beyond the gap of a flat box: 6 in all; a double well has 8 at 1 kT and 18 at 2 kT
 SOFT = 3.0  # factor below which there is no barrier: 2 for a Gaussian process, 3.3 for a quartic well, 4 for a flat box
-SURE = 1.0  # standard errors by which the gap is wide enough
 HOPS = 10  # passages from end to end below which hopping cannot be told from a drift
 BACK = -0.25  # a correlation that falls below this share of itself belongs to an oscillation …
 SOON = 6.0  # … if it does so within so many of its times
-PARTS = 20  # of the data, left out one by one for intervals
 INTERVAL = 1.645  # standard errors on each side: 90 %
 HARMONIC = (
     0.55  # of the slowest time, from which on a process is its own; a Gaussian one brings others of half and less
@@ -121,6 +116,33 @@ def processes(
     )
     verdict, message = _said(made, len(states), observations)
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
+
+
+def slow_coordinates(positions: Array, times: Array, *, seed: int = 0) -> Array:
+    """The slow processes of all data as coordinates, slowest first: `(sequence, time, process)`.
+
+    Each is what a fine partition has for an eigenfunction, in its own standard deviations, NaN where a channel is.
+
+    Parameters
+    ----------
+    positions: whole recordings `(sequence, time, channel)`. times: `(sequence, time)`, NaN after the end.
+    seed: of the partition.
+
+    Examples
+    --------
+    >>> draw = np.random.default_rng(0)
+    >>> level = np.cumsum(draw.random((1, 4000, 1)) < 0.05, axis=1) % 2
+    >>> x = level + 0.2 * draw.standard_normal(level.shape)
+    >>> found = slow_coordinates(x, np.arange(4000.0)[None])
+    >>> found.shape, abs(np.corrcoef(found[0, :, 0], level[0, :, 0])[0, 1]).round(2) > 0.95
+    ((1, 4000, 1), True)
+    """
+    there = np.isfinite(times)
+    if not there.any():
+        return np.full((*times.shape, 0), np.nan)
+    found = _inside([Series(positions, times, step_of(times), lags_of(times))], there, 0, seed)
+    values = [process.value for process in sorted(found, key=lambda process: -process.time)]
+    return np.stack([np.full(times.shape, np.nan), *values], -1)[..., 1:]
 
 
 def _in_recordings(values: NDArray, order: States, fill: float | int) -> NDArray:
@@ -237,16 +259,16 @@ def _judged(
     soon = np.array(at) * series.step < SOON * time
     if ((whole < BACK * whole[now]) & (whole + SIGMAS * error < 0) & soon)[now:].any():
         return None
-    side = value[there.ravel()] > _cut(value[there.ravel()])
+    side = value[there.ravel()] > cut(value[there.ravel()])
     passages = float(2 * side.mean() * (1 - side.mean()) * there.sum() * series.step / time)
-    bins = _bins(value, half, next(count for least, count in BINS if there.sum() >= least))
-    places = _places(*_spectra(series, there, lag, bins, half, part))
-    places = places if passages >= HOPS and there.sum() >= ENOUGH else 1
+    bins = bins_of(value, half, next(count for least, count in BINS if there.sum() >= least))
+    between = places(*spectra(series, there, lag, bins, half, part))
+    between = between if passages >= HOPS and there.sum() >= ENOUGH else 1
     quarter = min(max(lag, round(time / series.step / 4)), at[-1])  # sooner, the width of the bins shows
-    gap = _gap(*_spectra(series, there, quarter, bins, half, part))
-    kind = "hopping" if places > 1 else "diffusion" if gap < SOFT and there.sum() >= ENOUGH else "open"
+    wide = gap(*spectra(series, there, quarter, bins, half, part))
+    kind = "hopping" if between > 1 else "diffusion" if wide < SOFT and there.sum() >= ENOUGH else "open"
     return _Process(
-        state, float(time), float(low), float(high), places, passages, gap, kind, whole, value.reshape(there.shape)
+        state, float(time), float(low), float(high), between, passages, wide, kind, whole, value.reshape(there.shape)
     )
 
 
@@ -261,18 +283,20 @@ def _correlation(series: Series, there: Where, value: Array, part: States) -> tu
     """Correlation without each part of the data `(lag, part)`, and of all data `(lag,)`.
 
     A pair of which the second is outside the state counts as zero, so that what is left decays as it does in all data.
+    The squares are those of the same first values: a rare state that a part holds or lacks is in both, and does not
+    pass for chance.
     """
     at = _at(series)
-    sums, counts = np.zeros((2, len(at), PARTS))
+    sums, squares = np.zeros((2, len(at), PARTS))
     for row, lag in enumerate(at):
         begin, end = series.pairs(there, lag)
         first = series.pairs(np.isfinite(series.times), lag)[0]
         first = first[there.ravel()[first]]
         sums[row] = np.bincount(part[begin], value[begin] * value[end], PARTS)
-        counts[row] = np.bincount(part[first], minlength=PARTS)
-    total, pairs = sums.sum(1, keepdims=True), counts.sum(1, keepdims=True)
-    less = (total - sums) / np.maximum(pairs - counts, 1)
-    return less, (total / np.maximum(pairs, 1))[:, 0]
+        squares[row] = np.bincount(part[first], value[first] ** 2, PARTS)
+    total, norm = sums.sum(1, keepdims=True), squares.sum(1, keepdims=True)
+    less = (total - sums) / np.maximum(norm - squares, 1e-300)
+    return less, (total / np.maximum(norm, 1e-300))[:, 0]
 
 
 def _time(at: Array, whole: Array, less: Array, error: Array, now: int) -> Array:
@@ -287,67 +311,12 @@ def _time(at: Array, whole: Array, less: Array, error: Array, now: int) -> Array
     return np.asarray(1 / np.maximum([rate + spread, rate, rate - spread], 1e-12))
 
 
-def _bins(value: Array, half: States, count: int) -> States:
-    """Equally filled bins of each half's values; many equal values leave some empty."""
-    bins = np.full(value.shape, -1)
-    for side in (0, 1):
-        mine = half == side
-        bins[mine] = np.searchsorted(np.quantile(value[mine], np.arange(1, count) / count), value[mine], side="right")
-    return bins
-
-
-def _spectra(series: Series, there: Where, lag: int, bins: States, half: States, part: States) -> tuple[Array, Array]:
-    """|λ| of pairs of bins, largest first: of all pairs `(mode,)`, and without each part `(part, mode)`."""
-    begin, end = series.pairs(there, lag)
-    same = half[begin] == half[end]
-    begin, end = begin[same], end[same]
-    kept = np.unique(bins[begin])
-    counts = np.zeros((PARTS, len(kept), len(kept)))
-    np.add.at(counts, (part[begin], np.searchsorted(kept, bins[begin]), np.searchsorted(kept, bins[end])), 1.0)
-    counts = counts + counts.swapaxes(1, 2)
-    every = np.concatenate([counts.sum(0)[None], counts.sum(0) - counts])
-    values = np.sort(np.abs(np.linalg.eigvalsh(whitened(every)[0])), -1)[:, :0:-1]
-    values = np.clip(values, 1e-9, 1 - 1e-9)
-    return values[0], values[1:]
-
-
-def _gap(whole: Array, less: Array) -> float:
-    """log λ₂/log λ₁; infinite where λ₂ is within its noise."""
-    if len(whole) < 2 or whole[1] < 3 * np.sqrt((PARTS - 1) * less[:, 1].var()):
-        return np.inf
-    return float(np.log(whole[1]) / np.log(whole[0]))
-
-
-def _places(whole: Array, less: Array) -> int:
-    """Between how many places the data hop: one more than there are λ before one too small for a flat box."""
-    for m in range(1, min(len(whole), PLACES)):
-        if _excess(whole, m) > SURE * np.sqrt((PARTS - 1) * _excess(less, m).var()):
-            return m + 1
-    return 1
-
-
-def _excess(spectrum: Array, m: int) -> Array:
-    """By how much the λ after the m-th is below that of flat boxes with the same λ₁ and with the same λ_m."""
-    box = spectrum[..., m - 1] ** (BARRIER * ((m + 1) / m) ** 2)
-    first = spectrum[..., 0] ** ((m + 1) ** 2)
-    return np.asarray(np.minimum(box, first) - spectrum[..., m])
-
-
 # Both ends, and words
-
-
-def _cut(value: Array) -> float:
-    """The threshold between two means that explains most (Otsu's)."""
-    order = np.sort(value)
-    low = np.arange(1, len(order))
-    left, high = order.cumsum()[:-1], len(order) - low
-    best = int(((left / low - (order.sum() - left) / high) ** 2 * low * high).argmax())
-    return float(0.5 * (order[best] + order[best + 1]))
 
 
 def _ends(value: Array, observations: Array) -> tuple[Array, Array]:
     """Mean channels at both ends, of observations whose neighbours are there, so that noise does not choose."""
-    upper = value > _cut(value[np.isfinite(value)])
+    upper = value > cut(value[np.isfinite(value)])
     there = np.isfinite(value)
     inner = there[:, :-2] & there[:, 1:-1] & there[:, 2:]
     rows = []
@@ -364,7 +333,8 @@ def _said(found: xr.Dataset, states: int, observations: Array) -> tuple[str, str
     kinds = found["kind"].values
     if (kinds == "hopping").any():
         words = [_sentence(found.isel(process=i), spread) for i in np.flatnonzero(kinds == "hopping")]
-        return "bad", " ".join([*words, "Keep minima that were merged (a lower min_persistence), or fit longer."])
+        remedy = "Keep minima that were merged (a lower min_persistence), use more latent axes, or fit longer."
+        return "bad", " ".join([*words, remedy])
     if states > 1:
         return "good", "No process that hops is left inside a state."
     slow = found["time"].values >= HARMONIC * found["time"].values.max(initial=0.0)

@@ -20,7 +20,8 @@ class Decoder(Pointwise):
     """x = loc + scale · decode(q), the contract: a subclass defines `decode`.
 
     `loc` and `scale` are 0 and 1. With `standardise` they become mean and standard deviation of the data. `fixes_gauge`
-    says whether the latent axes have the unit of the data. Only then do the data determine the temperature.
+    says whether the latent axes have the unit of the data. Only then do the data determine the temperature. `straight`
+    says whether every channel is linear along the axes.
 
     Examples
     --------
@@ -36,6 +37,7 @@ class Decoder(Pointwise):
     """
 
     fixes_gauge = False
+    straight = False
 
     def __init__(self, latent: int, channels: int, standardise: bool) -> None:
         super().__init__()
@@ -81,6 +83,7 @@ class IdentityDecoder(Decoder):
     """
 
     fixes_gauge = True
+    straight = True
 
     def __init__(self, latent: Count, standardise: bool = False) -> None:
         super().__init__(latent, latent, standardise)
@@ -114,6 +117,7 @@ class OrthonormalDecoder(Decoder):
     """
 
     fixes_gauge = True
+    straight = True
 
     def __init__(self, latent: Count, channels: Count, standardise: bool = False) -> None:
         if channels < latent:
@@ -147,6 +151,8 @@ class LinearDecoder(Decoder):
     >>> decoder.loc.tolist(), decoder.scale.tolist()
     ([1.0, 20.0], [1.0, 10.0])
     """
+
+    straight = True
 
     def __init__(self, latent: Count, channels: Count) -> None:
         super().__init__(latent, channels, standardise=True)

@@ -34,8 +34,8 @@ from .model_files import build, choose, load_data, load_model_file
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=800, settle=1, balance=True),
-    "full": Schedule(steps=3000, settle=2, batch_size=64, polish=2, balance=True),
+    "default": Schedule(steps=800, settle=1, lead=0.3, balance=True),
+    "full": Schedule(steps=3000, settle=2, batch_size=64, lead=0.3, polish=2, balance=True),
 }
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 

@@ -79,6 +79,19 @@ def test_levels_at_both_ends_that_labels_merge_are_found_although_they_never_mee
     )
 
 
+def test_a_rare_state_that_both_labels_share_is_named(draw):
+    """Two levels that switch fast are told; the second channel is raised 5 % of the time, in twelve visits."""
+    fast, labels = telegraph(draw, 40_000, (8, 8))
+    rare = np.zeros((40_000, 1))
+    for begin in np.sort(draw.choice(39_000, 12, replace=False)):
+        rare[begin : begin + draw.geometric(1 / 170)] = 1
+    x = np.concatenate([fast, rare + 0.2 * draw.standard_normal(rare.shape)], -1)
+    found = witness.processes(*rows(x), labels[None])
+    assert found.attrs["verdict"] == "bad", found.attrs["message"]
+    told = (labels + 2 * (rare[..., 0] > 0))[None]
+    assert witness.processes(*rows(x), told).attrs["ok"] == 1
+
+
 def test_labels_that_tell_all_levels_leave_nothing(draw):
     (x, times), states = three_levels(draw)
     found = witness.processes(x, times, states)

@@ -68,17 +68,24 @@ class Reading:
         there = np.isfinite(self.segments["times"].values)
         return self.segments["label"].values[there]
 
+    @cached_property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which observations of the recording `labels` has: one alone between two pauses is in no piece."""
+        x = self.truth["observations"].values
+        times = self.truth["times" if "times" in self.truth else "time"].values
+        there = np.isfinite(np.broadcast_to(times, x.shape[:2]))
+        if there.sum() == len(self.labels):
+            return there
+        return there & np.isin(times, self.segments["times"].values)
+
     def known(self, name: str = "states") -> NDArray[np.int64]:
         """True labels, or others that the recording carries, of the observations of `labels`."""
-        if "times" in self.truth:
-            return self.truth[name].values[np.isfinite(self.truth["times"].values)]
-        return self.truth[name].values.ravel()
+        return self.truth[name].values[self.kept]
 
     @cached_property
     def rows(self) -> Array:
         """Observations `(observation, channel)` of `labels`."""
-        x = self.truth["observations"].values
-        return x[np.isfinite(self.truth["times"].values)] if "times" in self.truth else x.reshape(-1, x.shape[-1])
+        return self.truth["observations"].values[self.kept]
 
     @cached_property
     def partner(self) -> NDArray[np.int64]:
@@ -159,8 +166,13 @@ def judge(name: str, reading: Reading) -> list[Criterion]:
 
 
 def _number(name: str, reading: Reading) -> Iterator[Criterion]:
-    """Every state but those under 1 % of the data, and no other; one that is missed has to be told as merged."""
+    """Every state but those under 1 % of the data, and no other; one that is missed has to be told as merged.
+
+    A state that the recording never visits is none of its own.
+    """
     states = reading.truth.attrs["number"]
+    if "states" in reading.truth:
+        states = int((_held(reading) > 0).sum())
     wanted, met = str(states), reading.number == states
     if "states" in reading.truth:
         large = int((_held(reading) >= SMALL).sum())

@@ -56,6 +56,23 @@ def test_wells_of_a_sum_of_potentials_weigh_as_products():
     assert weight[0] * weight[3] == pytest.approx(weight[1] * weight[2], rel=1e-3)
 
 
+def test_processes_among_visited_states_are_those_of_their_basins_alone():
+    """Without the rare well of three, the process between the others stays; all visited, it is the whole answer."""
+    system = wells.WELLS["triple_well_1d"]
+    answer = wells.exact(system)
+    among = wells.relaxation_among(system, answer, np.array([False, True, True]))
+    np.testing.assert_allclose(among, [188.8], rtol=5e-3)
+    every = wells.relaxation_among(system, answer, np.ones(3, bool))
+    np.testing.assert_allclose(every, answer["relaxation"][:-1], rtol=1e-6)
+
+
+def test_a_state_that_is_never_visited_is_not_asked_for():
+    data = wells.simulated("triple_well_1d", 0)  # seed 0 never enters the rare well
+    assert len(data.attrs["relaxation"]) == 1
+    assert "states" not in missed("triple_well_1d", reading(data, data["states"].values - 1))
+    assert "states" in missed("triple_well_1d", reading(data, 0 * data["states"].values))
+
+
 @pytest.mark.parametrize("name", wells.WELLS)
 def test_a_recording_sees_inside_a_well_and_its_slowest_process(name):
     times = wells.exact(wells.WELLS[name])["relaxation"].values
@@ -241,6 +258,15 @@ def test_true_labels_of_wells_meet_what_is_asked_of_labels():
     # A recrossing of the ridge within an observation is no visit: cores end it.
     assert missed("double_well_2d", reading(data, data["states"].values)) <= {"relaxation 1", "prior's relaxation 1"}
     assert "states" in missed("double_well_2d", reading(data, 0 * data["states"].values))
+
+
+def test_observations_that_are_in_no_piece_are_left_out():
+    data = recordings.telegraph(0)
+    whole = reading(data, data["states"].values)
+    part = whole.segments.isel(time=slice(500, None))
+    fewer = criteria.Reading(whole.landscape, part, data, ())
+    np.testing.assert_array_equal(fewer.known(), fewer.labels)
+    np.testing.assert_array_equal(fewer.rows, data["observations"].values[0, 500:])
 
 
 def test_a_false_state_and_a_missing_word_are_told():

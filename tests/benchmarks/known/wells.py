@@ -77,6 +77,23 @@ def exact(system: Wells) -> xr.Dataset:
     )
 
 
+def relaxation_among(system: Wells, answer: xr.Dataset, visited: NDArray[np.bool_]) -> Array:
+    """Relaxation times `(process,)` between the states that a recording visited, from the generator on their basins.
+
+    Nothing can be said of a state that a recording never was in: its cells are taken away, and nothing passes there.
+
+    Parameters
+    ----------
+    answer: from `exact`. visited: which of its states `(state,)`.
+    """
+    axes = [np.linspace(*edges) for edges in system.box]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    kept = np.flatnonzero(visited[answer["basin"].values.ravel()])
+    among = _generator(system, axes, grid)[kept][:, kept]
+    among = among - scipy.sparse.diags(np.asarray(among.sum(1)).ravel())
+    return _spectrum(among, int(visited.sum()))[1][:-1]
+
+
 def _generator(system: Wells, axes: list[Array], grid: Array) -> scipy.sparse.csr_matrix:
     force = system.make().f
     place = np.arange(grid[..., 0].size).reshape(grid.shape[:-1])
@@ -135,7 +152,10 @@ def sampling(relaxation: Array) -> tuple[float, int]:
 
 
 def simulated(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
-    """A system of `WELLS` from its stationary law on, seen through a random curved map with 10 % noise."""
+    """A system of `WELLS` from its stationary law on, seen through a random curved map with 10 % noise.
+
+    `relaxation` holds the processes between the states that the recording visits.
+    """
     system, answer = WELLS[name], exact(WELLS[name])
     random = np.random.default_rng((1, seed))
     interval, usual = sampling(answer["relaxation"].values)
@@ -144,11 +164,10 @@ def simulated(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
     start = answer["centre"].values[random.choice(system.number, p=answer["weight"].values)]
     path = model.trajectory(start, frames + 20, seed=int(random.integers(2**31)), n_jobs=1)[20:]
     states = _looked_up(path, answer["basin"].values, system.box)
+    visited = np.isin(np.arange(system.number), states)
+    times = answer["relaxation"].values[:-1] if visited.all() else relaxation_among(system, answer, visited)
     data = datasets.from_arrays(interval * np.arange(frames), curved(path, random)[None], states[None])
-    return answered(
-        data, "wells", system.number, interval,
-        weights=answer["weight"].values, relaxation=answer["relaxation"].values[:-1],
-    )  # fmt: skip
+    return answered(data, "wells", system.number, interval, weights=answer["weight"].values, relaxation=times)
 
 
 def _looked_up(path: Array, basin: NDArray, box: tuple[tuple[float, float, int], ...]) -> NDArray[np.int64]:

@@ -1,0 +1,89 @@
+"""The lead: at the beginning of a fit, paths are drawn towards the slow coordinates that counting finds in the data.
+
+Behind a bent decoder a fit may start anywhere, and what varies most comes first. A rare state that is no direction of
+the data, as the left-handed helix of a peptide, is then never given an axis, or two states are folded onto one place.
+Counting on a fine partition knows such processes beforehand, see `kinetics.witness`. So the first axes are drawn to
+them, with a weight that falls to zero. From then on the bound alone is maximised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ..dynamics.paths import ControlledPath
+from ..kinetics import recordings, witness
+from ..kinetics.canonical import cut
+from ..kinetics.visits import joined, parted
+from ..model.decoders import Decoder
+from ..model.latent_langevin import LatentLangevin
+
+SCALE = 0.3  # of the distance between path and coordinate, whose ends are at −1 and 1
+MOST = 200_000  # observations of which the slow coordinates are sought; what comes after them is not led
+
+
+class Lead(Messenger):
+    """−½ Σ (z_k − s_k)²/0.3² over the observations and the slow coordinates s of the data, one per axis z_k.
+
+    Parameters
+    ----------
+    model: with a decoder that can bend; other models are not led.
+    times, x: checked data, `(sequence, time)` and `(sequence, time, channel)`.
+
+    Examples
+    --------
+    Five observations out of a hundred in a place of their own, behind a decoder that can bend:
+
+    >>> level = (torch.arange(4000) % 400 < 20).float()
+    >>> x = (level + 0.1 * torch.randn(4000))[None, :, None]
+    >>> model = nld.LatentLangevin(
+    ...     nld.OverdampedLangevin(nld.NeuralPotential(latent=2)), nld.Gaussian(nld.MLPDecoder(2, 1))
+    ... )
+    >>> from pyro_nld.fitting.lead import Lead
+    >>> Lead(model, torch.arange(4000.0)[None], x).coordinates.shape  # one slow process: the second axis is free
+    torch.Size([1, 4000, 1])
+    """
+
+    def __init__(self, model: LatentLangevin, times: Tensor, x: Tensor) -> None:
+        super().__init__()
+        self._model = model
+        bends = any(isinstance(part, Decoder) and not part.straight for part in model.modules())
+        self.coordinates = _slow(times, x, model.dynamics.latent) if bends else torch.zeros(*times.shape, 0)
+        self._chosen: Tensor | None = None
+        self._path: tuple[Tensor, Tensor] | None = None
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if isinstance(msg["fn"], ControlledPath):
+            self._path = msg["fn"].initial, msg["value"]
+        elif msg["name"].rpartition("/")[2] == "sequence":  # the numbers of a batch
+            self._chosen = msg["value"]
+
+    def log_weight(self) -> Tensor:
+        """The sum over all sequences, estimated from those of the paths that were drawn last."""
+        if self._path is None or self.coordinates.shape[-1] == 0:
+            return torch.zeros(())
+        chosen = torch.arange(len(self.coordinates)) if self._chosen is None else self._chosen
+        there = self.coordinates[chosen]
+        axes = self._model.observed_positions(*self._path)[..., : there.shape[-1]]
+        off = torch.where(there.isfinite(), axes - there.nan_to_num(), 0.0) / SCALE
+        return -0.5 * off.square().sum() * len(self.coordinates) / len(chosen)
+
+
+def _slow(times: Tensor, x: Tensor, most: int) -> Tensor:
+    """The slow coordinates of the data, slowest first, `(sequence, time, coordinate)`, with their two ends at −1 and 1.
+
+    In its standard deviations a state of 1 % of the time would be ten away, where no landscape has learned anything.
+    """
+    order = recordings(times.numpy())
+    order = order[: max(1, MOST // order.shape[-1])]
+    whole = np.moveaxis(joined(np.moveaxis(x.double().numpy(), -1, 0), order), 0, -1)
+    found = witness.slow_coordinates(whole, joined(times.double().numpy(), order))[..., :most]
+    for coordinate in np.moveaxis(found, -1, 0):
+        known = coordinate[np.isfinite(coordinate)]
+        upper = known > cut(known)
+        low, high = known[~upper].mean(), known[upper].mean()
+        coordinate[:] = (2 * coordinate - low - high) / (high - low)
+    back = parted(np.moveaxis(found, -1, 0), order, times.shape)
+    return torch.as_tensor(np.moveaxis(back, 0, -1)).to(x)
