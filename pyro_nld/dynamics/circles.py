@@ -104,7 +104,7 @@ class Periodic(Potential):
 
     Examples
     --------
-    −k cos 2θ is −k (x² − y²) on the unit circle. A turn further it is the same, and it has two minima.
+    −k cos 2θ is −k (x² − y²) on the unit circle. A turn further it is the same.
 
     >>> class Saddle(nld.Potential):
     ...     latent = 2
@@ -113,8 +113,6 @@ class Periodic(Potential):
     >>> potential = nld.Periodic(Saddle(), periods=[2 * np.pi])
     >>> potential(torch.tensor([[0.0], [np.pi / 2], [2 * np.pi]])).round(decimals=3).tolist()
     [-1.5, 1.5, -1.5]
-    >>> nld.landscape.minima(potential, torch.tensor([[0.3], [3.0], [6.5], [9.0]])).sizes["state"]
-    2
     """
 
     def __init__(self, potential: Potential, periods: Sequence[float]) -> None:
