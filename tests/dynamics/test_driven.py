@@ -1,6 +1,7 @@
 """A covariate that acts on the force: in which steps, on which sequences, however a path is drawn or scored."""
 
 import math
+from pathlib import Path
 
 import pyro
 import pytest
@@ -12,6 +13,8 @@ from pyro.optim import Adam
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld.runs.model_files import build as build_pair
+from pyro_nld.runs.model_files import load_model_file
 
 SEQUENCES, SUBSTEPS = 4, 3
 TIMES = torch.tensor([0.0, 0.1, 0.3, 0.4, 0.6])
@@ -146,3 +149,11 @@ def test_a_forecast_follows_the_stimulus_to_come(driven_fit):
     for _ in range(3 * SUBSTEPS):
         expected += h * (50 * coupling - expected)
     assert (ahead[1] - ahead[0])[:, -1].mean() == pytest.approx(expected, abs=5 * 0.6 * math.sqrt(2 / 800))
+
+
+def test_a_recipe_tries_a_driven_model_on_two_of_its_sequences():
+    """With the stimulus of these two; the rest of the data is not looked at."""
+    source = load_model_file(Path(__file__).parents[2] / "models" / "driven.py")
+    data = source.simulate(0).isel(sequence=slice(5), time=slice(6))
+    model, _ = build_pair(source, data, seed=0)
+    assert model.dynamics.covariates.shape == (5, 6, 1)
