@@ -3,7 +3,7 @@
 Neuron n ~ Poisson(exp(b + a·z)) per bin. In every session a quarter of the neurons were not recorded; what they would
 have counted is known of simulated data. Known answers: the states, and bits per spike of the neurons that were hidden:
 what the posterior's rates explain of their counts beyond their mean rates, and what the true rates would. Fitted as
-Gaussian square roots, the same data give .25 bits instead of .30 (tests/benchmarks/instruments.py --spikes).
+Gaussian square roots, the same data give .25 bits instead of .29 (tests/benchmarks/instruments.py --spikes).
 """
 
 import numpy as np

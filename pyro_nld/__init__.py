@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         OverdampedLangevin,
         OverdampedSDE,
         PerGroup,
+        Periodic,
         Potential,
         Quadratic,
         ResidualPotential,
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
         StudentT,
         VaryingGaussian,
     )
-    from .guide import AffineControl, AmortizedGuide, Control, Encoder, GRUEncoder, NeuralControl
+    from .guide import AffineControl, AmortizedGuide, CircularControl, Control, Encoder, GRUEncoder, NeuralControl
     from .fitting import PathELBO, Schedule, particles, select
     from .results import corrections, forecast, load_fit, replicates, save, segment
     from .results.fit import Fit, fit
@@ -105,14 +106,15 @@ __version__ = "0.1.0"
 __all__ = [
     "datasets", "oracles", "hidden_markov", "as_tensors", "load", "save",
     "Potential", "NeuralPotential", "ResidualPotential", "Quadratic", "DoubleWell", "MuellerBrown", "GaussianWells",
-    "Tilted", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce", "SumOfForces",
-    "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
+    "Tilted", "Periodic", "Dynamics", "OverdampedLangevin", "UnderdampedLangevin", "Force", "NeuralForce",
+    "SumOfForces", "OverdampedSDE", "UnderdampedSDE", "Integrator", "EulerMaruyama", "Leapfrog", "BAOA", "LangevinPath",
     "ControlledPath", "PerGroup", "VariableFrictionLangevin", "DrivenLangevin",
     "simulation",
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
     "Categorical", "Channels",
-    "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl", "AmortizedGuide",
+    "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl",
+    "CircularControl", "AmortizedGuide",
     "PathELBO", "particles", "Schedule", "select", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers",
     "saddles",
     "kinetics", "generators", "verdicts", "attractors", "segment", "forecast", "corrections", "replicates",

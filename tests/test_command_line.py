@@ -80,7 +80,7 @@ def test_a_template_is_copied_and_never_over_a_file(nld_command):
             "it has no config.json. Make one with pyro-nld fit.",
         ),
         (("new", "mine.txt"), 1, "a model file ends in .py: got mine.txt."),
-        (("new", "other.py", "--like", "bed"), 1, "--like must be one of double_well, driven,"),
+        (("new", "other.py", "--like", "bed"), 1, "--like must be one of angle, double_well, driven,"),
         (("new", "nowhere/mine.py"), 1, "No such file or directory"),
     ],
 )

@@ -13,6 +13,7 @@ from torch.quasirandom import SobolEngine
 
 from .. import landscape
 from .._typing import Numbers, Points
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import Dynamics, OverdampedLangevin, UnderdampedLangevin
 from ..dynamics.integrators import default_integrator
 from ..dynamics.paths import LangevinPath, refine
@@ -60,7 +61,8 @@ def langevin_wells(
     channels: observe A q, A `(channel, latent)` standard normal from `parameter_seed`; q itself when None.
     decoder: observe this function of q instead, `(*batch, latent)` to `(*batch, channel)`.
     noise: standard deviation in each channel, ≥ 0, in its unit.
-    box: lowest and highest position, a number or one per axis; quadrature and the search for wells run in it.
+    box: lowest and highest position, a number or one per axis; quadrature and the search for wells run in it. On an
+        axis that is a circle they run around it.
     fine: steps of the integrator per interval; when None, as many as the stiffest well requires.
 
     Returns
@@ -129,12 +131,17 @@ class _Quadrature(NamedTuple):
 
 def _quadrature(potential: Potential, temperature: float, box: tuple[Numbers, Numbers]) -> _Quadrature:
     low, high = (torch.as_tensor(np.broadcast_to(edge, potential.latent).astype(float)).float() for edge in box)
+    circles = circles_of(potential)
+    lines = torch.ones_like(low, dtype=torch.bool)
+    if circles:
+        lines[circles.round], half = False, torch.pi * circles.radius(low)
+        low[circles.round], high[circles.round] = -half, half
     if not bool((low < high).all()):
         raise PriorError(f"box must be a lowest and a highest position: got {box}. Swap them.")
     unit = SobolEngine(potential.latent, scramble=True, seed=0).draw(QUADRATURE_NODES)
     points = (low + (high - low) * unit).to(torch.get_default_dtype())
     weight = torch.softmax(-potential(points).double() / temperature, 0)
-    edge = float(weight[((unit - 0.5).abs() > 0.49).any(-1)].sum())
+    edge = float(weight[((unit - 0.5).abs()[:, lines] > 0.49).any(-1)].sum())
     if edge > 1e-3:
         raise PriorError(f"box must hold the wells: got {box}, with {edge:.1%} of exp(−U/T) at its edge. Widen it.")
     effective = float(1 / weight.square().sum())

@@ -13,6 +13,7 @@ A double well whose barrier is six times the temperature:
 from . import simulation
 from .quantities import PerGroup
 from .potentials import DoubleWell, GaussianWells, MuellerBrown, Potential, Quadratic, Tilted
+from .circles import Periodic
 from .neural_potentials import NeuralPotential, ResidualPotential
 from .forces import Force, NeuralForce, SumOfForces
 from .equations import (
@@ -25,7 +26,8 @@ from .integrators import BAOA, EulerMaruyama, Integrator, Leapfrog, default_inte
 from .paths import ControlledPath, LangevinPath
 
 __all__ = [
-    "simulation", "DoubleWell", "GaussianWells", "MuellerBrown", "NeuralPotential", "Potential", "Quadratic",
+    "simulation", "DoubleWell", "GaussianWells", "MuellerBrown", "NeuralPotential", "Periodic", "Potential",
+    "Quadratic",
     "ResidualPotential", "Tilted", "PerGroup", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
     "OverdampedLangevin", "OverdampedSDE", "Underdamped", "UnderdampedLangevin", "UnderdampedSDE", "jacobian",
     "VariableFrictionLangevin", "DrivenLangevin",

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import pyro
 import torch
+from pyro import poutine
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor
 
-from ..errors import ShapeError
+from ..errors import FitError, ShapeError
+from ..nn import Module
 from .equations import Dynamics
 from .grids import Grid
 from .integrators import Integrator
+
+_called: WeakKeyDictionary[poutine.Trace, dict[tuple[type, str], Module]] = WeakKeyDictionary()
+
+
+def check_name(module: Module) -> None:
+    """Refuse a second module of the same kind and name in one program.
+
+    The store of Pyro knows a parameter by the names that lead to it from its root. Of two models without a name, the
+    second would compute with parameters of the first, and its own would never learn.
+
+    Parameters
+    ----------
+    module: that is called.
+
+    Raises
+    ------
+    FitError: the program that is traced called another one before, with learnable parameters under the same name.
+    """
+    if not any(value.requires_grad for value in module.parameters()):
+        return
+    for handler in _PYRO_STACK:
+        if isinstance(handler, TraceMessenger):
+            first = _called.setdefault(handler.trace, {}).setdefault((type(module), module._pyro_name), module)
+            if first is not module:
+                kind = type(module).__name__
+                raise FitError(
+                    f"two of {kind} in one program need two names: both are named {module._pyro_name!r}, and Pyro "
+                    f'would take the parameters of one for those of the other. Give each a name, {kind}(…, name="a").'
+                )
 
 
 class Rows(NamedTuple):

@@ -98,6 +98,8 @@ class Potential(Pointwise):
     """
 
     latent: int
+    periods: Sequence[float] | None = None
+    """The length after which U repeats, for every axis; infinite along a line. None where all axes are lines."""
 
     @abstractmethod
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:

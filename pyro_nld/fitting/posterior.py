@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._typing import Array
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import Dynamics
 from ..errors import NO_LANDSCAPE, DoubtfulDataWarning, FitError, ShapeError
 from ..guide.amortized import AmortizedGuide
@@ -26,12 +27,13 @@ from ..io.validation import check_rows
 from ..kinetics import memberships, metastable, recordings, state_paths, witness
 from ..kinetics.states import PERSISTENT
 from ..kinetics.visits import joined, parted
-from ..landscape import attractors, basins, flows, minima, step_size
+from ..landscape import attractors, basins, chart, flows, minima, on_axes, step_size
 from ..model.latent_langevin import LatentLangevin
 from ..nn import at_values, group_count, random_parts
 from . import draws as joint
 from .draws import inference_mode
 from .elbo import evaluate
+from .pairs import check_pair, under
 
 Pair = tuple[LatentLangevin, AmortizedGuide]
 """A model and its guide."""
@@ -41,35 +43,6 @@ DRAWS = 20  # and for the probability of a state
 CHAINS = 400  # chains that sample exp(−U/T), and that run the fitted prior
 MEDIAN_DRAWS = 1000  # of an autoguide without a median of its own
 KEPT = 20_000_000  # values of drawn positions that are kept for the next reader
-
-
-def check_pair(model: object, guide: object) -> None:
-    """Refuse what cannot be fitted by `fit`, or read.
-
-    Raises
-    ------
-    FitError: the model is wrapped in a handler, or the guide is no `AmortizedGuide`, or that of another model.
-    """
-    if not isinstance(model, LatentLangevin):
-        raise FitError(
-            f"a fit needs the model itself: expected a LatentLangevin, got {type(model).__name__}. Fit the bare model, "
-            "or use plain SVI with the handler around it."
-        )
-    if not isinstance(guide, AmortizedGuide):
-        raise FitError(
-            f"a fit needs posterior paths: expected an AmortizedGuide, got {type(guide).__name__}. Use "
-            "nld.AmortizedGuide(model, nld.GRUEncoder(channels)); an autoguide of the whole model serves SVI alone."
-        )
-    if guide.model is not model:
-        raise FitError("the guide belongs to another model. Make it anew: nld.AmortizedGuide(model, encoder).")
-
-
-def copied(model: LatentLangevin, guide: AmortizedGuide) -> Pair:
-    """Copies of a model and its guide, in PyTorch's mode of evaluation: dropout is off."""
-    twins = copy.deepcopy((model, guide))
-    for twin in twins:
-        twin.eval()
-    return twins
 
 
 P = TypeVar("P", bound="Posterior")
@@ -201,15 +174,19 @@ class Posterior:
         if data is None and (draws, seed) in self._drawn:
             return self._drawn[draws, seed]
         times, x = self.series(data)
-        with inference_mode(seed):
+        with under(self.model, data), inference_mode(seed):
             drawn = joint.positions(self.model, self.guide, times, x, draws)
         if data is None and drawn.numel() + sum(kept.numel() for kept in self._drawn.values()) <= KEPT:
             self._drawn[draws, seed] = drawn
         return drawn
 
     def encoded(self, limit: int = 20_000, seed: int = 0) -> Tensor:
-        """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells."""
-        return flows.some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
+        """Points `(point, latent)` of one posterior draw at existing observation times: where to look for wells.
+
+        On an axis that is a circle, the image that is nearest to zero.
+        """
+        points = flows.some(self.positions(seed=seed)[0][self.times.isfinite()], limit, seed)
+        return points if (circles := circles_of(self.model.dynamics.landscape)) is None else circles.fold(points)
 
     def moves(self, limit: int = 10_000, seed: int = 0) -> Tensor:
         """Successive positions `(move, 2, latent)` of one posterior draw, from one observation time to the next."""
@@ -261,7 +238,12 @@ class Posterior:
         found = minima(
             self.potential, self.encoded(seed=seed), temperature=self.temperature, min_barrier=min_barrier, moves=moves
         )
-        return metastable(self.potential, found, *self.recorded(seed), min_persistence=min_persistence, seed=seed)
+        paths, times = self.recorded(seed)
+        rule = partial(metastable, min_persistence=min_persistence, seed=seed)
+        if round_axes := chart(self.potential, found["minimum_position"].values, self.temperature):
+            lifted = round_axes.states(found)
+            return on_axes(round_axes, rule(round_axes, lifted, round_axes.circles.lift(paths), times))
+        return rule(self.potential, found, paths, times)
 
     def probability(self, states: xr.Dataset, data: object = None, draws: int = DRAWS, seed: int = 0) -> Array:
         """P(state at t | data), `(sequence, time, state)`: the share of posterior draws; NaN after the end.
@@ -288,6 +270,8 @@ class Posterior:
             yield from self.basins(states, positions).numpy()
             return
         order = recordings(times)
+        if round_axes := chart(self.potential, states["minimum_position"].values, self.temperature):
+            states, positions = round_axes.states(states), round_axes.circles.lift(positions)
         for drawn in positions:
             held = memberships(states, drawn)
             if self.guide.encoder.causal:
@@ -308,6 +292,8 @@ class Posterior:
         What `witness.processes` finds in whole recordings, its names and attrs with the prefix `process_`.
         """
         order, (positions, times) = recordings(self.times.numpy()), self.recorded(seed)
+        if circles := circles_of(self.model.dynamics.landscape):
+            positions = circles.lift(positions)
         x = np.moveaxis(joined(np.moveaxis(self.x.numpy(), -1, 0), order), 0, -1)
         found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, seed=seed)
         names = {name: f"process_{name}" for name in [*found.data_vars, "lag", "mode", "state_mode"]}
@@ -345,7 +331,7 @@ class Posterior:
     def elbo(self, data: object = None, draws: int = 3, seed: int = 0) -> dict[str, float]:
         """The ELBO of a data set and its terms, averaged over draws, and `per_observation` (per observed value)."""
         times, x = self.series(data)
-        with inference_mode(seed):
+        with under(self.model, data), inference_mode(seed):
             return evaluate(self.model, self.guide, times, x, draws)
 
     def labels(self, data: object = None) -> xr.Dataset | None:

@@ -12,8 +12,9 @@ True
 
 from .encoders import Encoder, GRUEncoder
 from .controls import AffineControl, Control, NeuralControl
+from .circular import CircularControl
 from .amortized import AmortizedGuide
 
 __all__ = [
-    "Encoder", "GRUEncoder", "AffineControl", "Control", "NeuralControl", "AmortizedGuide",
+    "Encoder", "GRUEncoder", "AffineControl", "Control", "NeuralControl", "CircularControl", "AmortizedGuide",
 ]  # fmt: skip

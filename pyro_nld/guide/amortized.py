@@ -16,12 +16,14 @@ from torch.distributions import register_kl
 from torch.nn.functional import softplus
 
 from .._typing import Series, Times
-from ..dynamics.path_models import PathModel, Rows
+from ..dynamics.circles import circles_of
+from ..dynamics.path_models import PathModel, Rows, check_name
 from ..dynamics.paths import ControlledPath, PathDistribution
 from ..dynamics.quantities import place_latents
 from ..errors import DataError, FitError, ShapeError
 from ..io.validation import check_channels, check_rows, check_times
 from ..nn import Described, Module, group_count, random_attributes, random_parts, random_sites, versions
+from .circular import CircularControl
 from .controls import AffineControl, Control
 from .encoders import Encoder
 
@@ -82,7 +84,8 @@ class AmortizedGuide(Described, Module):
     ----------
     model: the model whose posterior this is.
     encoder: maps data to contexts; causal or two-sided.
-    control: maps contexts to the force on the path; `AffineControl()` when None.
+    control: maps contexts to the force on the path; when None, `AffineControl()`, or `CircularControl()` where an axis
+        is a circle.
     autoguide: makes the guide of all other latent sites, given the model with its path sites hidden. When None, an
         `AutoNormal` that begins at the median of each prior of one number, and not at 1 as Pyro's does where a quantity
         is positive: from there to a friction of .02 is a long way.
@@ -130,9 +133,12 @@ class AmortizedGuide(Described, Module):
             )
         self._model = (model,)  # in a tuple, because the model's parameters are not the guide's
         self.encoder = encoder
-        self.control = AffineControl() if control is None else control
+        self._circles = circles_of(model.dynamics.landscape)
+        usual = AffineControl if self._circles is None else CircularControl
+        self.control = usual() if control is None else control
         self.control.prepare(encoder.size, model.dynamics, model.substeps)
-        self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state)
+        turned = len(self._circles.round) if self._circles else 0
+        self.initial: nn.Module = nn.Linear(encoder.size, 2 * model.dynamics.state + turned)
         self._autoguide, self._random = autoguide, random_attributes(model)
         self._sites: list[str] | None = None  # of the random attributes, known after the first call
         self.others = self._of_others()
@@ -194,8 +200,9 @@ class AmortizedGuide(Described, Module):
         Raises
         ------
         DataError: there are no data in training. ShapeError: they have other channels. FitError: the autoguide leaves
-        out a site.
+        out a site, or the program holds another guide of its name.
         """
+        check_name(self)
         rows = Rows(subsample_size, subsample, size)
         if x is None:
             if poutine.get_mask() is not False:  # as `Predictive` sets it, which asks for no density
@@ -267,5 +274,9 @@ class AmortizedGuide(Described, Module):
         return AutoNormal(model, init_loc_fn=init_to_median) if self._autoguide is None else self._autoguide(model)
 
     def _first(self, context: Tensor) -> dist.Normal:
-        loc, raw = self.initial(context).chunk(2, -1)
+        state = self.model.dynamics.state
+        loc, raw, sine = self.initial(context).tensor_split([state, 2 * state], -1)
+        if self._circles is not None:  # an angle, which neighbours across the end of a period share
+            turned, loc = self._circles.round, loc.clone()
+            loc[..., turned] = self._circles.radius(loc) * torch.atan2(sine, loc[..., turned])
         return dist.Normal(loc, softplus(raw))

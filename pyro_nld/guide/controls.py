@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import Dynamics
 from ..dynamics.paths import ControlledPath, Forces, Path, Plan, drives, run, run_linear
 from ..dynamics.recursion import matvec
@@ -108,8 +109,13 @@ class AffineControl(Control):
 
         Raises
         ------
-        PriorError: the noise of the dynamics depends on the position.
+        PriorError: the noise of the dynamics depends on the position, or an axis is a circle.
         """
+        if circles := circles_of(dynamics.landscape):
+            raise PriorError(
+                "AffineControl pulls towards a place on a line: got a landscape with the periods "
+                f"{circles.periods}. Use CircularControl(), or NeuralControl()."
+            )
         if not dynamics.additive_noise:
             raise PriorError(
                 f"AffineControl needs the same noise everywhere: got {type(dynamics).__name__}. Use NeuralControl()."
@@ -147,7 +153,7 @@ class AffineControl(Control):
 
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Targets m, gains Λ and N, and noise, for all substeps of all intervals at once."""
-        fields = self.network(_both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
+        fields = self.network(both_ends(contexts, gaps)).unflatten(-1, (self.substeps, -1)).flatten(-3, -2)
         target, noise, *gains = fields.split([self.latent] + (1 + self.parts) * [self.each], -1)
         # A gain is the share of the distance to the target that one step covers. With 0.27 at first, paths follow their
         # targets within an interval; a first noise ratio of 0.95 is almost that of the prior.
@@ -247,7 +253,9 @@ class NeuralControl(Control):
         self.substeps = substeps
         self.from_context = nn.Linear(2 * context + 1, self.hidden)
         self.from_clock = nn.Linear(1, self.hidden, bias=False)
-        self.from_state = nn.Linear(dynamics.state, self.hidden, bias=False)
+        self.circles = circles_of(dynamics.landscape)
+        turned = len(self.circles.round) if self.circles else 0
+        self.from_state = nn.Linear(dynamics.state + turned, self.hidden, bias=False)
         self.inner = nn.Linear(self.hidden, self.hidden)
         self.outer = nn.Linear(self.hidden, dynamics.latent)
         self.reset_parameters()
@@ -265,11 +273,14 @@ class NeuralControl(Control):
     def plan(self, contexts: Contexts, gaps: Float[Tensor, "*batch interval"]) -> Plan:
         """Project contexts and times once for all steps; only the state is added in the loop."""
         clock = torch.arange(self.substeps, dtype=contexts.dtype, device=contexts.device) / self.substeps
-        projected = self.from_context(_both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
+        projected = self.from_context(both_ends(contexts, gaps)).unsqueeze(-2) + self.from_clock(clock.unsqueeze(-1))
         return _NeuralPlan(self, projected.flatten(-3, -2))
 
     def respond(self, projected: Tensor, state: Tensor) -> Tensor:
         """f, from projected contexts `(*batch, time, hidden)` and states `(*batch, time, state)`."""
+        if self.circles is not None:  # f must not tell an angle from its images
+            position, momentum = state.tensor_split([len(self.circles.periods)], -1)
+            state = torch.cat([self.circles.lift(position), momentum], -1)
         return self.outer(softplus(self.inner(softplus(projected + self.from_state(state)))))
 
 
@@ -299,7 +310,7 @@ class _NeuralPlan:
         return _NeuralPlan(self.control, self.projected[..., index, :])
 
 
-def _both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:
+def both_ends(contexts: Tensor, gaps: Tensor) -> Tensor:
     """Contexts at both ends of every interval and the log of its length, `(*batch, interval, 2 context + 1)`."""
     length = gaps.log().unsqueeze(-1).expand(*contexts.shape[:-2], -1, 1)
     return torch.cat([contexts[..., :-1, :], contexts[..., 1:, :], length], -1)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from ..errors import DataError
+from .._typing import Array
+from ..errors import DataError, ShapeError
 
 AXES = ("sequence", "time", "input")
+
+
+def with_covariates(data: xr.Dataset, values: Array) -> xr.Dataset:
+    """The Dataset with the variable `covariates`.
+
+    Parameters
+    ----------
+    data: with observations. values: u, `(sequence, time, input)`.
+
+    Raises
+    ------
+    ShapeError: values are not one number or more for every observation.
+    """
+    sizes = tuple(data.sizes[axis] for axis in AXES[:2])
+    if np.ndim(values) != 3 or np.shape(values)[:2] != sizes:
+        raise ShapeError(
+            f"covariates must be (sequence, time, input) with {sizes[0]} sequences and {sizes[1]} times: got "
+            f"{np.shape(values)}. Give one for every observation."
+        )
+    return data.assign(covariates=(AXES, np.asarray(values, float)))
 
 
 def covariates(data: xr.Dataset, dtype: torch.dtype | None = None) -> Tensor:

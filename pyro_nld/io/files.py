@@ -18,6 +18,8 @@ import torch
 import xarray as xr
 
 from ..errors import CheckpointError, DataError, NLDError, optional
+from .covariates import AXES as INPUTS
+from .covariates import with_covariates
 from .frames import Titles, from_table
 from .matching import centred
 from .readers import Table, read_text
@@ -45,18 +47,20 @@ def load(
     channels: Titles | None = None,
     missing: object = None,
     log: Titles | None = None,
+    covariates: Titles | None = None,
 ) -> xr.Dataset:
     """Read a data file into a Dataset, validated.
 
     Parameters
     ----------
     path: one of
-        `.npz`: arrays times, observations, optionally states, shaped as in `from_arrays`; never unpickled;
+        `.npz`: arrays times, observations, optionally states and covariates(sequence, time, input), shaped as in
+        `from_arrays`; never unpickled;
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
         `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, Igor's `.itx`, all also compressed, and
         `.parquet`: a long table, one row per sequence and time, one column per channel.
-    time, sequence, channels, missing, log: of a table, as in `from_table`; what is left out is guessed, and what was
-        guessed stands in `attrs["read_as"]`.
+    time, sequence, channels, missing, log, covariates: of a table, as in `from_table`; what is left out is
+        guessed, and what was guessed stands in `attrs["read_as"]`.
 
     Returns
     -------
@@ -92,6 +96,7 @@ def load(
     if not path.is_file():
         raise DataError(f"{path} must be a data file: there is none. Check the path.")
     asked: dict[str, Any] = {"time": time, "sequence": sequence, "channels": channels, "missing": missing, "log": log}
+    asked["covariates"] = covariates
     try:
         if suffix in READERS:
             _refuse_options(asked)
@@ -110,7 +115,7 @@ def load(
 
 @singledispatch
 def save(data: Any, path: str | PathLike[str]) -> None:
-    """Write a Dataset to `.nc`, with everything in it, or its series and states to `.npz`. A fit goes to `.pt`.
+    """Write a Dataset to `.nc`, with everything in it; series, states and covariates to `.npz`. A fit goes to `.pt`.
 
     A file of that name is replaced once the new one is complete.
 
@@ -179,7 +184,8 @@ def _read_npz(path: Path) -> xr.Dataset:
         absent = [name for name in ("times", "observations") if name not in archive]
         if absent:
             raise DataError(f"the array {absent[0]} is missing: it has {', '.join(archive)}. Add it.")
-        return from_arrays(archive["times"], archive["observations"], archive.get("states"))
+        data = from_arrays(archive["times"], archive["observations"], archive.get("states"))
+        return data if "covariates" not in archive else with_covariates(data, archive["covariates"])
 
 
 def _read_netcdf(path: Path) -> xr.Dataset:
@@ -200,6 +206,8 @@ def _write_npz(data: xr.Dataset, path: Path) -> None:
     arrays = {"times": dataset_times(data), "observations": dataset_observations(data)}
     if "states" in data:
         arrays["states"] = dataset_states(data)
+    if "covariates" in data:
+        arrays["covariates"] = data["covariates"].transpose(*INPUTS).values
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 

@@ -7,7 +7,7 @@ refused names the row, the column and the cause.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from .clocks import Clock
 from .columns import Groups, clock_of, groups_of, time_titles
 from .readers import Table
 from .sheets import Sheet, sheet_of
-from .values import Values, logarithms, values_of
+from .values import Values, logarithms, numbers, values_of
 from .wide import COLUMNS, ROWS, lengthened, narrow_in, unfolded, wide_in
 
 LISTED = 6  # channels that are named in one line
@@ -38,6 +38,7 @@ def from_table(
     channels: Titles | None = None,
     missing: object = None,
     log: Titles | None = None,
+    covariates: Titles | None = None,
 ) -> xr.Dataset:
     """The Dataset of a long table: one row per sequence and time, one column per channel.
 
@@ -51,17 +52,19 @@ def from_table(
     channels: titles of the channels, in this order; all columns of numbers when None.
     missing: what stands for a missing value beside the empty cell: a number, a word, or several.
     log: titles of channels of which the natural logarithm is taken, `log x`: concentrations, intensities.
+    covariates: titles of what acts from outside, a stimulus or a force, and is no channel; of a long table alone.
 
     Returns
     -------
     Dataset with observations(sequence, time, channel), the coordinate time or times(sequence, time), the names of
-    sequences and channels as coordinates, unit(channel) where one is known, and states(sequence, time) where there are;
+    sequences and channels as coordinates, unit(channel) where one is known, and states(sequence, time) and
+    covariates(sequence, time, input), 0 after the end of a sequence, where there are;
     `attrs`: `units` of the times, `time_origin` where the first time was subtracted, `read_as` with all guesses.
     A column of words that is constant in every sequence is a coordinate of the sequences.
 
     Raises
     ------
-    DataError, TimeGridError: naming row and column.
+    DataError, TimeGridError: naming row and column, also of a gap in a covariate.
 
     Warns
     -----
@@ -81,10 +84,16 @@ def from_table(
     marks = _listed(missing)
     wanted = None if channels is None else sheet.find(_listed(channels, sheet.free))
     asked = [] if sequence in (None, COLUMNS) else sheet.find(_listed(sequence, sheet.free))
+    acting = sheet.find(_listed(covariates, sheet.free))
+    sheet.take(acting)
     across = "time" if time == COLUMNS else "sequence" if sequence == COLUMNS else ""
-    if not across and time is None and sequence is None and wanted is None:
+    if across and acting:
+        raise DataError("covariates are columns of a long table: got one whose titles are times or sequences. Melt it.")
+    if acting:
+        sheet.said.append(f"acting {', '.join(acting)}")
+    elif not across and time is None and sequence is None and wanted is None:
         across = wide_in(sheet)
-    if not across and wanted is None and not asked and (narrow := narrow_in(sheet)):
+    if not across and not acting and wanted is None and not asked and (narrow := narrow_in(sheet)):
         sheet = unfolded(sheet, *narrow, marks)
     if across:
         sheet, time, asked, wanted = lengthened(sheet, across, time, asked, wanted, marks)
@@ -94,13 +103,13 @@ def from_table(
     groups = groups_of(sheet, None if clock is None else clock.values, asked)
     clock = clock or Clock(pd.Series(groups.codes).groupby(groups.codes).cumcount().to_numpy(float), "", "", [])
     values = logarithms(values_of(sheet, wanted, marks), sheet.find(_listed(log, sheet.free)), sheet)
-    return _dataset(sheet, clock, groups, values)
+    return _dataset(sheet, clock, groups, values, {name: numbers(sheet.frame[name], marks) for name in acting})
 
 
 # The Dataset
 
 
-def _dataset(sheet: Sheet, clock: Clock, groups: Groups, values: Values) -> xr.Dataset:
+def _dataset(sheet: Sheet, clock: Clock, groups: Groups, values: Values, acting: Mapping[str, Array]) -> xr.Dataset:
     order = _in_order(sheet, clock.values, groups, values.channels)
     row = groups.codes[order]
     place = pd.Series(row).groupby(row).cumcount().to_numpy()
@@ -123,6 +132,9 @@ def _dataset(sheet: Sheet, clock: Clock, groups: Groups, values: Values) -> xr.D
     if values.states is not None:
         states = np.nan_to_num(padded(values.states), nan=-1).astype(np.int64)
         data["states"] = ("sequence", "time"), states, {"names": values.state_names} if values.state_names else {}
+    if acting:
+        data["covariates"] = ("sequence", "time", "input"), _acting(sheet, order, acting, padded)
+        data = data.assign_coords(input=list(acting))
     units = [sheet.units.get(name, "") for name in names]
     if any(units):
         data = data.assign_coords(unit=("channel", units))
@@ -132,6 +144,19 @@ def _dataset(sheet: Sheet, clock: Clock, groups: Groups, values: Values) -> xr.D
     data.attrs = {"units": clock.unit} if clock.unit else {}
     data.attrs |= {"time_origin": clock.origin} if clock.origin else {}
     return data.assign_attrs(read_as=", ".join([*sheet.said, _channels_said(names), *_left_said(sheet)]))
+
+
+def _acting(
+    sheet: Sheet, order: NDArray[np.int64], columns: Mapping[str, Array], padded: Callable[[Array, float], Array]
+) -> Array:
+    """Covariates `(sequence, time, input)`, which have no gaps."""
+    for name, column in columns.items():
+        if len(gaps := order[~np.isfinite(column[order])]):
+            raise DataError(
+                f"a covariate has no gaps: {name} has one in row {sheet.frame.index[gaps.min()]}. Fill it in: it "
+                "keeps its value until the next observation."
+            )
+    return np.stack([padded(column, 0.0) for column in columns.values()], -1)
 
 
 def _in_order(sheet: Sheet, times: Array, groups: Groups, channels: pd.DataFrame) -> NDArray[np.int64]:

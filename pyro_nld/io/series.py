@@ -265,8 +265,8 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset
 
     Returns
     -------
-    Dataset with the same observations, and states where known. `sequence` names the pieces, and `recording (sequence)`
-    the sequence that each is a part of. A single observation between two pauses is dropped.
+    Dataset with the same observations, and states and covariates where known. `sequence` names the pieces, and
+    `recording (sequence)` the sequence that each is a part of. A single observation between two pauses is dropped.
 
     Raises
     ------
@@ -299,11 +299,14 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset
 
     states = padded(np.asarray(dataset_states(data), float), -1.0) if "states" in data else None
     found = from_arrays(padded(times, np.nan), padded(np.asarray(x, float), np.nan), states)
+    if "covariates" in data:
+        acting = data["covariates"].transpose(*AXES[:2], ...)
+        found["covariates"] = acting.dims, padded(np.asarray(acting.values, float), 0.0)
     rows = [row for row, _ in pieces]
     called = [f"{names[row]}/{rows[:place].count(row)}" for place, row in enumerate(rows)]
     found = found.assign_coords(sequence=called, recording=("sequence", names[rows])).assign_attrs(data.attrs)
     found["times"].attrs = dict(data["times" if "times" in data else "time"].attrs)
-    kept = {name: values for name, values in data.coords.items() if values.dims == ("channel",)}
+    kept = {name: values for name, values in data.coords.items() if values.dims in (("channel",), ("input",))}
     of_sequences = {
         name: ("sequence", values.values[rows])
         for name, values in data.coords.items()

@@ -27,6 +27,7 @@ from scipy.sparse.linalg import eigsh, spsolve
 from scipy.special import exprel
 
 from .._typing import Array
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import OverdampedLangevin
 from ..errors import ShapeError
 
@@ -47,6 +48,8 @@ def generator(
     dynamics: OverdampedLangevin, low: Sequence[float] | Array, high: Sequence[float] | Array, cells: int | None = None
 ) -> Generator:
     """L_ij = (T/γ h²) b((U_j − U_i)/T), b(x) = x/(eˣ − 1): hops between neighbouring cells, reflected at the box.
+
+    An axis on which U has a period, and that the box covers once, is a circle: its last cell is beside its first.
 
     Where γ depends on the position, 1/γ is the mean of two cells. Detailed balance with exp(−U/T) holds exactly; on one
     axis the scheme is exact for a piecewise linear U.
@@ -72,8 +75,10 @@ def generator(
             f"a grid needs one or two axes and a lowest and highest corner: got {latent} axes and corners "
             f"{corners.tolist()}. In more axes, simulate."
         )
-    count = cells or CELLS[latent]
-    width = (corners[1] - corners[0]) / count
+    circles, count = circles_of(dynamics.potential), cells or CELLS[latent]
+    across = corners[1] - corners[0]
+    closed = [axis for axis in circles.round if np.isclose(across[axis], circles.periods[axis])] if circles else []
+    width = across / count
     axes = [corners[0, k] + width[k] * (np.arange(count) + 0.5) for k in range(latent)]
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, latent)
     temperature = float(dynamics.temperature)
@@ -85,7 +90,8 @@ def generator(
     number = np.arange(len(centres)).reshape(shape)
     rows, columns, rates = [], [], []
     for axis in range(latent):
-        here, there = (number.take(part, axis).ravel() for part in (range(count - 1), range(1, count)))
+        pairs = count if axis in closed else count - 1
+        here, there = (number.take(part, axis).ravel() for part in (range(pairs), [*range(1, count), 0][:pairs]))
         rate = temperature / width[axis] ** 2 * 0.5 * (mobility[here, axis] + mobility[there, axis])
         for i, j in ((here, there), (there, here)):
             rows.append(i)

@@ -21,10 +21,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._typing import Array
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import Dynamics, OverdampedLangevin
 from ..dynamics.integrators import Integrator
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.potentials import Energy, hessian, in_double
+from ..landscape import chart
 from . import generators
 from .counting import by_counting, count
 from .markov import of_rates
@@ -57,7 +59,12 @@ def cores(
     return _core_sets(potential, wells, temperature)(points)
 
 
-def _core_sets(potential: Energy, wells: xr.Dataset, temperature: float) -> Callable[[Tensor], Tensor]:
+def _core_sets(
+    potential: Energy, wells: xr.Dataset, temperature: float, axes: int | None = None
+) -> Callable[[Tensor], Tensor]:
+    if round_axes := chart(potential, wells["minimum_position"].values, temperature):
+        inside = _core_sets(round_axes, round_axes.states(wells), temperature, wells.sizes["latent"])
+        return lambda points: inside(round_axes.circles.lift(points))
     if "core_committor" in wells:
         return lambda points: core_labels(memberships(wells, points))
     centres = torch.as_tensor(wells["minimum_position"].values)
@@ -71,7 +78,7 @@ def _core_sets(potential: Energy, wells: xr.Dataset, temperature: float) -> Call
             distance = ((offset @ metric.to(points)) * offset).sum(-1)
             label = torch.where(distance < nearest, int(state), label)
             nearest = torch.minimum(nearest, distance)
-        return torch.where(nearest <= scipy.stats.chi2.ppf(HALF, points.shape[-1]), label, -1)
+        return torch.where(nearest <= scipy.stats.chi2.ppf(HALF, axes or points.shape[-1]), label, -1)
 
     return label_of
 
@@ -234,7 +241,11 @@ def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
     temperature = float(dynamics.temperature)
     width = MARGIN * np.sqrt(temperature / wells["curvature"].values.min())
     corners = wells["minimum_position"].values
-    grid = generators.generator(dynamics, corners.min(0) - width, corners.max(0) + width)
+    low, high = corners.min(0) - width, corners.max(0) + width
+    if circles := circles_of(dynamics.potential):
+        for axis in circles.round:
+            low[axis], high[axis] = -circles.periods[axis] / 2, circles.periods[axis] / 2
+    grid = generators.generator(dynamics, low, high)
     core = cores(dynamics.potential, wells, torch.as_tensor(grid.centres), temperature).numpy()
     dwell, rate = generators.core_kinetics(grid, core, wells.sizes["state"])
     passage = generators.core_passage_times(grid, core, wells.sizes["state"])

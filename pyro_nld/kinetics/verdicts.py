@@ -106,7 +106,7 @@ def _repeated(story: xr.Dataset) -> list[str]:
     one, other = np.unravel_index(apart.argmin(), apart.shape)
     return [
         f"Minima {one} and {other} show the same in every channel, {apart.min():.3g} apart: if the axis is an angle, "
-        "they are one well, found once per turn. Let two axes be its cosine and sine, IdentityDecoder(2)."
+        "they are one well, found once per turn. Say where the landscape repeats: nld.Periodic(potential, periods)."
     ]
 
 

@@ -11,13 +11,15 @@ The minima of a double well U = 3 (1 − z²)², whose barrier is 3, are at ±1:
 """
 
 from . import attractors, saddles, samplers
-from .minima import basins, downhill, grouped, minima, polish
+from .charts import Chart, chart
+from .minima import basins, downhill, grouped, minima, on_axes, polish
 from .occupancies import next_order, occupancy
 from .step_size import discretisation
 from .projection import lift, plane, project
 
 __all__ = [
-    "attractors", "saddles", "samplers", "basins", "downhill", "grouped", "minima", "polish", "next_order",
+    "attractors", "saddles", "samplers", "Chart", "chart", "on_axes", "basins", "downhill",
+    "grouped", "minima", "polish", "next_order",
     "occupancy",
     "discretisation", "lift", "plane", "project",
 ]  # fmt: skip

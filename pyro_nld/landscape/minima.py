@@ -13,6 +13,7 @@ from torch import Tensor
 from ..dynamics.potentials import Energy, gradient, hessian, in_double
 from ..errors import FitError
 from . import flows
+from .charts import Chart, chart
 from .rest import newton, points_of_rest
 from .strings import pass_heights
 
@@ -53,14 +54,25 @@ def minima(
     FitError: no minimum was found.
 
     Not checked: whether there are minima that no start flows to.
+
+    Notes
+    -----
+    Where U has `periods`, a minimum and its images are one, at an angle in (−P/2, P/2], see `charts`.
     """
+    if round_axes := chart(potential, starts, temperature):
+        moves = None if moves is None else round_axes.circles.lift(moves)
+        lifted = round_axes.circles.lift(starts)
+        return on_axes(
+            round_axes, minima(round_axes, lifted, temperature=temperature, min_barrier=min_barrier, moves=moves)
+        )
     exact = in_double(potential)
     found = points_of_rest(downhill(exact), starts, lambda ends, least: polish(exact, ends, least))
     if not len(found.position):
         raise FitError("no minimum was found: no start flows to one. Is the potential confining, and the fit finished?")
     with torch.no_grad():
         energy = exact(found.position)
-    height = pass_heights(exact, found.position) if len(energy) > 1 else torch.full((1, 1), torch.nan)
+    around = isinstance(potential, Chart)
+    height = pass_heights(exact, found.position, around=around) if len(energy) > 1 else torch.full((1, 1), torch.nan)
     owner = _joined(exact, found.position, energy, height, min_barrier * temperature, moves)
     variables = {
         "minimum_position": (("minimum", "latent"), found.position),
@@ -103,6 +115,19 @@ def grouped(potential: Energy, wells: xr.Dataset, owner: Tensor) -> xr.Dataset:
     return wells.drop_dims("state", errors="ignore").assign(arrays)
 
 
+def on_axes(round_axes: Chart, found: xr.Dataset) -> xr.Dataset:
+    """States found in the planes of circles, on the axes of U, with curvatures along these.
+
+    Parameters
+    ----------
+    round_axes: the chart. found: what `minima` or `kinetics.metastable` says of it.
+    """
+    flat = round_axes.minima_back(found)
+    again = grouped(round_axes.potential, flat, torch.as_tensor(found["minimum_state"].values))
+    kept = {name: flat[name] for name in flat.data_vars if name not in again}
+    return again.assign(kept).assign_attrs(found.attrs)
+
+
 def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     """The state each point flows down to, `(*batch, latent)` to `(*batch,)`; −1 where it reaches none.
 
@@ -113,6 +138,8 @@ def basins(potential: Energy, wells: xr.Dataset, points: Tensor) -> Tensor:
     ----------
     potential: U. wells: from `minima`. points: any number of them.
     """
+    if round_axes := chart(potential, wells["minimum_position"].values):
+        return basins(round_axes, round_axes.states(wells), round_axes.circles.lift(points))
     exact, centres = in_double(potential), torch.as_tensor(wells["minimum_position"].values)
     found = [core.to(points.dtype) for core in flows.cores(downhill(exact), centres, hessian(exact, centres))]
     owner = torch.as_tensor(wells["minimum_state"].values)

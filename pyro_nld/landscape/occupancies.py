@@ -12,6 +12,7 @@ from torch import Tensor
 from ..dynamics.potentials import Energy, hessian, in_double
 from ..io.inference_data import convergence
 from . import samplers
+from .charts import chart
 from .minima import basins
 
 DIFFERENCE = 0.01  # thermal widths between Hessians
@@ -78,6 +79,10 @@ def equilibrium(
     potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
 ) -> tuple[Float[Tensor, "chain draw latent"], Int[Tensor, "chain draw"]]:
     """Draws of exp(−U/T), and the basin that each is in; arguments as for `sampled`."""
+    if round_axes := chart(potential, wells["minimum_position"].values, temperature):
+        lifted = round_axes.circles.lift(starts)
+        points, labels = equilibrium(round_axes, round_axes.states(wells), lifted, temperature, seed)
+        return round_axes.circles.lower(points), labels
     minima = torch.as_tensor(wells["minimum_position"].values)
     wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
     jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)

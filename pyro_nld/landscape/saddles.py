@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..dynamics.potentials import Energy, gradient, hessian, in_double
 from ..errors import DoubtfulFitWarning, ShapeError
+from .charts import Chart, chart
 from .minima import FLAT
 from .strings import BEND, bent, evenly_spaced, relaxed
 
@@ -67,6 +68,9 @@ def saddles(potential: Energy, wells: xr.Dataset, *, temperature: float = 1.0, i
     """
     if images < 5 or images % 2 == 0:
         raise ShapeError(f"images must be odd and at least 5: got {images}. The middle one of a path is its saddle.")
+    if round_axes := chart(potential, wells["minimum_position"].values, temperature):
+        lifted = round_axes.states(wells)
+        return round_axes.passes_back(saddles(round_axes, lifted, temperature=temperature, images=images))
     exact = in_double(potential)
     with torch.no_grad():
         story = _described(exact, wells, _candidates(exact, wells, images), temperature, images)
@@ -92,6 +96,14 @@ def follow(potential: Energy, wells: xr.Dataset, passes: xr.Dataset, *, temperat
     -------
     As `saddles`, with paths of 5 images; saddles that are new, and that none of the old ones leads to, are missing.
     """
+    if round_axes := chart(potential, wells["minimum_position"].values, temperature):
+        before = passes.assign(
+            saddle_position=(
+                ("saddle", "axis"),
+                round_axes.circles.lift(torch.as_tensor(passes["saddle_position"].values)).numpy(),
+            )
+        )
+        return round_axes.passes_back(follow(round_axes, round_axes.states(wells), before, temperature=temperature))
     exact, old = in_double(potential), torch.as_tensor(passes["saddle_position"].values)
     minima, _ = _minima(wells)
     reach = BEND * (minima - minima.mean(0)).norm(dim=-1).max().clamp(min=1e-9).expand(len(old), 1)
@@ -175,6 +187,8 @@ def _certified(potential: Energy, points: Tensor, wells: xr.Dataset) -> tuple[Te
     along, value, vector = _modes(potential, points)
     flat = along.norm(dim=-1) < FLAT * value.abs().amax(-1).clamp(min=1.0)
     certified = flat & ((value < 0).sum(-1) == 1)
+    if isinstance(potential, Chart):
+        certified &= potential.holds(points)
     points, mode = points[certified], vector[certified][..., 0]
     order = potential(points).argsort(stable=True)
     new = ~(torch.cdist(points[order], points[order]) < 1e-4 * spread).tril(-1).any(1)

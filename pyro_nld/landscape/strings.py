@@ -13,19 +13,28 @@ IMAGES = 25  # points of a string between two minima
 BEND = 0.3  # how far a bent string starts from the chord, relative to its length: a way around what lies on the chord
 
 
-def pass_heights(potential: Energy, centres: Tensor, steps: int = 300) -> Tensor:
-    """Highest energy on a string between every two minima, `(minimum, minimum)`: strings let down, evenly spaced."""
+def pass_heights(potential: Energy, centres: Tensor, steps: int = 300, *, around: bool = False) -> Tensor:
+    """Highest energy on a string between every two minima, `(minimum, minimum)`: strings let down, evenly spaced.
+
+    Parameters
+    ----------
+    around: whether bent strings are tried as well, and the lowest of three counts: the chord of a circle is no way.
+    """
     first, second = torch.triu_indices(len(centres), len(centres), 1)
     share = torch.linspace(0, 1, IMAGES, dtype=centres.dtype).view(-1, 1)
     strings = centres[first].unsqueeze(1) * (1 - share) + centres[second].unsqueeze(1) * share
+    pairs = len(first)
+    if around:
+        first, second, strings = first.repeat(3), second.repeat(3), bent(centres[first], centres[second], IMAGES)
     stiff = float(torch.linalg.eigvalsh(hessian(potential, centres)).max())
     with torch.no_grad():
         for _ in range(steps):
             moved = strings - 0.2 / stiff * gradient(potential, strings)
             moved[:, 0], moved[:, -1] = centres[first], centres[second]
             strings = evenly_spaced(moved, share.squeeze(-1))
-        top = potential(strings).amax(1)
+        top = potential(strings).amax(1).view(-1, pairs).amin(0)
     height = torch.full((len(centres), len(centres)), torch.inf, dtype=centres.dtype)
+    first, second = first[:pairs], second[:pairs]
     height[first, second] = height[second, first] = top
     return height
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .._typing import Series, Times
+from ..dynamics.circles import circles_of
 from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import Integrator, check_integrator, default_integrator
-from ..dynamics.path_models import Batch, PathModel, Rows
+from ..dynamics.path_models import Batch, PathModel, Rows, check_name
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
@@ -97,6 +98,11 @@ class LatentLangevin(Described, Module):
         if start == "equilibrium" and not hasattr(dynamics, "stationary_log_density"):
             raise PriorError(
                 f'start="equilibrium" needs exp(−U/T): {type(dynamics).__name__} has no landscape. Use start="normal".'
+            )
+        if start == "equilibrium" and circles_of(dynamics.landscape):
+            raise PriorError(
+                'start="equilibrium" needs a density that can be normalised: on the line that covers a circle '
+                'exp(−U/T) repeats for ever. Use start="normal".'
             )
         integrator = integrator or default_integrator(dynamics)
         check_integrator(integrator, dynamics)
@@ -207,8 +213,9 @@ class LatentLangevin(Described, Module):
 
         Raises
         ------
-        TimeGridError, ShapeError, DataError: see `check_series`.
+        TimeGridError, ShapeError, DataError: see `check_series`. FitError: the program holds another model of its name.
         """
+        check_name(self)
         times, x = (torch.atleast_2d(check_times(times)), None) if x is None else check_rows(times, x)
         if x is not None:
             check_channels(x, self.likelihood.channels, "decoder")

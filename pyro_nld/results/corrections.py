@@ -38,6 +38,7 @@ from torch.quasirandom import SobolEngine
 
 from ..errors import FitError, PriorError
 from ..fitting.draws import inference_mode
+from ..fitting.pairs import under
 from ..fitting.particles import particle_posterior
 from ..fitting.quadratic import response_surface
 from ..guide.amortized import PATH_SITES, of_globals
@@ -67,7 +68,7 @@ def log_evidence(
     """
     times, x = fit.series(data)
     times, x = times[:, :until], x[:, :until]
-    with inference_mode(seed):
+    with under(fit.model, data), inference_mode(seed):
         found = [particle_posterior(fit.model, fit.guide, times, x, particles).log_evidence for _ in range(draws)]
     mean = torch.stack(found).double().logsumexp(0) - np.log(draws)
     return xr.DataArray(mean.numpy(), dims="sequence")

@@ -17,7 +17,8 @@ from ..errors import Amount, Count, DataError, FitError, Whole, checked
 from ..fitting import draws as joint
 from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
-from ..fitting.posterior import CHAINS, Posterior, check_pair, copied
+from ..fitting.pairs import check_pair, copied, drive
+from ..fitting.posterior import CHAINS, Posterior
 from ..fitting.schedule import Schedule
 from ..fitting.settling import best_run, history_dataset
 from ..fitting.training import Callback, train
@@ -347,7 +348,7 @@ def fit(
     Parameters
     ----------
     model, guide: what to fit; trained in place (with restarts, they end as the best one).
-    data: Dataset with `observations`, a pair `(times, x)`, a table, or lists of arrays: whatever `as_tensors` takes.
+    data: whatever `as_tensors` takes; a Dataset with `observations`, and `covariates` of a `DrivenLangevin`.
     schedule: steps, batch size, rates, annealing.
     seed: of all randomness in here; the caller's generators are left as they were.
     restarts: independent runs; the one of highest ELBO is kept, the others stand in `Fit.runs`.
@@ -356,15 +357,13 @@ def fit(
     progress: show a bar with the current ELBO per observed value.
     optimizer: in place of Adam, one of Pyro, `pyro.optim.ClippedAdam({"lr": 0.003})`, or a callable that makes one of
         torch from parameters, `torch.optim.AdamW`. The schedule multiplies its own learning rate where it has one.
-    callbacks: called after every step with the number of steps done and the row of the history, a dictionary. One that
-        returns True ends the run, as `stop_training` of Keras and `should_stop` of Lightning do.
+    callbacks: called after every step with the number of steps done and the row of the history; True ends the run.
     dtype: of data and parameters, which are converted in place; that of torch by default.
     n_jobs: restarts at once, see `fitting.jobs.side_by_side`, callbacks with them; Ctrl-C is then raised again.
 
     Raises
     ------
-    DataError, ShapeError, TimeGridError: the data cannot be used.
-    CheckpointError: the checkpoint cannot be used.
+    DataError, ShapeError, TimeGridError, CheckpointError: the data or the checkpoint cannot be used.
     FitError: the loss stays non-finite, there is no run to do, or one of the parts is of another kind.
 
     Notes
@@ -386,6 +385,7 @@ def fit(
     check_pair(model, guide)
     found = recognised(data)
     series = as_tensors(found, dtype)
+    drive(model, found)
     if dtype is not None:
         model.to(dtype)
         guide.to(dtype)

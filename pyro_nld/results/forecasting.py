@@ -14,8 +14,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ..dynamics.paths import LangevinPath, refine
-from ..errors import Count, FitError, TimeGridError, Whole, checked
+from ..errors import Count, FitError, ShapeError, TimeGridError, Whole, checked
 from ..fitting.draws import inference_mode
+from ..fitting.pairs import under
 from ..nn import condition_on
 from .fit import Fit
 from .naming import named
@@ -32,6 +33,7 @@ def forecast(
     *,
     draws: Count = 200,
     wells: xr.Dataset | None = None,
+    covariates: Tensor | None = None,
     seed: Whole = 0,
 ) -> xr.Dataset:
     """p(x_{T+τ} | x₁…x_T) = ∫ p(x | z_{T+τ}) p(z_{T+τ} | z_T, globals) q(z_T, globals | x₁…x_T), by simulation.
@@ -46,6 +48,7 @@ def forecast(
     data: the sequences to continue (Dataset or `(times, x)`); the data of the fit when None.
     draws: simulated futures per sequence.
     wells: the states, from `fit.wells()`, `fit.attractors()` or `fit.landscape()`; found when None.
+    covariates: the stimulus to come, from every lead to the next, `(sequence, lead − 1, input)`, where one acts.
     seed: of the draws.
 
     Returns
@@ -57,8 +60,8 @@ def forecast(
 
     Raises
     ------
-    TimeGridError: the horizon is not positive, or not finite. FitError: the fitted prior explodes. Errors of the data
-    as in `fit.series`.
+    TimeGridError: the horizon is not positive, or not finite. FitError: the fitted prior explodes. ShapeError: a
+    stimulus acts, and that to come is not given. Errors of the data as in `fit.series`.
 
     Not checked: that states of the fitted prior last as long as in the data. All but the nearest future depends on it,
     and the verdict of `fit.landscape()` says it.
@@ -89,9 +92,10 @@ def forecast(
     wells = fit.states(seed=seed) if wells is None else wells
     model, longest = fit.model, (times.shape[1] - 1) * fit.model.substeps
     each = draws * max(longest * model.dynamics.state, len(lead) * max(model.dynamics.latent, x.shape[-1]))
-    with inference_mode(seed), pyro.validation_enabled(False):
+    drive = _ahead(fit, covariates, len(x), len(lead) - 1)
+    with under(fit.model, data), inference_mode(seed), pyro.validation_enabled(False):
         rows = torch.arange(len(x)).split(max(1, VALUES_AT_A_TIME // each))
-        found = [_summarised(fit, _futures(fit, times[some], x[some], lead, draws), wells) for some in rows]
+        found = [_summarised(fit, _futures(fit, times, x, some, lead, draws, drive), wells) for some in rows]
     ends = times.nan_to_num(-math.inf).amax(-1, keepdim=True).double().numpy()
     whole = xr.concat(found, "sequence").assign_coords(lead=lead, quantile=list(QUANTILES))
     ahead = whole.assign(times=(("sequence", "lead"), ends + lead)).assign_attrs(draws=draws)
@@ -105,15 +109,35 @@ class _Futures(NamedTuple):
     globals: dict[str, Tensor]
 
 
-def _futures(fit: Fit, times: Tensor, x: Tensor, lead: np.ndarray, draws: int) -> _Futures:
+def _ahead(fit: Fit, covariates: Tensor | None, sequences: int, intervals: int) -> Tensor | None:
+    """The stimulus to come, checked; None where none acts."""
+    acting = getattr(fit.model.dynamics, "covariates", None)
+    if acting is None:
+        return None
+    expected, got = (sequences, intervals, acting.shape[-1]), None if covariates is None else tuple(covariates.shape)
+    if covariates is None or got != expected:
+        raise ShapeError(
+            f"a stimulus acts in this model, and its future must be known: expected covariates (sequence, lead − 1, "
+            f"input) = {expected}, got {got}. Give forecast(…, covariates=…), zeros where nothing acts."
+        )
+    return covariates.to(acting)
+
+
+def _futures(
+    fit: Fit, times: Tensor, x: Tensor, some: Tensor, lead: np.ndarray, draws: int, drive: Tensor | None
+) -> _Futures:
+    known = fit.guide.numbers(some, len(x))
+    times, x = times[some], x[some]
     model, last = fit.model, times.isfinite().sum(-1) - 1
     with pyro.plate("future", draws, dim=-2):  # left of the sequences, as vectorised particles are
-        sites = poutine.trace(fit.guide).get_trace(times, x).nodes
+        sites = poutine.trace(fit.guide).get_trace(times, x, **known).nodes
     drawn = {name: sites[name]["value"] for name in fit.medians}
     state = sites["z"]["value"][:, torch.arange(len(x)), last * model.substeps - 1]
     positions = [model.dynamics.position(state)]
     grid = refine(torch.tensor([0.0, lead[1] / fit.time_unit], dtype=state.dtype), model.substeps)
-    for _ in lead[1:]:
+    for place in range(len(lead) - 1):
+        if drive is not None:
+            grid = grid._replace(drive=drive[some, place].unsqueeze(-2).expand(-1, model.substeps, -1))
         state = LangevinPath(model.dynamics, model.integrator, state, grid, drawn).sample()[..., -1, :]
         positions.append(model.dynamics.position(state))
     if lost := int((~state.isfinite().all(-1)).sum()):

@@ -24,6 +24,7 @@ import xarray as xr
 from pyro import poutine
 
 from ..fitting.draws import AXES, inference_mode
+from ..fitting.pairs import under
 from ..guide.amortized import PATH_SITES
 from .fit import Fit
 
@@ -44,7 +45,7 @@ def from_fit(fit: Fit, data: object = None, *, draws: int = 50, seed: int = 0) -
     """
     times, x = fit.series(data)
     drawn = []
-    with inference_mode(seed):
+    with under(fit.model, data), inference_mode(seed):
         for _ in range(draws):
             sites = poutine.trace(fit.guide).get_trace(times, x).nodes
             held = {name: sites[name]["value"] for name in (*fit.medians, PATH_SITES[0])}

@@ -20,6 +20,7 @@ from .. import command_line
 from ..errors import DataError, NLDError
 from ..fitting.elbo import PathELBO
 from ..fitting.posterior import Pair
+from ..guide.amortized import AmortizedGuide
 from ..io.files import load
 from ..io.series import as_tensors, cut, cut_long
 from ..io.validation import check_rows
@@ -101,7 +102,9 @@ def build(source: ModuleType, data: xr.Dataset, seed: int, choice: Mapping[str, 
     """
     times, x = check_rows(*as_tensors(data))
     with _blaming(source.__file__), torch.random.fork_rng(), pyro.get_param_store().scope():
-        PathELBO().loss(*_pair(source, data, seed, choice), times[:2], x[:2])
+        model, guide = _pair(source, data, seed, choice)
+        few = guide.numbers(torch.arange(min(2, len(x))), len(x)) if isinstance(guide, AmortizedGuide) else {}
+        PathELBO().loss(model, guide, times[:2], x[:2], **few)
         return _pair(source, data, seed, choice)
 
 

@@ -7,8 +7,9 @@ Every data set of `models/smfret.py` is fitted twice, by photon counts and by th
 acceptor's share E of the photons suggests, with a Gaussian noise that is learned. One line per fit: barrier above the
 shallower well (kT), distance of the wells (nm), D (nm²/ms) with its 90 % interval, and seconds.
 
-With --spikes, `models/spike_counts.py` is fitted by its counts and by a Gaussian of their square roots: bits per spike
-of the neurons that were hidden, and at the true rates.
+With --spikes, `models/spike_counts.py` is fitted by its counts and by a Gaussian of their square roots, and hidden
+Markov models with Poisson emissions are fitted to the same counts: bits per spike of the neurons that were hidden, and
+at the true rates. The table is docs/evidence/instruments/README.md.
 """
 
 import argparse
@@ -28,6 +29,8 @@ SMFRET = load_model_file(Path(__file__).parents[2] / "models" / "smfret.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
 SCHEDULE = {"steps": 300, "batch_size": 8, "learning_rate": 0.02}
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
+CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
+EM = 100  # iterations of Baum and Welch
 SHARES = (0.02, 0.98)  # of the photons, to which E is kept
 
 
@@ -80,7 +83,43 @@ def spikes(seed: int) -> dict[str, float]:
             # E[x] of x = y² is E[y]² + var y
             rate = drawn.mean if name == "counts" else drawn.mean.square() + drawn.variance
         found[name] = SPIKES.bits_per_spike(data, rate.mean(0).double().numpy())
+    for states in CHAINS:
+        rate = hidden_markov_rates(data["observations"].values, states, seed)
+        found[f"{states} hidden states"] = SPIKES.bits_per_spike(data, rate)
     return found | {"true rates": data.attrs["bits_per_spike"]}
+
+
+def hidden_markov_rates(counts: np.ndarray, states: int, seed: int) -> np.ndarray:
+    """E[rate | recorded neurons] of a Markov chain whose states have Poisson rates, by Baum and Welch, `counts`' shape.
+
+    Parameters
+    ----------
+    counts: `(session, bin, neuron)`, NaN where not recorded. states: how many. seed: of the start: random bins.
+    """
+    draw, there = np.random.default_rng(seed), np.isfinite(counts)
+    x, (sessions, bins, _) = np.nan_to_num(counts), counts.shape
+    mean = x.sum((0, 1)) / there.sum((0, 1))
+    begun = draw.choice(sessions * bins, states, replace=False)
+    rate = 0.5 * mean + 0.5 * np.where(there, x, mean).reshape(-1, len(mean))[begun]
+    switch, first = np.full((states, states), 0.1 / states) + 0.9 * np.eye(states), np.full(states, 1 / states)
+    for _ in range(EM):
+        log_law = x @ np.log(rate).T - there @ rate.T
+        law = np.exp(log_law - log_law.max(-1, keepdims=True))
+        held = np.empty_like(law)  # P(state | bins so far)
+        for t in range(bins):
+            before = first if t == 0 else held[:, t - 1] @ switch
+            held[:, t] = before * law[:, t]
+            held[:, t] /= held[:, t].sum(-1, keepdims=True)
+        smoothed, moves = held.copy(), np.zeros_like(switch)
+        for t in range(bins - 2, -1, -1):
+            ahead = smoothed[:, t + 1] / np.maximum(held[:, t] @ switch, 1e-300)
+            smoothed[:, t] = held[:, t] * (ahead @ switch.T)
+            moves += switch * (held[:, t].T @ ahead)
+        first, switch = smoothed[:, 0].mean(0), moves / moves.sum(1, keepdims=True)
+        weight = smoothed.reshape(-1, states).T
+        spikes, time = weight @ x.reshape(-1, len(mean)), weight @ there.reshape(-1, len(mean)).astype(float)
+        rate = (spikes + mean) / (time + 1)  # as if one more bin had been seen at the mean rate
+    return smoothed @ rate
 
 
 def main(seeds: int, first: int, without: int) -> None:

@@ -1,6 +1,7 @@
 """A covariate that acts on the force: in which steps, on which sequences, however a path is drawn or scored."""
 
 import math
+from pathlib import Path
 
 import pyro
 import pytest
@@ -12,6 +13,8 @@ from pyro.optim import Adam
 from torch import nn
 
 import pyro_nld as nld
+from pyro_nld.runs.model_files import build as build_pair
+from pyro_nld.runs.model_files import load_model_file
 
 SEQUENCES, SUBSTEPS = 4, 3
 TIMES = torch.tensor([0.0, 0.1, 0.3, 0.4, 0.6])
@@ -94,3 +97,63 @@ def test_covariates_of_other_data_are_refused():
         model(torch.arange(6.0).expand(4, -1))
     with pytest.raises(nld.PriorError, match=r"covariates are finite numbers .*: got shape \(4, 5, 2\) with 40 that"):
         nld.DrivenLangevin(Pulled(), 1, PULL * torch.nan)
+
+
+def labelled(sequences=SEQUENCES, pull=PULL):
+    x = torch.randn(sequences, len(TIMES), 1, generator=torch.Generator().manual_seed(2))
+    data = nld.io.from_arrays(TIMES, x)
+    return data.assign(covariates=(("sequence", "time", "input"), pull.numpy()))
+
+
+@pytest.fixture(scope="module")
+def driven_fit():
+    """A model that was built with another stimulus: the fit takes that of the data."""
+    model, guide = build(torch.zeros_like(PULL))
+    return nld.fit(model, guide, labelled(), nld.Schedule(steps=2), progress=False)
+
+
+def test_a_fit_takes_the_stimulus_of_its_data(driven_fit):
+    torch.testing.assert_close(driven_fit.model.dynamics.covariates, PULL)
+    with pytest.raises(nld.DataError, match=r"a stimulus acts in this model: expected data with .*got obs"):
+        nld.fit(*build(), labelled().drop_vars("covariates"), nld.Schedule(steps=2), progress=False)
+
+
+def test_other_data_are_read_under_their_own_stimulus(driven_fit):
+    """The ELBO of two other sequences is that of a model with their stimulus; then the fit has its own again."""
+    pull = PULL[:2] + 3.0
+    other = labelled(2, pull)
+    found = driven_fit.elbo(other, draws=1, seed=3)["total"]
+    twin = nld.Fit(driven_fit.model, driven_fit.guide, *nld.as_tensors(labelled()))
+    twin.model.dynamics.covariates = pull
+    twin.times, twin.x = TIMES.expand(2, -1), nld.as_tensors(other)[1]
+    expected = twin.elbo(draws=1, seed=3)["total"]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found != pytest.approx(driven_fit.elbo(labelled(2, PULL[:2]), draws=1, seed=3)["total"], rel=1e-4)
+    torch.testing.assert_close(driven_fit.model.dynamics.covariates, PULL)
+    assert driven_fit.positions(other).shape == (1, 2, len(TIMES), 1)
+    for lacking in (other.drop_vars("covariates"), nld.as_tensors(other)):
+        with pytest.raises(nld.DataError, match="a stimulus acts in this model: expected "):
+            driven_fit.positions(lacking)
+
+
+def test_a_forecast_follows_the_stimulus_to_come(driven_fit):
+    wells = driven_fit.wells()
+    with pytest.raises(nld.ShapeError, match=r"its future must be known: .* = \(4, 3, 2\), got None"):
+        nld.forecast(driven_fit, 0.3, wells=wells)
+    ahead = [
+        nld.forecast(driven_fit, 0.3, draws=200, wells=wells, covariates=torch.full((4, 3, 2), pull))["mean"].values
+        for pull in (0.0, 50.0)
+    ]
+    coupling = float(driven_fit.dynamics.potential.energy.coupling)
+    h, expected = 0.1 / SUBSTEPS, 0.0
+    for _ in range(3 * SUBSTEPS):
+        expected += h * (50 * coupling - expected)
+    assert (ahead[1] - ahead[0])[:, -1].mean() == pytest.approx(expected, abs=5 * 0.6 * math.sqrt(2 / 800))
+
+
+def test_a_recipe_tries_a_driven_model_on_two_of_its_sequences():
+    """With the stimulus of these two; the rest of the data is not looked at."""
+    source = load_model_file(Path(__file__).parents[2] / "models" / "driven.py")
+    data = source.simulate(0).isel(sequence=slice(5), time=slice(6))
+    model, _ = build_pair(source, data, seed=0)
+    assert model.dynamics.covariates.shape == (5, 6, 1)

@@ -18,7 +18,7 @@ from pyro.infer.autoguide import (
     AutoMultivariateNormal,
     AutoNormal,
 )
-from pyro.nn import PyroSample
+from pyro.nn import PyroModule, PyroSample
 from pyro.optim import ClippedAdam
 from torch import nn
 
@@ -465,6 +465,26 @@ def test_two_named_pairs_learn_in_one_svi():
     assert "temperature" in trace.nodes  # names of sites stay as they are
 
 
+def test_two_pairs_without_names_are_told():
+    """They would share parameters in silence: also a model of the first name with a guide of its own."""
+    (one, first), (other, second) = pair(""), pair("")
+    for models, guides, kind in (
+        ((one, other), (first, second), "AmortizedGuide"),
+        ((one, other), (pair("one")[1], pair("other")[1]), "LatentLangevin"),
+    ):
+        svi = SVI(scoped(*models), scoped(*guides), ClippedAdam({"lr": 0.1}), Trace_ELBO())
+        sentence = rf"two of {kind} in one program need two names: both are named ''.* {kind}\(…, name=\"a\"\)"
+        with pytest.raises(nld.FitError, match=sentence):
+            svi.step(TIMES, observations())
+    pyro.clear_param_store()
+    alone = SVI(one, first, ClippedAdam({"lr": 0.1}), Trace_ELBO())
+    alone.step(TIMES, observations())
+    SVI(other, second, ClippedAdam({"lr": 0.1}), Trace_ELBO()).step(TIMES, observations())  # another program
+    parent = PyroModule("parent")
+    parent.one, parent.other = pair("")[0], pair("")[0]  # names of their own, as parts
+    poutine.trace(scoped(parent.one, parent.other)).get_trace(TIMES, observations())
+
+
 def test_the_path_kl_is_known_under_a_scope():
     (one, first), (other, second) = pair("one"), pair("other")
     first(TIMES, observations())
@@ -492,3 +512,35 @@ def test_the_globals_need_no_path_and_take_its_random_numbers(monkeypatch, seed)
     assert found.stochastic_nodes == expected.stochastic_nodes == ["temperature"]
     assert torch.equal(found.nodes["temperature"]["value"], expected.nodes["temperature"]["value"])
     assert torch.equal(torch.randn(3), after)
+
+
+class Cosine(nld.Potential):
+    """One well per turn of an angle."""
+
+    latent, periods = 1, (2 * math.pi,)
+
+    def forward(self, z):
+        return -torch.cos(z[..., 0])
+
+
+def ring(**given):
+    motion = nld.OverdampedLangevin(Cosine())
+    return nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.1), substeps=2, **given)
+
+
+def test_the_guide_of_an_angle_begins_at_an_angle():
+    """All directions of a context can be told apart from their neighbours: the first angle is that of a vector."""
+    guide = nld.AmortizedGuide(ring(), nld.GRUEncoder(1, size=2, hidden=4))
+    assert isinstance(guide.control, nld.CircularControl)
+    with torch.no_grad():
+        guide.initial.weight.zero_()
+        guide.initial.bias.zero_()
+        guide.initial.weight[0, 0] = guide.initial.weight[2, 1] = 1.0  # cosine and sine
+        angle = torch.linspace(-3.1, 3.1, 20)
+        loc = guide._first(torch.stack([angle.cos(), angle.sin()], -1)).mean
+    torch.testing.assert_close(loc[:, 0], angle)
+
+
+def test_equilibrium_on_a_line_that_covers_a_circle_is_refused():
+    with pytest.raises(nld.PriorError, match=r'start="equilibrium" needs a density that can be normalised: .*"normal"'):
+        ring(start="equilibrium")

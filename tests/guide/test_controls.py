@@ -1,5 +1,7 @@
 """Controls: shapes, what they may read, how close to the prior they start, and that they speak no units."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -181,3 +183,71 @@ def test_pulls_between_axes_stay_below_the_geometric_mean(dynamics):
         between = gain.diagonal(dim1=-2, dim2=-1).prod(-1).sqrt()
         assert bool((gain[..., 0, 1].abs() <= between * (1 + 1e-9) + 1e-100).all())
         assert bool((torch.linalg.eigvals(torch.eye(2) - gain).abs() <= 1 + 1e-6).all())
+
+
+class Ring(nld.Potential):
+    """Two circles and a line between them."""
+
+    latent, periods = 3, (2 * math.pi, math.inf, 3.0)
+
+    def forward(self, z):
+        return z[..., 1].square() - torch.cos(z[..., 0]) - torch.cos(2 * math.pi / 3 * z[..., 2])
+
+
+RINGS = {
+    "overdamped": lambda: nld.OverdampedLangevin(Ring(), 0.7, 1.3),
+    "underdamped": lambda: nld.UnderdampedLangevin(Ring(), 0.7, 1.3, 0.4),
+}
+TURN = torch.tensor([2 * math.pi, 0.0, -3.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("motion", RINGS)
+@pytest.mark.parametrize("kind", [nld.CircularControl, NeuralControl])
+def test_a_control_on_circles_does_not_tear(motion, kind):
+    """From a place and from its image, a turn away, paths are the same but for that turn."""
+    dynamics = RINGS[motion]().double()
+    steering = prepared(kind(), dynamics)
+    posterior, _ = path(steering, dynamics, *inputs())
+    shift = nn.functional.pad(TURN, (0, dynamics.state - 3))
+    turned = posterior.piece(torch.arange((TIMES - 1) * SUBSTEPS), posterior.initial + shift)
+    noise = torch.randn(SEQUENCES, (TIMES - 1) * SUBSTEPS, 3, dtype=torch.float64)
+    torch.testing.assert_close(turned._draw(noise), posterior._draw(noise) + shift)
+
+
+@pytest.mark.parametrize("motion", RINGS)
+def test_a_path_drawn_on_circles_has_the_density_of_its_force(motion):
+    """The forces of the loop are those of the whole path at once, also of some of its steps."""
+    dynamics = RINGS[motion]().double()
+    posterior, _ = path(prepared(nld.CircularControl(), dynamics), dynamics, *inputs())
+    noise = torch.randn(SEQUENCES, (TIMES - 1) * SUBSTEPS, 3, dtype=torch.float64)
+    drawn = posterior._draw(noise)
+    step = posterior.transitions(posterior._origins(drawn))
+    component = posterior.integrator.stochastic_component(drawn)
+    torch.testing.assert_close((component - step.loc) / step.scale, noise)
+    some = torch.tensor([1, 4, 7])
+    torch.testing.assert_close(
+        posterior.piece(some, posterior.initial).force(drawn[:, some]), posterior.force(drawn)[:, some]
+    )
+
+
+@pytest.mark.parametrize("motion", RINGS)
+def test_refined_steps_on_circles_steer_as_before(motion):
+    dynamics, (contexts, gaps) = RINGS[motion]().double(), inputs()
+    steering = prepared(nld.CircularControl(), dynamics)
+
+    def passed(substeps):
+        steering.refine(substeps)
+        posterior, _ = path(steering, dynamics, contexts, gaps, substeps)
+        with torch.no_grad():
+            quiet = posterior._draw(torch.zeros(SEQUENCES, (TIMES - 1) * substeps, 3, dtype=torch.float64))
+        return quiet[:, substeps - 1 :: substeps, :3]
+
+    torch.testing.assert_close(passed(64 * SUBSTEPS), passed(16 * SUBSTEPS), rtol=0.05, atol=0.02)
+
+
+def test_a_control_of_the_other_kind_is_told():
+    ring, line = RINGS["overdamped"](), DYNAMICS["overdamped"]()
+    with pytest.raises(nld.PriorError, match=r"AffineControl pulls towards a place on a line: .* Use CircularControl"):
+        AffineControl().prepare(CONTEXT, ring, SUBSTEPS)
+    with pytest.raises(nld.PriorError, match=r"needs a landscape with `periods`.* Use AffineControl"):
+        nld.CircularControl().prepare(CONTEXT, line, SUBSTEPS)
