@@ -1,9 +1,10 @@
-"""The lead: at the beginning of a fit, paths are drawn towards the slow coordinates that counting finds in the data.
+"""The lead: at the beginning of a fit, positions have to show the slow coordinates that counting finds in the data.
 
 Behind a bent decoder a fit may start anywhere, and what varies most comes first. A rare state that is no direction of
-the data, as the left-handed helix of a peptide, is then never given an axis, or two states are folded onto one place.
-Counting on a fine partition knows such processes beforehand, see `kinetics.witness`. So the first axes are drawn to
-them, with a weight that falls to zero. From then on the bound alone is maximised.
+the data, as the left-handed helix of a peptide, is then never given a place of its own, or two states are folded onto
+one. Counting on a fine partition knows such processes beforehand, see `kinetics.witness`. So paths are drawn to where a
+linear function of the position tells each of them. The weight of this falls to zero; from then on the bound alone is
+maximised. Which function that is, is left free, so that a fit that shows them anyhow keeps its shape.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from ..kinetics.visits import joined, parted
 from ..model.decoders import Decoder
 from ..model.latent_langevin import LatentLangevin
 
-SCALE = 0.3  # of the distance between path and coordinate, whose ends are at −1 and 1
+SCALE = 0.3  # of what is left of a coordinate, whose ends are at −1 and 1
+RIDGE = 1e-6  # of the variance of the positions: axes may be alike at first
 MOST = 200_000  # observations of which the slow coordinates are sought; what comes after them is not led
 
 
 class Lead(Messenger):
-    """−½ Σ (z_k − s_k)²/0.3² over the observations and the slow coordinates s of the data, one per axis z_k.
+    """−½ min Σ (s − A z − b)²/0.3² over A and b: what positions z do not tell of the slow coordinates s of the data.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ class Lead(Messenger):
     ...     nld.OverdampedLangevin(nld.NeuralPotential(latent=2)), nld.Gaussian(nld.MLPDecoder(2, 1))
     ... )
     >>> from pyro_nld.fitting.lead import Lead
-    >>> Lead(model, torch.arange(4000.0)[None], x).coordinates.shape  # one slow process: the second axis is free
+    >>> Lead(model, torch.arange(4000.0)[None], x).coordinates.shape  # one slow process
     torch.Size([1, 4000, 1])
     """
 
@@ -65,10 +67,14 @@ class Lead(Messenger):
         if self._path is None or self.coordinates.shape[-1] == 0:
             return torch.zeros(())
         chosen = torch.arange(len(self.coordinates)) if self._chosen is None else self._chosen
-        there = self.coordinates[chosen]
-        axes = self._model.observed_positions(*self._path)[..., : there.shape[-1]]
-        off = torch.where(there.isfinite(), axes - there.nan_to_num(), 0.0) / SCALE
-        return -0.5 * off.square().sum() * len(self.coordinates) / len(chosen)
+        z, s = self._model.observed_positions(*self._path), self.coordinates[chosen]
+        known = s.isfinite().all(-1).expand(z.shape[:-1])
+        z, s = z[known], s.expand(*z.shape[:-1], s.shape[-1])[known]
+        z, s = z - z.mean(0), s - s.mean(0)
+        spread = z.T @ z
+        ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread), dtype=z.dtype)
+        told = torch.linalg.solve(spread + ridge, z.T @ s).detach()  # at the minimum its derivative does not count
+        return -0.5 * ((s - z @ told) / SCALE).square().sum() * len(self.coordinates) / len(chosen)
 
 
 def _slow(times: Tensor, x: Tensor, most: int) -> Tensor:

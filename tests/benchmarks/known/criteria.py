@@ -76,7 +76,8 @@ class Reading:
         there = np.isfinite(np.broadcast_to(times, x.shape[:2]))
         if there.sum() == len(self.labels):
             return there
-        return there & np.isin(times, self.segments["times"].values)
+        told = self.segments["times"].values
+        return there & np.isin(times.astype(told.dtype), told)  # a fit has times in single precision
 
     def known(self, name: str = "states") -> NDArray[np.int64]:
         """True labels, or others that the recording carries, of the observations of `labels`."""

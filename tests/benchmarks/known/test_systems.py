@@ -13,8 +13,11 @@ import xarray as xr
 from known import criteria, recordings, wells
 from scipy.special import gamma
 
+import pyro_nld as nld
 from pyro_nld import kinetics
+from pyro_nld.io.series import cut_long
 from pyro_nld.runs import summary
+from pyro_nld.runs.model_files import load_model_file
 
 RELAXATION = {
     "double_well_2d": [33.56],
@@ -286,6 +289,35 @@ def test_dwell_of_labels_bridges_what_is_undecided_and_stops_at_the_end():
     labels = np.array([[0, -1, 0, 1, 1, 0, -1, -1]])
     times = np.array([[0.0, 1, 2, 3, 4, 5, 6, np.nan]])
     np.testing.assert_allclose(criteria.dwell_of_labels(labels, times, 2), [4, 2])
+
+
+# All of them, small
+
+SMALL = ("double_well_2d", "triple_well_1d", "reaction_times", "white_noise", "ring", "trend")
+"""One of each kind; the others run with `make science`."""
+
+
+@pytest.mark.filterwarnings("ignore")  # a fit of three steps has much to say of itself
+@pytest.mark.parametrize(
+    "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.science) for name in recordings.SYSTEMS]
+)
+def test_every_system_is_fitted_read_and_judged_at_smoke_size(name, tmp_path):
+    """By the parts of the recipe. Nothing is found in three steps, but every number and every question is there."""
+    make = recordings.SYSTEMS[name]
+    data = make(0) if name == "reaction_times" else make(0, frames=600)
+    pieces = cut_long(data)
+    recipe = load_model_file(systems.ROOT / "models" / "my_data.py")
+    model, guide = recipe.build(pieces, {"latent": 2, "decoder": "bent", "substeps": 2})
+    fit = nld.fit(model, guide, pieces, nld.Schedule(steps=3, lead=0.5), progress=False)
+    landscape = fit.landscape()
+    read = criteria.Reading(landscape, nld.segment(fit, wells=landscape), data, ())
+    asked = [criterion for criterion in criteria.judge(name, read) if criterion.name]
+    assert "states" in {criterion.name for criterion in asked} or data.attrs["kind"] == "changing"
+    file = tmp_path / "row.json"
+    summary.write_json(file, systems.told(read) | {"criteria": [criterion._asdict() for criterion in asked]})
+    kept = summary.read_json(file)
+    assert sum(kept["shares"]) == pytest.approx(1)
+    assert len(kept["levels"]) == kept["states"] == landscape.sizes["state"]
 
 
 # Rows
