@@ -52,7 +52,9 @@ class Lead(Messenger):
         super().__init__()
         self._model = model
         bends = any(isinstance(part, Decoder) and not part.straight for part in model.modules())
-        self.coordinates = _slow(times, x, model.dynamics.latent) if bends else torch.zeros(*times.shape, 0)
+        self.coordinates = (
+            slow_coordinates(times, x)[..., : model.dynamics.latent] if bends else torch.zeros(*times.shape, 0)
+        )
         self._chosen: Tensor | None = None
         self._path: tuple[Tensor, Tensor] | None = None
 
@@ -77,19 +79,23 @@ class Lead(Messenger):
         return -0.5 * ((s - z @ told) / SCALE).square().sum() * len(self.coordinates) / len(chosen)
 
 
-def _slow(times: Tensor, x: Tensor, most: int) -> Tensor:
+def slow_coordinates(times: Tensor, x: Tensor) -> Tensor:
     """The slow coordinates of the data, slowest first, `(sequence, time, coordinate)`, with their two ends at −1 and 1.
 
     In its standard deviations a state of 1 % of the time would be ten away, where no landscape has learned anything.
+
+    Parameters
+    ----------
+    times, x: checked data, `(sequence, time)` and `(sequence, time, channel)`; pieces of a recording are joined.
     """
     order = recordings(times.numpy())
     order = order[: max(1, MOST // order.shape[-1])]
     whole = np.moveaxis(joined(np.moveaxis(x.double().numpy(), -1, 0), order), 0, -1)
-    found = witness.slow_coordinates(whole, joined(times.double().numpy(), order))[..., :most]
+    found = witness.slow_coordinates(whole, joined(times.double().numpy(), order))
     for coordinate in np.moveaxis(found, -1, 0):
         known = coordinate[np.isfinite(coordinate)]
         upper = known > cut(known)
         low, high = known[~upper].mean(), known[upper].mean()
         coordinate[:] = (2 * coordinate - low - high) / (high - low)
-    back = parted(np.moveaxis(found, -1, 0), order, times.shape)
+    back = parted(np.moveaxis(found, -1, 0), order, (times.shape[0], times.shape[1]))
     return torch.as_tensor(np.moveaxis(back, 0, -1)).to(x)

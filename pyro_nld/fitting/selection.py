@@ -1,8 +1,10 @@
 """Model selection by held-out evidence: how many latent axes, a straight or a bent decoder, how many substeps.
 
 Short fits see three quarters of the data, and are judged by the bound on the evidence of the rest. What is chosen is
-the simplest candidate within two standard errors of the best. The rule of one standard error (L. Breiman et al.,
-Classification and Regression Trees, 1984, §3.4.3) takes the fits as certain; short ones scatter by another.
+the simplest candidate within two standard errors of the best, of those whose positions show the slow processes that
+counting finds in the data and that some candidate shows: a rare state hardly moves the bound. The rule of one standard
+error (L. Breiman et al., Classification and Regression Trees, 1984, §3.4.3) takes the fits as certain; short ones
+scatter by another.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from ..errors import DataError, FitError
 from ..io.memory import recognised
 from ..io.series import as_tensors, cut, from_arrays
 from ..io.validation import check_rows
+from ..kinetics.partition import cells_of
 from ..landscape.step_size import LIMIT
 from .draws import inference_mode
+from .lead import slow_coordinates
 from .particles import particle_posterior
 from .posterior import Pair, Posterior
 from .schedule import Schedule
@@ -41,6 +45,8 @@ FEWEST, SHORTEST = 12, 10  # pieces, and observations in one: below that nothing
 EVERY = 4  # one piece out of so many is held out
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
+SHOWN = 0.25  # less of a slow coordinate than another candidate shows, which is too little
+SEEN = 0.5  # of a slow coordinate, below which another axis may be worth it
 ERRORS = 2.0  # standard errors over pieces within which candidates are alike
 GROWTH = 2.0  # of the curvature of the stiffest minimum, from a short fit to the whole one
 SHORT_SUBSTEPS = 5  # of short fits
@@ -55,6 +61,7 @@ class _Score(NamedTuple):
 
     bound: Array
     substeps: int
+    shown: Array  # of every slow coordinate of the data, the share that the positions tell
 
 
 def select(
@@ -88,7 +95,8 @@ def select(
     Returns
     -------
     By `candidate`: `latent`, `decoder`, `heldout`, the held-out bound in nats per observed value, its standard `error`
-    over pieces, and `gap`, what it lacks to the best. Attrs: what was chosen, `latent`, `decoder`, `substeps`, its
+    over pieces, `gap`, what it lacks to the best, and `shown`, the least share that its positions tell of a slow
+    coordinate of the data. Attrs: what was chosen, `latent`, `decoder`, `substeps`, its
     `heldout_elbo_per_observation`, and a `message`. With fewer than 120 observations there are no
     candidates; then two axes, a straight decoder and 8 substeps are taken, unless others are given.
 
@@ -128,6 +136,7 @@ def select(
     seen, apart = pieces.isel(sequence=~held), pieces.isel(sequence=np.flatnonzero(held)[:: -(-held.sum() // MOST)])
     times, x = check_rows(*as_tensors(apart, whole=False))
     observed = x.isfinite().sum((1, 2)).double().numpy()
+    slow = slow_coordinates(*as_tensors(seen, whole=False))
     tried: dict[tuple[int, str], _Score] = {}
     with tqdm(desc="choosing", disable=not progress, unit="fit") as bar:
         for q in axes:
@@ -136,9 +145,10 @@ def select(
                     continue
                 choice = {"latent": q, "decoder": shape, "substeps": fixed or SHORT_SUBSTEPS}
                 with suppress(FitError):  # a candidate that cannot be fitted is none
-                    tried[q, shape] = _short_fit(build, seen, (times, x), choice, steps, seed)
+                    tried[q, shape] = _short_fit(build, seen, (times, x), choice, steps, seed, slow)
                 bar.update()
-            if not _worth_another_axis(tried, observed, q):
+            missed = tried and (np.max([one.shown for one in tried.values()], 0) < SEEN).any() and q <= slow.shape[-1]
+            if not (missed or _worth_another_axis(tried, observed, q)):
                 break
     return _chosen(tried, observed, fixed, steps)
 
@@ -169,7 +179,13 @@ def _pieces(series: xr.Dataset) -> xr.Dataset | None:
 
 
 def _short_fit(
-    build: Build, seen: xr.Dataset, apart: tuple[Tensor, Tensor], choice: Mapping[str, Any], steps: int, seed: int
+    build: Build,
+    seen: xr.Dataset,
+    apart: tuple[Tensor, Tensor],
+    choice: Mapping[str, Any],
+    steps: int,
+    seed: int,
+    slow: Tensor,
 ) -> _Score:
     """Fit a candidate to what it may see, and judge it by the rest."""
     with torch.random.fork_rng(), pyro.get_param_store().scope(), warnings.catch_warnings():
@@ -186,9 +202,21 @@ def _short_fit(
         with suppress(FitError):
             coarse = Posterior(model, guide, times[few], x[few]).discretisation()["max_curvature_step"]
             needed = math.ceil(GROWTH * choice["substeps"] * coarse / LIMIT)
+        positions = Posterior(model, guide, times, x).positions()[0]
     if not np.isfinite(bound).all():
         raise FitError("the held-out bound is not finite. Use more substeps.")
-    return _Score(bound, needed)
+    return _Score(bound, needed, _shown(positions.numpy(), slow.numpy(), seed))
+
+
+def _shown(positions: Array, slow: Array, seed: int) -> Array:
+    """The share of the variance of each slow coordinate that lies between small cells of the positions."""
+    there = np.asarray(np.isfinite(slow).all(-1) & np.isfinite(positions).all(-1))
+    if slow.shape[-1] == 0 or not there.any():
+        return np.ones(slow.shape[-1])
+    cell, value = cells_of(positions, there, seed)[there], slow[there] - slow[there].mean(0)
+    count = np.bincount(cell)
+    sums = np.stack([np.bincount(cell, one) for one in value.T])
+    return np.asarray((sums**2 / np.maximum(count, 1)).sum(1) / (value**2).sum(0))
 
 
 def _worth_another_axis(tried: Mapping[tuple[int, str], _Score], observed: Array, latent: int) -> bool:
@@ -208,7 +236,10 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     held = np.array([_mean(one.bound, observed) for one in tried.values()])
     error = np.array([_error(one.bound, observed) for one in tried.values()])
     best = int(held.argmax())
-    place = int(np.flatnonzero(held >= held[best] - ERRORS * error[best])[0])
+    shown = np.array([one.shown for one in tried.values()])
+    enough = (shown >= shown.max(0) - SHOWN).all(1)
+    best = int(np.where(enough, held, -np.inf).argmax()) if enough.any() else best
+    place = int(np.flatnonzero((held >= held[best] - ERRORS * error[best]) & (enough | ~enough.any()))[0])
     latent, decoder = names[place]
     substeps = fixed or int(np.clip(tried[names[place]].substeps, *SUBSTEPS))
     words = f"{latent} latent {'axis' if latent == 1 else 'axes'}, a {decoder} decoder, {substeps} substeps"
@@ -224,6 +255,7 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
             "heldout": ("candidate", held),
             "error": ("candidate", error),
             "gap": ("candidate", held[best] - held),
+            "shown": ("candidate", shown.min(1, initial=1.0)),
         },
         attrs={"latent": latent, "decoder": decoder, "substeps": substeps}
         | {"heldout_elbo_per_observation": float(held[place]), "message": message},
@@ -240,7 +272,7 @@ def _untried(axes: tuple[int, ...], shapes: tuple[str, ...], fixed: int | None) 
         f"Nothing was held out, because there are fewer than {FEWEST * SHORTEST} observations: "
         f"{choice['latent']} latent axes, a {choice['decoder']} decoder, {choice['substeps']} substeps."
     )
-    names = ("latent", "decoder", "heldout", "error", "gap")
+    names = ("latent", "decoder", "heldout", "error", "gap", "shown")
     empty = {name: ("candidate", np.zeros(0)) for name in names}
     return xr.Dataset(empty, attrs=choice | {"heldout_elbo_per_observation": np.nan, "message": message})
 

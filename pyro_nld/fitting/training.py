@@ -38,7 +38,7 @@ from .posterior import Pair, Posterior
 from .schedule import Schedule
 from .settling import COLUMNS, best_run, say_rise
 from .trainer import Trainer
-from .transitions import balance
+from .transitions import balance, record
 
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 Callback = Callable[[int, Mapping[str, float]], object]
@@ -120,7 +120,7 @@ def _run(pair: Pair, state: dict, run: int, path: Path | None, name: str | Liter
     finished = _train(trainer, state, path, every, name, callbacks)
     cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
     trainer.settle()
-    balanced: dict[str, float] = {}
+    balanced: dict[str, object] = {}
     finished = finished and _polish(trainer, path, bool(name), balanced)
     state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
     state["current"] = None
@@ -192,7 +192,7 @@ def _train(
     return True
 
 
-def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, float]) -> bool:
+def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, object]) -> bool:
     """Do the M-steps and the balance that the schedule asks for, and keep what the balance says of itself.
 
     False where it was stopped by hand, as in `_train`.
@@ -205,8 +205,7 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
-                found = balance(Posterior(*fitted))
-                balanced.update({} if found is None else found.attrs)
+                balanced.update(record(balance(Posterior(*fitted))))
     except KeyboardInterrupt:
         if path is not None:
             raise

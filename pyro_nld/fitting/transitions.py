@@ -105,7 +105,19 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
             break
     before, after = seen[0][0], _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST
-    return _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
+    told = _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
+    covariance = _covariance(metric, slope, after, counts)
+    return told.assign(covariance=(("coefficient", "to_coefficient"), covariance.numpy()))
+
+
+def record(found: xr.Dataset | None) -> dict[str, float | Tensor]:
+    """What a run keeps of `balance`: its attrs, and the covariance of w.
+
+    Parameters
+    ----------
+    found: from `balance`.
+    """
+    return {} if found is None else found.attrs | {"covariance": torch.as_tensor(found["covariance"].values)}
 
 
 def _averaged(seen: list[tuple[Tensor, Tensor]], change: Tensor, slope: Tensor) -> Tensor:
@@ -219,6 +231,19 @@ def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, coun
         if float((slope @ step).abs().max()) * size < 1e-4:
             break
     return found
+
+
+def _covariance(metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
+    """The sampling covariance of the minimiser: counts have their own noise, and the rest is the fit's before.
+
+    With C the information of the counts and N that of all steps, w minimises ½ Δwᵀ εN Δw + misfit, ε = LEAST. Its
+    answer to a change of either is (C + εN)⁻¹; the noise that they put in is C for the counts and ε²N for the fit.
+    """
+    flat = slope.flatten(0, 1)
+    value, vector = torch.linalg.eigh(hessian(counts.misfit, log_rate).reshape(2 * (flat.shape[0],)))
+    told = flat.T @ (vector * value.clamp(min=0)) @ vector.T @ flat
+    answer = torch.linalg.inv(told + metric)
+    return answer @ (told + LEAST * metric) @ answer
 
 
 def _information(fit: Posterior, points: Tensor) -> Tensor:

@@ -193,8 +193,8 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     As `of_rates`; `dwell` is infinite where a state was never left; `ageing (state)` is the logarithm of how much more
-    often visits older than the mean dwell end than younger ones, 0 for an exponential law, with its standard error
-    `ageing_error`; `implied (lag, mode)` are the timescales of the
+    often visits older than the mean dwell end than younger ones, 0 for an exponential law, NaN where no visit was seen
+    to be old, with its standard error `ageing_error`; `implied (lag, mode)` are the timescales of the
     transition matrices. 90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with
     Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from
     draws of all rates at once, where the ½ of a state's exits is spread over the states it may go to.
@@ -213,6 +213,7 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     young, old = counts["age_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         ageing = np.log((old + 0.5) / (young + 0.5) * counts["age_time"][0].values / counts["age_time"][1].values)
+    ageing = np.where((counts["age_time"] > 0).all("age"), ageing, np.nan)  # sequences too short for an old visit
     known = {
         "dwell_low": ("state", low[:, 0]),
         "dwell_high": ("state", high[:, 0]),

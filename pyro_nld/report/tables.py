@@ -74,6 +74,8 @@ def states(landscape: xr.Dataset, truth: xr.Dataset | None = None) -> str:
         columns["truth"] = numbers(truth["occupancy"], 3)
     if landscape.sizes["state"] > 1:
         columns["90 % of counts"] = interval(landscape.sel(route="counted"), "stationary")
+    if "occupancy_low" in landscape:
+        columns["90 % of U"] = interval(landscape, "occupancy")
     curvature = landscape["curvature"].values[:, [0, -1]] / temperature
     columns["curvature/T"] = [f"{low:.1f} … {high:.1f}" for low, high in curvature]
     return aligned(columns)
@@ -190,6 +192,8 @@ def attractors(states: xr.Dataset, truth: xr.Dataset | None = None) -> str:
 def transitions(landscape: xr.Dataset) -> str:
     """One row per state: its dwell time by every route (with the interval of the counts), and its barriers.
 
+    Barriers have their 90 % intervals where rates were balanced.
+
     Parameters
     ----------
     landscape: `Fit.landscape()`.
@@ -202,6 +206,8 @@ def transitions(landscape: xr.Dataset) -> str:
     columns["90 % of counts"] = interval(landscape.sel(route="counted"), "dwell")
     for to in range(landscape.sizes["state"]):
         columns[f"kT to {to}"] = [digits(height) for height in landscape["barrier"].values[:, to]]
+        if "barrier_low" in landscape:
+            columns[f"90 % of kT to {to}"] = interval(landscape.isel(to=to), "barrier")
     return aligned(columns)
 
 

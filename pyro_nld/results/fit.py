@@ -31,7 +31,7 @@ from ..kinetics.states import PERSISTENT
 from ..landscape import attractors, occupancies, saddles
 from ..model.latent_langevin import LatentLangevin
 from ..nn import Described, counted, numbers
-from . import ensemble
+from . import ensemble, intervals
 from .groups import GROUPS, NUMBERS, PREDICTED, of_posterior, of_prior
 from .naming import named
 
@@ -112,9 +112,9 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; `level (state, channel)`, the means of the observations of
         each state, beside `decoded`, what its minimum shows; the variables of `kinetics.visits` for the labels of
-        `segment`; those of `processes`, slow ones that no pair of states carries;
-        attrs `kinetics_agree` (1 or 0) and `messages`, the verdict, one message per line; `balance_path_kl` and
-        `balance_transitions`, where rates were balanced.
+        `segment`; those of `processes`, slow ones that no pair of states carries; attrs `kinetics_agree` (1 or 0) and
+        `messages`, the verdict, one message per line. Where rates were balanced, attrs `balance_path_kl` and
+        `balance_transitions`, and 90 % intervals of barriers, occupancies and every route, see `intervals.given`.
 
         Raises
         ------
@@ -139,15 +139,16 @@ class Fit(Described, Posterior):
         level = (("state", "channel"), kinetics.levels(label, self.x.numpy(), wells.sizes["state"]))
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
-        said = wells.attrs | {f"balance_{name}": value for name, value in self.balance.items()}
+        said = wells.attrs | {f"balance_{name}": value for name, value in self.balance.items() if name != "covariance"}
         found = found.assign(dict(sampled) | {"saddle_committor": committed, "level": level}).assign_attrs(said)
         verdict = verdicts.kinetics(found, counts, routes)
         judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
-        return named(found.assign_attrs(judged | {"interval": counts.attrs["interval"]}), self.about)
+        found = found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
+        return named(intervals.given(self, found, self.balance.get("covariance"), seed), self.about)
 
     @property
-    def balance(self) -> dict[str, float]:
-        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `transitions`, …"""
+    def balance(self) -> dict[str, float | Tensor]:
+        """What `fitting.balance` said of itself, if the schedule asked for it: `path_kl`, `covariance`, …"""
         return dict(self.runs[best_run(self.runs)].get("balance", {})) if self.runs else {}
 
     @partial(checked, error=FitError)
@@ -164,10 +165,9 @@ class Fit(Described, Posterior):
         Returns
         -------
         The variables of `kinetics.metastable`; `occupancy_energy`, `occupancy_harmonic`, `occupancy_anharmonic`,
-        `occupancy_data` (state);
-        `decoded` (state, channel), the channels' means at the states' deepest minima, and `minimum_decoded (minimum,
-        channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`, `min_persistence`, `min_barrier`,
-        `max_curvature_step` and what `landscape.discretisation` says of it.
+        `occupancy_data` (state); `decoded` (state, channel), the channels' means at the states' deepest minima, and
+        `minimum_decoded (minimum, channel)`, those at all, in the data's unit; attrs `temperature`, `time_unit`,
+        `min_persistence`, `min_barrier`, `max_curvature_step` and what `landscape.discretisation` says of it.
 
         Warns
         -----

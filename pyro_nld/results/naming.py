@@ -25,7 +25,7 @@ TIMES = {
 """Variables of results that are times, in the unit of the data; those with `_low` and `_high` are their intervals."""
 
 RATES = {"rate", "decay", "angular_frequency"}
-ENERGIES = {"barrier", "minimum_barrier", "depth"}
+ENERGIES = {"barrier", "barrier_low", "barrier_high", "minimum_barrier", "depth"}
 """Variables that are energies in units of kT."""
 
 CLOCK = ("units", "time_origin")

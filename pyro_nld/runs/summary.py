@@ -30,6 +30,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "decoded_minima": (),
     "levels": (),
     "barriers_kT": (),
+    "intervals": ("occupancy", "barriers_kT", "dwell", "relaxation"),
     "rates": ("eyring_kramers", "simulated", "counted"),
     "dwell": ("simulated", "counted"),
     "visits": ("number", "mean", "median", "longest", "time_share"),
@@ -118,6 +119,7 @@ def of_landscape(landscape: xr.Dataset) -> dict:
         "decoded_minima": landscape["decoded"].values,
         "levels": landscape["level"].values if "level" in landscape else None,
         "barriers_kT": landscape["barrier"].values,
+        "intervals": _intervals(landscape),
         "rates": {route: landscape["rate"].sel(route=route).values for route in FIELDS["rates"]},
         "dwell": {route: landscape["dwell"].sel(route=route).values for route in FIELDS["dwell"]},
         "visits": {
@@ -131,6 +133,17 @@ def of_landscape(landscape: xr.Dataset) -> dict:
             "kinetics_agree": bool(landscape.attrs["kinetics_agree"]),
             "messages": landscape.attrs["messages"].splitlines(),
         },
+    }
+
+
+def _intervals(landscape: xr.Dataset) -> dict[str, list | None]:
+    """Lower and upper ends of 90 %: those of counted times, and of the landscape where rates were balanced."""
+    counted = landscape.sel(route="counted")
+    told = {"occupancy": (landscape, "occupancy"), "barriers_kT": (landscape, "barrier")}
+    told |= {"dwell": (counted, "dwell"), "relaxation": (counted, "relaxation")}
+    return {
+        field: [where[f"{name}_{end}"].values for end in ("low", "high")] if f"{name}_low" in where else None
+        for field, (where, name) in told.items()
     }
 
 

@@ -32,19 +32,23 @@ def recording(channels: int = 2, steps: int = 2400) -> object:
 @pytest.fixture
 def short_fits(monkeypatch):
     """Held-out bounds by candidate, in nats per value, in place of fits; the candidates asked for are noted."""
-    means, asked = {}, []
+    means, asked, shown = {}, [], {}
 
-    def fit(build, seen, apart, choice, steps, seed):
+    def fit(build, seen, apart, choice, steps, seed, slow):
         asked.append((choice["latent"], choice["decoder"]))
         observed = apart[1].isfinite().sum((1, 2)).double().numpy()
         wobble = np.where(np.arange(len(observed)) % 2, 1.0, -1.0)
         mean = means[asked[-1]]
         if mean is None:
             raise FitError("it fails")
-        return selection._Score((mean + 0.1 * wobble) * observed, 100 * choice["latent"] if mean > 0 else 0)
+        return selection._Score(
+            (mean + 0.1 * wobble) * observed,
+            100 * choice["latent"] if mean > 0 else 0,
+            shown.get(asked[-1], np.ones(0)),
+        )
 
     monkeypatch.setattr(selection, "_short_fit", fit)
-    return means, asked
+    return means, asked, shown
 
 
 def chosen(found):
@@ -56,7 +60,7 @@ def select(**given):
 
 
 def test_the_simplest_within_two_errors_of_the_best_is_chosen(short_fits):
-    means, asked = short_fits
+    means, asked, _ = short_fits
     means |= {(1, "bent"): -2.0, (2, "straight"): -1.01, (2, "bent"): -1.0, (3, "straight"): -0.99, (3, "bent"): -1.1}
     found = select()
     assert found["error"].values == pytest.approx(0.1 / np.sqrt(PIECES - 1), rel=0.1)  # of ± 0.1 about the mean
@@ -71,7 +75,7 @@ def test_the_simplest_within_two_errors_of_the_best_is_chosen(short_fits):
 
 
 def test_what_is_given_is_kept(short_fits):
-    means, asked = short_fits
+    means, asked, _ = short_fits
     means |= {(2, "bent"): 1.0, (2, "straight"): 2.0, (5, "bent"): 3.0}
     assert chosen(select(latent=2, decoder="bent")) == (2, "bent")
     assert asked == [(2, "bent")]
@@ -81,8 +85,43 @@ def test_what_is_given_is_kept(short_fits):
     assert chosen(select(latent=(5, 2), decoder="bent")) == (5, "bent")
 
 
+def test_a_candidate_that_misses_a_slow_process_which_another_shows_is_none(short_fits):
+    """It may predict best: a rare state hardly moves the bound."""
+    means, _, shown = short_fits
+    means |= {(1, "bent"): 0.0, (2, "straight"): -0.5, (2, "bent"): -0.1, (3, "straight"): -0.5, (3, "bent"): -0.4}
+    shown |= {name: np.array([0.9, 0.2]) for name in means} | {(2, "bent"): np.array([0.8, 0.9])}
+    found = select()
+    assert chosen(found) == (2, "bent")
+    assert found["shown"].values.tolist() == [0.2, 0.2, 0.8]
+
+
+def test_axes_are_added_while_a_slow_process_is_shown_by_none(short_fits, monkeypatch):
+    means, asked, shown = short_fits
+    means |= {(q, shape): -1.0 for q in range(1, 7) for shape in ("straight", "bent")}
+    shown |= {name: np.array([0.1 * name[0]] * 4) for name in means}
+    slow = torch.zeros(1, 1, 4)
+    monkeypatch.setattr(selection, "slow_coordinates", lambda times, x: slow)
+    select()
+    assert max(q for q, _ in asked) == 5  # one more than there are processes; at five half of each is shown
+    asked.clear()
+    slow = torch.zeros(1, 1, 0)
+    shown.clear()
+    select()
+    assert max(q for q, _ in asked) == 2  # there are none: the bound alone decides
+
+
+def test_what_positions_show_is_the_variance_between_their_cells():
+    draw = np.random.default_rng(0)
+    positions = draw.uniform(-1, 1, (1, 5000, 1))
+    slow = np.concatenate([np.sign(positions), draw.standard_normal((1, 5000, 1))], -1)
+    found = selection._shown(positions, slow, 0)
+    assert found[0] > 0.95
+    assert found[1] < 5 * 40 / 5000
+    assert selection._shown(positions, slow[..., :0], 0).shape == (0,)
+
+
 def test_a_candidate_that_fails_is_none(short_fits):
-    means, _ = short_fits
+    means, *_ = short_fits
     means |= {(1, "bent"): -1.0, (2, "straight"): None, (2, "bent"): None}
     assert chosen(select()) == (1, "bent")
     means[1, "bent"] = None
@@ -91,7 +130,7 @@ def test_a_candidate_that_fails_is_none(short_fits):
 
 
 def test_a_single_channel_needs_no_bent_decoder(short_fits):
-    means, asked = short_fits
+    means, asked, _ = short_fits
     means |= {(2, "straight"): -1.0, (3, "straight"): -1.0}
     assert chosen(nld.select(build, recording(1), progress=False)) == (2, "straight")
     assert asked == list(means)  # and not one straight axis, unless it is asked for
@@ -100,7 +139,7 @@ def test_a_single_channel_needs_no_bent_decoder(short_fits):
 
 
 def test_too_few_observations_to_hold_any_out(short_fits):
-    _, asked = short_fits
+    _, asked, _ = short_fits
     for data in (recording(steps=110), list(np.random.default_rng(0).normal(size=(5, 20, 1)))):
         found = nld.select(build, data, progress=False)
         assert chosen(found) == (2, "straight")

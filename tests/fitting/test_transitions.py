@@ -62,7 +62,12 @@ def log_rates(fit, wells, seed=7):
 
 def apart(rate):
     """Logarithms of the two rates."""
-    return np.log(rate.values[~np.eye(2, dtype=bool)])
+    return np.log(between(rate))
+
+
+def between(square):
+    """The two values off the diagonal."""
+    return square.values[~np.eye(2, dtype=bool)]
 
 
 def test_the_chain_makes_the_transitions_of_the_data(bent):
@@ -119,6 +124,59 @@ def test_few_transitions_pull_little(number):
         torch.zeros(1, dtype=torch.float64), 1e-6 * torch.eye(1).double(), slope, torch.zeros(2, 2).double(), counts
     )
     np.testing.assert_allclose(change.exp(), (number + 1) / (time + 1), rtol=1e-3)
+
+
+def test_the_covariance_is_that_of_repeated_data():
+    """Counts and the fit before are drawn anew and balanced; one that forgot either part of the noise fails."""
+    draw = np.random.default_rng(0)
+    slope = torch.zeros(2, 2, 3, dtype=torch.float64)
+    slope[0, 1], slope[1, 0] = torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.3, -1.0, 0.4])
+    information = torch.tensor([[300.0, 50.0, 0.0], [50.0, 200.0, 30.0], [0.0, 30.0, 250.0]], dtype=torch.float64)
+    metric, truth = transitions.LEAST * information, torch.zeros(2, 2, dtype=torch.float64)
+    time = torch.tensor([400.0, 900.0], dtype=torch.float64)
+    root = torch.linalg.cholesky(torch.linalg.inv(information))
+    found = []
+    for _ in range(REPEATS := 200):
+        fit = root @ torch.as_tensor(draw.standard_normal(3))
+        exits = draw.poisson(time.numpy()[:, None] * (1 - np.eye(2)))
+        counts, log_rate = counted(exits, time), truth + slope @ fit
+        change = transitions._solve(torch.zeros(3, dtype=torch.float64), metric, slope, log_rate, counts)
+        found.append((fit + change).numpy())
+    expected = transitions._covariance(metric, slope, truth, counted(time[:, None] * (1 - torch.eye(2)), time)).numpy()
+    scale = np.linalg.inv(np.linalg.cholesky(expected))
+    spread = np.cov(scale @ np.array(found).T)  # the identity, up to 1/√n
+    np.testing.assert_allclose(spread, np.eye(3), atol=5 * np.sqrt(2 / REPEATS))
+    rates = slope[~torch.eye(2, dtype=torch.bool)].numpy()
+    np.testing.assert_allclose(np.diag(rates @ expected @ rates.T), [1 / 400, 1 / 900], rtol=0.05)  # Poisson's errors
+
+
+def test_what_a_run_keeps_of_it(bent):
+    fit, _ = bent
+    found = balance(fit)
+    kept = transitions.record(found)
+    assert kept["transitions"] == found.attrs["transitions"]
+    assert kept["covariance"].shape == (3, 3)
+    assert bool((torch.linalg.eigvalsh(kept["covariance"]) > 0).all())
+    assert transitions.record(None) == {}
+
+
+def test_a_balanced_landscape_has_intervals_that_hold_the_truth(bent, monkeypatch):
+    """U = −2 z² + ½ z⁴ has barriers of 2 kT; the bent one, before it is balanced, of 2.3 and 2.9."""
+    fit, _ = bent
+    found = balance(fit)
+    run = fit.runs[0] | {"balance": transitions.record(found)}
+    monkeypatch.setattr(fit, "runs", [run])
+    with pytest.warns(nld.DoubtfulFitWarning, match="curvature"):
+        landscape = fit.landscape()
+    low, high = (between(landscape[f"barrier_{end}"]) for end in ("low", "high"))
+    assert (low < 2.0).all()
+    assert (high > 2.0).all()
+    fewest = found["transitions"].values.sum(-1).min()
+    assert ((high - low) / (2 * 1.645) < 3 / np.sqrt(fewest)).all()
+    dwell = landscape["dwell"].sel(route="simulated").values
+    ends = [landscape[f"dwell_{end}"].sel(route="simulated").values for end in ("low", "high")]
+    assert (ends[0] < dwell).all()
+    assert (ends[1] / ends[0] > np.exp(2 * 1.645 / np.sqrt(2 * fewest))).all()  # of the data, not of a long simulation
 
 
 def counted(exits, time):

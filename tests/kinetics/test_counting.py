@@ -232,6 +232,16 @@ def _holds(route, name, value):
     return (route[f"{name}_low"].values <= value) & (value <= route[f"{name}_high"].values)
 
 
+def test_nothing_is_said_of_old_visits_that_sequences_are_too_short_for():
+    """Visits whose begin is seen are one observation old at most, and the mean dwell is four."""
+    labels = np.array([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]])
+    counts = counting.count(labels, np.tile(np.arange(5.0), (2, 1)), 2)
+    assert counts["age_time"].values.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    route = counting.by_counting(counts)
+    assert np.isnan(route["ageing"]).all()
+    assert route["dwell"].values.tolist() == [4.0, 4.0]
+
+
 def test_a_transition_matrix_and_its_timescales():
     matrix = np.array([[0.97, 0.02, 0.01], [0.04, 0.95, 0.01], [0.02, 0.02, 0.96]])
     states = chain(matrix, 400, 500, 5)

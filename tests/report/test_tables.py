@@ -177,6 +177,19 @@ def test_a_table_of_transitions_has_a_dash_where_nothing_is_known():
     assert second.split() == ["1", "–", "1.23e+03", "30.0", "…", "–", "2.50", "–"]
 
 
+def test_barriers_and_occupancies_have_their_intervals_where_they_are_known():
+    known = STORY.assign(
+        barrier_low=STORY["barrier"] - 0.5, barrier_high=STORY["barrier"] + 0.25,
+        occupancy_low=("state", [0.625, 0.125]), occupancy_high=("state", [0.875, 0.375]),
+    )  # fmt: skip
+    head, first, _ = tables.transitions(known).splitlines()
+    assert " ".join(head.split()).endswith("kT to 0 90 % of kT to 0 kT to 1 90 % of kT to 1")
+    assert first.split()[-7:] == ["–", "…", "–", "4.50", "4.00", "…", "4.75"]
+    assert "90 % of U" in tables.states(known).splitlines()[0]
+    assert "0.625 … 0.875" in tables.states(known)
+    assert "of U" not in tables.states(STORY)
+
+
 def test_a_table_of_relaxations_has_a_row_per_process():
     head, row = tables.relaxations(STORY).splitlines()
     assert " ".join(head.split()) == "process relaxation counted relaxation simulated 90 % of counts"

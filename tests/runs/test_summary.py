@@ -54,3 +54,18 @@ def test_a_temperature_is_graded_in_one_place(narrow, free, seed):
     assert (contraction, verdict, message) == (float(found["contraction"][0]), found.attrs["verdict"], message)
     assert message in found.attrs["message"]
     assert verdict == ("doubtful" if free or narrow == 0.7 else "good" if narrow == 0.05 else "bad")
+
+
+def test_intervals_stand_beside_what_they_belong_to():
+    routes = {"route": ["counted", "simulated"]}
+    ends = {
+        f"{name}_{end}": (("route", axis), [[value], [9.0]])
+        for name, axis in (("dwell", "state"), ("relaxation", "mode"))
+        for end, value in (("low", 1.0), ("high", 2.0))
+    }
+    landscape = xr.Dataset(ends, coords=routes)
+    assert summary.finite(summary._intervals(landscape)) == {
+        "occupancy": None, "barriers_kT": None, "dwell": [[1.0], [2.0]], "relaxation": [[1.0], [2.0]]
+    }  # fmt: skip
+    known = landscape.assign(barrier_low=(("state", "to"), [[np.nan]]), barrier_high=(("state", "to"), [[3.0]]))
+    assert summary.finite(summary._intervals(known))["barriers_kT"] == [[[None]], [[3.0]]]

@@ -1,0 +1,136 @@
+"""90 % intervals of what a balanced landscape says: barriers, occupancies, and kinetics by every route.
+
+After `fitting.balance` rates are those of the counts, and so is what is not known of them. The last layer of U is
+Gaussian around its value, with the covariance that `balance` tells: across the changes of w that move rates it is the
+noise of the counts, and along the others, which leave rates as they are, that of the steps. A barrier is linear in w.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from scipy.special import expit, logit
+from torch import Tensor
+
+from .._typing import Array
+from ..fitting.posterior import Posterior
+
+WIDTH = 1.645  # standard deviations from the middle of a 90 % interval to its ends
+POINTS = 5000  # of the data, over which features are averaged in every state
+CARRIED = ("rate", "dwell", "passage", "relaxation")
+"""Of a route; their intervals are those of the counted ones, as factors."""
+
+
+def given(fit: Posterior, states: xr.Dataset, covariance: object, seed: int = 0) -> xr.Dataset:
+    """The landscape with the intervals of `of_landscape` and `of_routes`; as it is where rates were not balanced.
+
+    The guide's errors move a landscape that was not balanced by more than its noise, and no interval would hold.
+
+    Parameters
+    ----------
+    fit, states, covariance, seed: as for `of_landscape`; the covariance is that of `fitting.balance`, None without.
+    """
+    if not isinstance(covariance, Tensor):
+        return states
+    return of_routes(states).assign(of_landscape(fit, states, covariance, seed))
+
+
+@torch.no_grad()
+def of_landscape(
+    fit: Posterior, states: xr.Dataset, covariance: Float[Tensor, "coefficient coefficient"], seed: int = 0
+) -> xr.Dataset:
+    """`barrier_low`, `barrier_high (state, to)` in kT, and `occupancy_low`, `occupancy_high (state)`.
+
+    With φ the features of the last layer and U = w · φ + …, the barrier b = (U(s) − U(m))/T changes by (φ(s) − φ(m))/T
+    with w, since minimum and saddle are points of rest, and the logit of an occupancy by −(⟨φ⟩ inside − ⟨φ⟩ outside)/T,
+    with the ridges held where they are.
+
+    Parameters
+    ----------
+    fit: with a potential that has features. states: with the variables of `wells` and `saddles.saddles`, and
+        `occupancy_sampled`. covariance: of w. seed: of the points of the data over which φ is averaged.
+
+    Not checked: that the lower layers are known. Their errors are seen only as far as the last one can make them.
+    """
+    potential, temperature = fit.dynamics.potential, fit.temperature
+    dtype = fit.x.dtype
+
+    def features(points: Tensor) -> Tensor:
+        return potential.features(points.to(dtype)).double()
+
+    def error(direction: Tensor) -> Tensor:
+        return ((direction @ covariance) * direction).sum(-1).clamp(min=0).sqrt() / temperature
+
+    barrier, count = states["barrier"].values, states.sizes["state"]
+    off = np.full(barrier.shape, np.nan)
+    top, bottom = (features(torch.as_tensor(states[name].values)) for name in ("saddle_position", "position"))
+    for place in reversed(range(states.sizes["saddle"])):  # the lowest saddle of a pair comes first, and is told last
+        for state, to in np.stack([ends := states["saddle_states"].values[place], ends[::-1]]):
+            off[state, to] = error(top[place] - bottom[state])
+    points = fit.encoded(POINTS, seed)
+    label, phi = fit.basins(states, points), features(points)
+    inside = torch.stack([(label == state).double() for state in range(count)])
+    apart = [_mean(phi, one) - _mean(phi, 1 - one) for one in inside]
+    height, odds = WIDTH * off, WIDTH * error(torch.stack(apart)).numpy()
+    share = states["occupancy_sampled"].values
+    return xr.Dataset(
+        {
+            "barrier_low": (("state", "to"), barrier - height),
+            "barrier_high": (("state", "to"), barrier + height),
+            "occupancy_low": ("state", _shifted(share, -odds)),
+            "occupancy_high": ("state", _shifted(share, odds)),
+        }
+    )
+
+
+def of_routes(routes: xr.Dataset) -> xr.Dataset:
+    """The routes of a balanced landscape, with the intervals of the counts around the values of each.
+
+    A rate, a dwell, a passage or a relaxation time has the same factors between it and its ends by every route; a
+    share of time has the same differences of its logit. The ends of a simulation, which tell how long it was and
+    nothing of the data, are replaced.
+
+    Parameters
+    ----------
+    routes: from `kinetics.routes`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from pyro_nld.results import intervals
+    >>> known = {name: (("route", "state"), [[10.0], [12.0]]) for name in (*intervals.CARRIED, "stationary")}
+    >>> ends = {f"{name}_low": (("route", "state"), [[8.0], [np.nan]]) for name in known}
+    >>> ends |= {f"{name}_high": (("route", "state"), [[15.0], [np.nan]]) for name in known}
+    >>> routes = xr.Dataset(known | ends, coords={"route": ["counted", "simulated"]}).drop_vars("stationary")
+    >>> intervals.of_routes(routes)["dwell_low"].sel(route="simulated").item()
+    9.6
+    """
+    found, own = {}, routes["route"] == "counted"
+    counted = routes.sel(route="counted", drop=True)
+    for name in (*CARRIED, "stationary"):
+        for end in (f"{name}_low", f"{name}_high"):
+            if end in routes:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    if name == "stationary":
+                        carried = routes[name].copy(data=_moved(routes[name], counted[end], counted[name]))
+                    else:
+                        carried = routes[name] * (counted[end] / counted[name])
+                found[end] = routes[end].where(own, carried.where(np.isfinite(carried))).transpose(*routes[end].dims)
+    return routes.assign(found)
+
+
+def _moved(share: xr.DataArray, end: xr.DataArray, middle: xr.DataArray) -> Array:
+    return _shifted(share.values, logit(end.values) - logit(middle.values))
+
+
+def _shifted(share: Array, odds: Array) -> Array:
+    """A share whose logit is moved."""
+    with np.errstate(divide="ignore"):
+        found: Array = expit(logit(share) + odds)
+    return found
+
+
+def _mean(phi: Tensor, weight: Tensor) -> Tensor:
+    return weight @ phi / weight.sum().clamp(min=1e-300)
