@@ -272,6 +272,10 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset
     ------
     ShapeError: `length` is below 2. TimeGridError: every observation is alone between pauses.
 
+    Warns
+    -----
+    DoubtfulDataWarning: some are alone, and are left out.
+
     Examples
     --------
     >>> data = nld.datasets.ornstein_uhlenbeck(sequences=1, steps=500)
@@ -289,6 +293,9 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset
     pieces = [(row, piece) for row in range(len(x)) for piece in _pieces(times[row], longest * (1 - ROUNDING), length)]
     if not pieces:
         raise TimeGridError(f"every time between observations exceeds {longest:.6g}: nothing is left. Raise pause.")
+    if left := int(np.isfinite(times).sum()) - sum(len(piece) for _, piece in pieces):
+        alone = f"{left} observations stand alone between pauses of {longest:.4g} or more and are left out. "
+        warnings.warn(alone + "Fit parts apart that were observed so rarely.", DoubtfulDataWarning, stacklevel=2)
     widest = max(len(piece) for _, piece in pieces)
 
     def padded(values: NDArray, fill: float) -> NDArray:

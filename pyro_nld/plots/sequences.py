@@ -194,6 +194,8 @@ def _draw_channel(axes: Axes, one: _Sequence, values: Array, columns: envelopes.
         low, high = columns.range(values, label == state)
         at, low, high = np.stack([columns.centres, low, high])[:, np.isfinite(low)]
         axes.vlines(at, low, high, color=shades[state], lw=0.9, capstyle="projecting", rasterized=True)
+        one = low == high  # a line of no length is not drawn: a brief visit to a rare state, a sparse part
+        axes.plot(at[one], low[one], ".", color=shades[state], ms=2.5, rasterized=True)
 
 
 def _strokes(times: Array, values: Array) -> Array:

@@ -328,6 +328,14 @@ def test_pieces_joined_are_what_was_cut(length: int) -> None:
     xr.testing.assert_identical(joined(pieces), data)
 
 
+def test_observations_alone_between_pauses_are_told() -> None:
+    """An interval that grows: at last every one is a pause beside those before."""
+    times = np.concatenate([np.arange(50.0), 100.0 + 30 * np.arange(7)])
+    data = from_arrays(times, np.zeros((1, 57, 1)))
+    with pytest.warns(DoubtfulDataWarning, match="^7 observations stand alone between pauses of 10 or more"):
+        assert cut(data)["times"].notnull().sum() == 50
+
+
 def test_a_regular_series_comes_back_with_times_of_its_own() -> None:
     data = example()
     whole = joined(cut(data, 7))

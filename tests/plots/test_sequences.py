@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from pyro_nld import plots
 from pyro_nld.plots import sequences
@@ -86,6 +87,11 @@ def test_a_single_observation_in_40_000_is_seen():
     assert stroke[..., 1].tolist() == [[20.0, 20.0]]
     assert stroke[..., 0] == pytest.approx(12_345, abs=40_000 / sequences.COLUMNS)
     assert lane(bar, 2).sum() == 1
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box, image = overview.get_window_extent(), np.asarray(canvas.buffer_rgba())[::-1, :, :3]
+    within = image[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)]
+    assert (abs(within - 255 * np.array(to_rgb(colour(2)))).max(-1) < 60).any()  # a line of no length has no pixel
     label[12_345] = 0
     assert lane(axes_named(plots.segmentation(*recording(label)), "label")[0], 1).sum() == sequences.COLUMNS / 2
 
