@@ -298,8 +298,7 @@ class Fit(Described, Posterior):
         free = ensemble.gauge_free(self.model)
         for name, values in found["posterior"].items():
             values.attrs["gauge_free"] = int(name in free)
-        about = self.about if self.about is None or kept >= len(self.x) else self.about.isel(sequence=slice(kept))
-        return to_inference_data({name: named(group, about) for name, group in found.items() if name in asked})
+        return to_inference_data({name: named(group, self.about) for name, group in found.items() if name in asked})
 
     def _of_run(self, run: dict) -> Fit:
         """Another run of the same fit, in copies of model and guide."""

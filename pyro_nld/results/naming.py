@@ -42,8 +42,10 @@ def named(result: xr.Dataset, about: xr.Dataset | None) -> xr.Dataset:
     -------
     The same values. Coordinates of the data are added where the axes have the same length; where a coordinate `unit
     (channel)` is one for all channels, it is that of `decoded`. Where times count from a date, `date (sequence, time)`
-    says when every observation was.
+    says when every observation was. A result of the first sequences alone has the names of these.
     """
+    if about is not None and "sequence" in about.sizes and "sequence" in result.dims:
+        about = about.isel(sequence=slice(result.sizes["sequence"]))
     result = result.assign({name: values.assign_attrs(units="kT") for name, values in _of(result, ENERGIES)})
     if about is None:
         return result

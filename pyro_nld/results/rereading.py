@@ -42,9 +42,7 @@ def with_states(fit: Fit, results: Results, states: xr.Dataset) -> Results:
     free = ensemble.gauge_free(fit.model)
     for name, values in told.items():
         values.attrs["gauge_free"] = int(name in free)
-    kept, about = told.sizes["sequence"], fit.about
-    about = about if about is None or kept >= len(fit.x) else about.isel(sequence=slice(kept))
-    return to_inference_data(found | {"posterior": named(told, about)})
+    return to_inference_data(found | {"posterior": named(told, fit.about)})
 
 
 def drawn(posterior: xr.Dataset) -> list[list[Draw]]:

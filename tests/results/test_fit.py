@@ -297,6 +297,20 @@ def test_only_as_many_sequences_as_fit_are_kept(fitted, monkeypatch):
     assert idata["posterior"].sizes["sequence"] == idata["observed_data"].sizes["sequence"] == 3
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_of_the_sequences_that_are_kept_the_names_are_kept(fitted, monkeypatch, named):
+    """Also where the data name channels alone, as those of the demo do."""
+    about = xr.Dataset(coords={"channel": [f"c{number}" for number in range(CHANNELS)]})
+    names = [f"s{number}" for number in range(len(fitted.x))]
+    whole = about.assign_coords(sequence=names) if named else about
+    monkeypatch.setattr(fitted, "about", whole)
+    monkeypatch.setattr(sys.modules["pyro_nld.results.fit"], "NUMBERS", 2 * TIMES * CHANNELS * 3)
+    idata = fitted.inference_data(draws=2, states=False)
+    assert idata["observed_data"]["channel"].values.tolist() == about["channel"].values.tolist()
+    if named:
+        assert idata["posterior"]["sequence"].values.tolist() == names[:3]
+
+
 # ---------------------------------------------------------------- the landscape
 
 
