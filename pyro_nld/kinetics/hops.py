@@ -68,3 +68,24 @@ def dips(tables: xr.Dataset) -> Array:
         top = int(row.argmax())
         found[i, j] = np.log(row[top] / max(row[: top + 1].min(), row[top:].min(), 1e-12))
     return found
+
+
+def shallowest(found: Array, inside: NDArray[np.bool_]) -> float:
+    """The least dip between a minimum inside a group and one outside, kT; NaN where none is outside.
+
+    Every pair counts: on a ring the line between two minima far apart goes through the empty middle, and the data go
+    round it, over their neighbours.
+
+    Parameters
+    ----------
+    found: from `dips`. inside: which minima are in the group.
+
+    Examples
+    --------
+    >>> from pyro_nld.kinetics import hops
+    >>> around = np.array([[0.0, 0.3, 5.8], [0.3, 0.0, 0.2], [5.8, 0.2, 0.0]])
+    >>> hops.shallowest(around, np.array([True, False, False]))
+    0.3
+    """
+    between = found[inside][:, ~inside]
+    return float(between.min()) if between.size else math.nan

@@ -277,8 +277,7 @@ def _judged(record: _Record, tables: xr.Dataset, dips: Array, group: Integers) -
         said = _persistence(apart, own, out + entered, time[k])
         said |= {"time_share": time[k] / time.sum(), "dwell": time[k] / out if out else np.inf}
         crossed = hops.crossing(core, (state[:-1] == k) & (state[1:] != k) & np.isfinite(record.span[:-1])) * record.gap
-        least = dips[k, speakers[speakers != k]].min(initial=np.inf) if len(speakers) > 1 else math.nan
-        said |= hops.hopping(said["dwell"], crossed, least, out + entered)
+        said |= hops.hopping(said["dwell"], crossed, hops.shallowest(dips, group == k), out + entered)
         for name, value in said.items():
             found[name][k] = value
         if said["dwell"] < FASTEST * record.gap:

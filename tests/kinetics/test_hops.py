@@ -40,3 +40,12 @@ def test_few_switches_and_slow_crossings_are_worth_little():
     assert hops.hopping(100.0, 5.0, 2.0, 20.0)["hopping"] == 10
     assert hops.hopping(100.0, 5.0, 1.0, 20.0)["hopping"] == pytest.approx(1.5 * math.e)
     assert hops.hopping(100.0, 25.0, 2.0, 20.0)["hopping"] == 2
+
+
+def test_a_way_around_is_a_way():
+    """Four minima on a ring: opposite ones see a deep dip, neighbours none, and a group has both."""
+    ring = np.array([[0, 0.2, 5, 0.3], [0.2, 0, 0.1, 6], [5, 0.1, 0, 0.4], [0.3, 6, 0.4, 0]])
+    assert hops.shallowest(ring, np.array([True, False, False, False])) == 0.2
+    assert hops.shallowest(ring, np.array([True, False, False, True])) == 0.2
+    assert hops.shallowest(ring[::2, ::2], np.array([True, False])) == 5
+    assert math.isnan(hops.shallowest(ring, np.ones(4, bool)))
