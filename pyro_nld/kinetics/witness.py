@@ -134,7 +134,7 @@ def slow_coordinates(positions: Array, times: Array, *, seed: int = 0) -> Array:
     >>> level = np.cumsum(draw.random((1, 4000, 1)) < 0.05, axis=1) % 2
     >>> x = level + 0.2 * draw.standard_normal(level.shape)
     >>> found = slow_coordinates(x, np.arange(4000.0)[None])
-    >>> found.shape, abs(np.corrcoef(found[0, :, 0], level[0, :, 0])[0, 1]).round(2) > 0.95
+    >>> found.shape, bool(abs(np.corrcoef(found[0, :, 0], level[0, :, 0])[0, 1]) > 0.95)
     ((1, 4000, 1), True)
     """
     there = np.isfinite(times)

@@ -100,10 +100,10 @@ def of_routes(routes: xr.Dataset) -> xr.Dataset:
     --------
     >>> import numpy as np, xarray as xr
     >>> from pyro_nld.results import intervals
-    >>> known = {name: (("route", "state"), [[10.0], [12.0]]) for name in (*intervals.CARRIED, "stationary")}
+    >>> known = {name: (("route", "state"), [[10.0], [12.0]]) for name in intervals.CARRIED}
     >>> ends = {f"{name}_low": (("route", "state"), [[8.0], [np.nan]]) for name in known}
     >>> ends |= {f"{name}_high": (("route", "state"), [[15.0], [np.nan]]) for name in known}
-    >>> routes = xr.Dataset(known | ends, coords={"route": ["counted", "simulated"]}).drop_vars("stationary")
+    >>> routes = xr.Dataset(known | ends, coords={"route": ["counted", "simulated"]})
     >>> intervals.of_routes(routes)["dwell_low"].sel(route="simulated").item()
     9.6
     """
