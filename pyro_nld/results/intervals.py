@@ -104,7 +104,7 @@ def of_routes(routes: xr.Dataset) -> xr.Dataset:
     >>> ends = {f"{name}_low": (("route", "state"), [[8.0], [np.nan]]) for name in known}
     >>> ends |= {f"{name}_high": (("route", "state"), [[15.0], [np.nan]]) for name in known}
     >>> routes = xr.Dataset(known | ends, coords={"route": ["counted", "simulated"]})
-    >>> intervals.of_routes(routes)["dwell_low"].sel(route="simulated").item()
+    >>> round(intervals.of_routes(routes)["dwell_low"].sel(route="simulated").item(), 3)
     9.6
     """
     found, own = {}, routes["route"] == "counted"
