@@ -31,7 +31,7 @@ PUBLIC = {
 """Names whose examples a user copies. Examples of others may use what their module imports."""
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-SECONDS = 1.0  # of a processor, for one example
+SECONDS = 2.0  # of a processor, for one example: it should take half of that, and a busy machine is slower
 
 
 def explained(value: object) -> bool:
@@ -124,7 +124,7 @@ def test_a_wrong_result_a_warning_and_an_error_are_seen():
 
 def test_a_slow_example_is_seen():
     assert seconds(parsed(">>> 1\n1")) < SECONDS
-    assert seconds(parsed(">>> end = time.process_time() + 1.1\n>>> while time.process_time() < end: pass")) > SECONDS
+    assert seconds(parsed(">>> end = time.process_time() + 2.1\n>>> while time.process_time() < end: pass")) > SECONDS
 
 
 def test_a_public_example_has_no_hidden_names():

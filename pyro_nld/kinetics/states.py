@@ -103,11 +103,11 @@ def metastable(
 
     >>> import numpy as np, torch, pyro_nld as nld
     >>> potential, random = nld.DoubleWell(barrier=3.0), np.random.default_rng(0)
-    >>> held, noise = np.arange(1000) // 50 % 2, random.integers(0, 2, 1000)
+    >>> held, noise = np.arange(400) // 20 % 2, random.integers(0, 2, 400)
     >>> for level in held, noise:
-    ...     path = torch.tensor(2.0 * level - 1 + 0.2 * random.standard_normal(1000))[None, None, :, None]
+    ...     path = torch.tensor(2.0 * level - 1 + 0.2 * random.standard_normal(400))[None, None, :, None]
     ...     wells = nld.landscape.minima(potential, path[0, 0], min_barrier=0.0)
-    ...     nld.kinetics.metastable(potential, wells, path, np.arange(1000.0)[None]).sizes["state"]
+    ...     nld.kinetics.metastable(potential, wells, path, np.arange(400.0)[None]).sizes["state"]
     2
     1
     """
