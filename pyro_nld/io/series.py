@@ -294,7 +294,7 @@ def cut(data: xr.Dataset, length: int = 200, pause: float = PAUSE) -> xr.Dataset
     if not pieces:
         raise TimeGridError(f"every time between observations exceeds {longest:.6g}: nothing is left. Raise pause.")
     if left := int(np.isfinite(times).sum()) - sum(len(piece) for _, piece in pieces):
-        alone = f"{left} observations stand alone between pauses of {longest:.4g} or more and are left out. "
+        alone = f"observations left out, since they are alone between pauses of {longest:.4g} or more: {left}. "
         warnings.warn(alone + "Fit parts apart that were observed so rarely.", DoubtfulDataWarning, stacklevel=2)
     widest = max(len(piece) for _, piece in pieces)
 

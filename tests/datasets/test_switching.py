@@ -323,7 +323,8 @@ def test_what_needs_no_cut_stays_whole():
 
 def test_a_lone_observation_between_pauses_is_dropped():
     times = np.array([[0.0, 1, 2, 100, 200, 201, 202]])
-    cut = datasets.cut(datasets.from_arrays(times, times[..., None]), pause=10.0)
+    with pytest.warns(DoubtfulDataWarning, match=r"alone between pauses of 10 or more: 1\."):
+        cut = datasets.cut(datasets.from_arrays(times, times[..., None]), pause=10.0)
     np.testing.assert_array_equal(cut["times"], [[0, 1, 2], [200, 201, 202]])
 
 

@@ -332,7 +332,7 @@ def test_observations_alone_between_pauses_are_told() -> None:
     """An interval that grows: at last every one is a pause beside those before."""
     times = np.concatenate([np.arange(50.0), 100.0 + 30 * np.arange(7)])
     data = from_arrays(times, np.zeros((1, 57, 1)))
-    with pytest.warns(DoubtfulDataWarning, match="^7 observations stand alone between pauses of 10 or more"):
+    with pytest.warns(DoubtfulDataWarning, match="alone between pauses of 10 or more: 7[.]"):
         assert cut(data)["times"].notnull().sum() == 50
 
 
