@@ -136,7 +136,7 @@ def select(
     seen, apart = pieces.isel(sequence=~held), pieces.isel(sequence=np.flatnonzero(held)[:: -(-held.sum() // MOST)])
     times, x = check_rows(*as_tensors(apart, whole=False))
     observed = x.isfinite().sum((1, 2)).double().numpy()
-    slow = slow_coordinates(*as_tensors(seen, whole=False))
+    slow = slow_coordinates(*check_rows(*as_tensors(seen, whole=False)))
     tried: dict[tuple[int, str], _Score] = {}
     with tqdm(desc="choosing", disable=not progress, unit="fit") as bar:
         for q in axes:
@@ -235,17 +235,18 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     names = list(tried)
     held = np.array([_mean(one.bound, observed) for one in tried.values()])
     error = np.array([_error(one.bound, observed) for one in tried.values()])
-    best = int(held.argmax())
     shown = np.array([one.shown for one in tried.values()])
     enough = (shown >= shown.max(0) - SHOWN).all(1)
-    best = int(np.where(enough, held, -np.inf).argmax()) if enough.any() else best
-    place = int(np.flatnonzero((held >= held[best] - ERRORS * error[best]) & (enough | ~enough.any()))[0])
+    fit_for = enough if enough.any() else ~enough  # none shows all: the bound alone decides
+    best = int(np.where(fit_for, held, -np.inf).argmax())
+    place = int(np.flatnonzero((held >= held[best] - ERRORS * error[best]) & fit_for)[0])
     latent, decoder = names[place]
     substeps = fixed or int(np.clip(tried[names[place]].substeps, *SUBSTEPS))
     words = f"{latent} latent {'axis' if latent == 1 else 'axes'}, a {decoder} decoder, {substeps} substeps"
     rule = "the best" if place == best else "the simplest within two standard errors of the best"
+    those = "candidates" if fit_for.all() else f"candidates, {fit_for.sum()} of which show the slow processes"
     message = (
-        f"{words}: {rule} of {len(names)} candidates, {held[place]:.4f} ± {error[place]:.4f} nats per observed value "
+        f"{words}: {rule} of {len(names)} {those}, {held[place]:.4f} ± {error[place]:.4f} nats per observed value "
         f"held out from fits of {steps} steps."
     )
     return xr.Dataset(

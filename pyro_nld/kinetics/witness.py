@@ -50,7 +50,7 @@ def processes(
 ) -> xr.Dataset:
     """Slow processes in the data, by counting on a fine partition, and those of them that no pair of states carries.
 
-    Of 1200 stationary series that do not hop inside a state (eight kinds), none was said to.
+    Of 240 stationary series that do not hop inside a state (eight kinds), none was said to.
 
     Parameters
     ----------
