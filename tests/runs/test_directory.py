@@ -360,3 +360,9 @@ def test_a_lock_keeps_what_is_in_it(tmp_path):
     with nld.runs.claimed(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "mine"
+
+
+def test_a_run_is_loaded_by_the_name_of_its_directory(finished):
+    run = nld.runs.load(str(finished))
+    assert run.path == finished
+    assert run.fit.x.shape[-1] == run.data.sizes["channel"]
