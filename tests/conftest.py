@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import wraps
 
 # ArviZ 0.23 leaves a stamp in the user's cache at its first import of each day, and two processes that do so at once
 # trip over each other: here it happens in the parent, before there are workers.
@@ -15,9 +16,31 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from pyro_nld.fitting.trainer import Trainer
+
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 pyro.enable_validation(True)
+
+FIRST, EVERY = 3, 25  # steps of a fit in which annotations are executed
+
+
+def sparing(advance):
+    """A step of a fit whose annotations are executed now and then: the others repeat its shapes, a third faster."""
+
+    @wraps(advance)
+    def step(trainer):
+        before = jaxtyping.config.jaxtyping_disable
+        jaxtyping.config.update("jaxtyping_disable", before or (trainer.step >= FIRST and trainer.step % EVERY > 0))
+        try:
+            return advance(trainer)
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", before)
+
+    return step
+
+
+Trainer.advance = sparing(Trainer.advance)
 
 
 @pytest.fixture

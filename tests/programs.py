@@ -62,16 +62,16 @@ class Program:
 
     def end(self) -> Ended:
         """Wait for its end."""
-        code = self.server.ask({"wait": self.pid})
-        assert code is not None, f"the program did not end in {PATIENCE} s"
+        code = self.server.ask({"wait": self.pid, "patience": self.server.patience})
+        assert code is not None, f"the program did not end in {self.server.patience} s"
         return Ended(code, *(stream.read_text() for stream in self.streams))
 
 
 class Programs:
-    """The server; use as a context."""
+    """The server; use as a context. A program that does not end within `patience` seconds is a failure."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
+    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+        self.folder, self.patience, self.count = folder, patience, 0
 
     def __enter__(self) -> Programs:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -136,7 +136,7 @@ def serve() -> None:
     warm()
     for line in sys.stdin:
         order = json.loads(line)
-        answer = fork(order) if "run" in order else waited(order["wait"])
+        answer = fork(order) if "run" in order else waited(order["wait"], order["patience"])
         print(json.dumps(answer), flush=True)
 
 
@@ -167,8 +167,8 @@ def child(order: dict) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def waited(pid: int) -> int | None:
-    ends = time.monotonic() + PATIENCE
+def waited(pid: int, patience: float) -> int | None:
+    ends = time.monotonic() + patience
     while time.monotonic() < ends:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
