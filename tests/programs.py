@@ -6,6 +6,7 @@ runs its file from the top, has its own arguments and streams, and ends with its
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -67,24 +69,29 @@ class Program:
         return Ended(code, *(stream.read_text() for stream in self.streams))
 
 
+@cache
+def server() -> subprocess.Popen:
+    """The server of this process, for all of its tests; it ends with it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "ignore", __file__]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    atexit.register(ended, started)
+    return started
+
+
+def ended(process: subprocess.Popen) -> None:
+    """Tell the server to end, and wait for it."""
+    process.stdin.close()
+    process.wait()
+    process.stdout.close()
+
+
 class Programs:
-    """The server; use as a context. A program that does not end within `patience` seconds is a failure."""
+    """Programs in a folder. One that does not end within `patience` seconds is a failure."""
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
         self.folder, self.patience, self.count = folder, patience, 0
-
-    def __enter__(self) -> Programs:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        command = [sys.executable, "-W", "ignore", __file__]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        self.process = server()
 
     def ask(self, order: dict) -> int | None:
         """One order, one answer."""

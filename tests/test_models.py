@@ -29,8 +29,7 @@ def file(request):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    with Programs(tmp_path_factory.mktemp("gallery"), patience=900.0) as server:
-        yield server
+    return Programs(tmp_path_factory.mktemp("gallery"), patience=900.0)
 
 
 @cache
