@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,11 +27,10 @@ SMOKE = ("--budget", "smoke")
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "tiny.py").write_text(TINY)
-    with Programs(folder) as server:
-        yield server
+    return Programs(folder)
 
 
 @pytest.fixture(scope="module")
