@@ -198,7 +198,7 @@ class _ParticleFilter:
         self.pieces.append(_Piece(path, parent, origin, self.log_weight))
 
     def _log_likelihood(self, step: int, seen: Tensor) -> Tensor:
-        """log p(x_i | q_i) `(particle, sequence)`, with what was seen of the position, `(particle, sequence, latent)`."""
+        """log p(x_i | q_i) `(particle, sequence)`; `seen (particle, sequence, latent)` of the position."""
         x, observed = (values[:, step : step + 1] for values in (self.x, self.observed))
         with condition_on(self.model, self.prior.latents):
             law = self.model.likelihood(seen.unsqueeze(-2))

@@ -46,8 +46,8 @@ def passages(
     state it came to: passages that go round a circle in two ways have different ones. Over `(state, to)`: `number`;
     `duration`, the mean; `tube (state, to, quantile, share, latent)`, quantiles of the place along each axis of those
     passages that go the most frequent way, and `tube_share`, how many these are of all; `first_passage (state, to,
-    quantile)`, quantiles of the time from entering the core of a state to entering that of another, whatever lies between: runs
-    that end before are censored (Kaplan and Meier, 1958). NaN where nothing was seen.
+    quantile)`, quantiles of the time from entering the core of a state to entering that of another, whatever lies
+    between: runs that end before are censored (Kaplan and Meier, 1958). NaN where nothing was seen.
 
     References
     ----------
