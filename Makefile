@@ -8,6 +8,7 @@ ENVIRONMENT := .venv$(patsubst python%,-%,$(filter-out python python3,$(notdir $
 BIN := $(ENVIRONMENT)/bin
 VENV := $(ENVIRONMENT)/.installed
 MANUAL := $(ENVIRONMENT)/.manual
+DASK := $(ENVIRONMENT)/dask
 SUMMARY := $(RUN)/summary.json
 TABLE := $(RUN)/landscape.txt
 
@@ -53,8 +54,16 @@ $(TABLE): $(SUMMARY)
 $(SUMMARY): | $(VENV)
 	$(BIN)/python inference/fit.py models/three_state_switching.py --out $(RUN) --budget default $(if $(wildcard $(RUN)/config.json),--resume)
 
-science: $(VENV)  ## the slow evidence, up to an hour
+science: $(DASK)/.installed  ## the slow evidence, up to an hour
+	PYTHONPATH=$(DASK) $(BIN)/python -m pytest -m dask tests/fitting/test_jobs.py
 	$(BIN)/python -m pytest -m science --numprocesses $(WORKERS)
+
+# Beside the environment: xarray imports it to write a file wherever it finds it, .3 s of every process.
+$(DASK)/.installed: $(VENV)
+	rm -rf $(DASK)
+	$(BIN)/python -m pip install --quiet --target $(DASK) --no-deps dask==2026.8.0 distributed==2026.8.0 locket==1.0.0 \
+		msgpack==1.2.4 partd==1.4.2 tblib==3.2.2 toolz==1.2.0 zict==3.0.0 importlib_metadata==8.7.0 zipp==3.23.0
+	touch $@
 
 browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser

@@ -93,7 +93,16 @@ if TYPE_CHECKING:
         StudentT,
         VaryingGaussian,
     )
-    from .guide import AffineControl, AmortizedGuide, CircularControl, Control, Encoder, GRUEncoder, NeuralControl
+    from .guide import (
+        AffineControl,
+        AmortizedGuide,
+        CircularControl,
+        Control,
+        Encoder,
+        GRUEncoder,
+        LeakyEncoder,
+        NeuralControl,
+    )
     from .fitting import PathELBO, Schedule, particles, select
     from .results import corrections, forecast, load_fit, replicates, save, segment
     from .results.fit import Fit, fit
@@ -113,7 +122,7 @@ __all__ = [
     "Decoder", "IdentityDecoder", "OrthonormalDecoder", "LinearDecoder", "MLPDecoder", "Likelihood", "Gaussian",
     "StudentT", "LogNormal", "CorrelatedGaussian", "VaryingGaussian", "Poisson", "NegativeBinomial", "Bernoulli",
     "Categorical", "Channels",
-    "Encoder", "GRUEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl",
+    "Encoder", "GRUEncoder", "LeakyEncoder", "LatentLangevin", "Control", "AffineControl", "NeuralControl",
     "CircularControl", "AmortizedGuide",
     "PathELBO", "particles", "Schedule", "select", "fit", "Fit", "load_fit", "inference_data", "landscape", "samplers",
     "saddles",

@@ -6,6 +6,7 @@ runs its file from the top, has its own arguments and streams, and ends with its
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -62,29 +64,34 @@ class Program:
 
     def end(self) -> Ended:
         """Wait for its end."""
-        code = self.server.ask({"wait": self.pid})
-        assert code is not None, f"the program did not end in {PATIENCE} s"
+        code = self.server.ask({"wait": self.pid, "patience": self.server.patience})
+        assert code is not None, f"the program did not end in {self.server.patience} s"
         return Ended(code, *(stream.read_text() for stream in self.streams))
 
 
+@cache
+def server() -> subprocess.Popen:
+    """The server of this process, for all of its tests; it ends with it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "ignore", __file__]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    atexit.register(ended, started)
+    return started
+
+
+def ended(process: subprocess.Popen) -> None:
+    """Tell the server to end, and wait for it."""
+    process.stdin.close()
+    process.wait()
+    process.stdout.close()
+
+
 class Programs:
-    """The server; use as a context."""
+    """Programs in a folder. One that does not end within `patience` seconds is a failure."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
-
-    def __enter__(self) -> Programs:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        command = [sys.executable, "-W", "ignore", __file__]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+        self.folder, self.patience, self.count = folder, patience, 0
+        self.process = server()
 
     def ask(self, order: dict) -> int | None:
         """One order, one answer."""
@@ -136,7 +143,7 @@ def serve() -> None:
     warm()
     for line in sys.stdin:
         order = json.loads(line)
-        answer = fork(order) if "run" in order else waited(order["wait"])
+        answer = fork(order) if "run" in order else waited(order["wait"], order["patience"])
         print(json.dumps(answer), flush=True)
 
 
@@ -167,8 +174,8 @@ def child(order: dict) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def waited(pid: int) -> int | None:
-    ends = time.monotonic() + PATIENCE
+def waited(pid: int, patience: float) -> int | None:
+    ends = time.monotonic() + patience
     while time.monotonic() < ends:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:

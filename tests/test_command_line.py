@@ -19,10 +19,10 @@ def nld_command(tmp_path_factory):
     folder = tmp_path_factory.mktemp("empty")
     script = tmp_path_factory.mktemp("bin") / "pyro-nld"
     script.write_text("from pyro_nld.command_line import commands\n\ncommands()\n")
-    with Programs(folder) as server:
-        run = lambda *words: server.run(str(script), *words)  # noqa: E731
-        run.folder = folder
-        yield run
+    programs = Programs(folder)
+    run = lambda *words: programs.run(str(script), *words)  # noqa: E731
+    run.folder = folder
+    return run
 
 
 def table(folder: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pyro
 import pytest
 import torch
 import xarray as xr
+from programs import Programs
 from pyro import poutine
 from pyro.distributions import Distribution
 
@@ -28,8 +27,23 @@ def file(request):
     return load_model_file(request.param)
 
 
-def few(data: xr.Dataset) -> xr.Dataset:
-    return data.isel(sequence=slice(4), time=slice(12))
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    return Programs(tmp_path_factory.mktemp("gallery"), patience=900.0)
+
+
+@cache
+def simulated(path: Path) -> xr.Dataset:
+    """Simulation 0 of a model file, made once; and it leaves the caller's random numbers alone."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    data = load_model_file(path).simulate(0)
+    assert torch.equal(before, torch.get_rng_state())
+    return data
+
+
+def few(file) -> xr.Dataset:
+    return simulated(Path(file.__file__)).isel(sequence=slice(4), time=slice(12))
 
 
 def test_the_gallery_is_listed_where_people_look():
@@ -54,15 +68,15 @@ def test_a_model_file_run_directly_says_the_same_every_time(path):
 
 
 def test_a_simulation_carries_its_known_answer(file):
-    data = file.simulate(1)
+    data = simulated(Path(file.__file__))
     assert set(data["observations"].dims) == {"sequence", "time", "channel"}
     assert data.attrs or "occupancy" in data
-    xr.testing.assert_identical(data, file.simulate(1))
-    assert not np.allclose(data["observations"], file.simulate(2)["observations"])
+    xr.testing.assert_identical(data, file.simulate(0))
+    assert not np.allclose(data["observations"], file.simulate(1)["observations"])
 
 
 def test_a_built_pair_has_a_finite_bound(file):
-    data = few(file.simulate(0))
+    data = few(file)
     model, guide = file.build(data)
     times, x = nld.as_tensors(data)
     guide(times, x)
@@ -71,7 +85,7 @@ def test_a_built_pair_has_a_finite_bound(file):
 
 def test_every_prior_reaches_the_model(file):
     """Swapping a distribution in PRIORS for a number fixes the site: PRIORS is no decoration."""
-    data = few(file.simulate(0))
+    data = few(file)
     for name, value in file.PRIORS.items():
         if not isinstance(value, Distribution):
             continue
@@ -88,27 +102,19 @@ def sites(file, data: xr.Dataset) -> set[str]:
 
 
 @pytest.mark.parametrize("path", GALLERY, ids=NAMES)
-def test_a_model_file_run_directly_finds_its_answer(path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip()
+def test_a_model_file_run_directly_finds_its_answer(programs, path):
+    done = programs.run(str(path))
+    assert done.code == 0, done.err[-2000:]
+    assert done.out.strip()
 
 
-def test_an_answer_that_is_wrong_fails(tmp_path):
-    """The double well, asked for another temperature than its data have."""
+def test_an_answer_that_is_wrong_fails(programs):
+    """The double well, left after five steps, far from the temperature of its data."""
     text = (ROOT / "models" / "double_well.py").read_text()
     wrong = text.replace("steps=500", "steps=5")
     assert wrong != text
-    path = tmp_path / "double_well.py"
+    path = programs.folder / "double_well.py"
     path.write_text(wrong)
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1
-    assert "AssertionError" in done.stderr
-
-
-def test_simulated_data_do_not_touch_the_caller(file):
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    file.simulate(0)
-    assert torch.equal(before, torch.get_rng_state())
+    done = programs.run(str(path))
+    assert done.code == 1
+    assert "AssertionError" in done.err

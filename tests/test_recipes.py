@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,10 @@ SMOKE = ("--budget", "smoke")
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "tiny.py").write_text(TINY)
-    with Programs(folder) as server:
-        yield server
+    return Programs(folder)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from ..io.series import dataset_times
 from ..kinetics.words import listed, named, number
 from .block_means import CHANGES, Recordings, Slow, recordings, slow
 from .findings import VERDICTS, finding
+from .lone_visits import lone_visit
 
 States = NDArray[np.integer]
 
@@ -33,6 +34,7 @@ CYCLES = 5  # in a recording, from which on a period can be told
 BESIDE = (3, 10)  # frequencies from a spectral line, that it is compared with
 LINE = 0.1  # of the variance, in a line that matters
 RANGE = (0.02, 0.98)  # quantiles between which a recording lies
+MOVING = {"trend", "random walk", "drift", "few changes", "disconnected"}
 VALUES = (10, 50)  # different values of a channel that is discrete, and of one that holds counts
 
 
@@ -128,6 +130,8 @@ def examine(
         *_apart(x, grid, _named(observed, "sequence"), names, clock),
         *([] if discrete else _discrete(x, names)),
     ]
+    if not {cause.name for cause in found} & MOVING:  # of what never comes back every level is held once
+        found += _alone(x, grid, names, clock)
     verdict = max((cause.verdict for cause in found), key=VERDICTS.index, default="good")
     message = " ".join(cause.sentence for cause in found) or "Nothing in the data speaks against a stationary process."
     made = finding({name: ("channel", np.array(column)) for name, column in columns.items()}, verdict, message,
@@ -322,6 +326,23 @@ def _apart(x: Array, grid: Array, names: list[str], channels: list[str], clock: 
         f"The recordings fall into {count} sets that share no values ({sets[0]}: {channels[where]} from {span[0]}; "
         f"{sets[1]}: from {span[1]}): no transition between them was ever seen, so that their relative depth and all "
         f"times between them are unknown, except that they last longer than {clock(longest)}. Record a transition.",
+    )
+
+
+def _alone(x: Array, grid: Array, names: list[str], clock: _Clock) -> Iterator[Cause]:
+    """A level that is held once."""
+    there = np.isfinite(grid)
+    values, times = x[there], grid[there]
+    if (visit := lone_visit(values)) is None:
+        return
+    most = int((np.abs(visit.inside - visit.beside) / np.nanstd(values, axis=0)).argmax())
+    yield Cause(
+        "lone visit",
+        "doubtful",
+        f"From {clock(times[visit.first])} to {clock(times[visit.last])}, and never again, the data hold a level of "
+        f"their own (channel {names[most]} at {number(visit.inside[most])}, beside {number(visit.beside[most])}; "
+        f"{visit.number} observations): one visit does not tell a rare state from an artefact, the landscape may lack "
+        "it, and how often it comes is unknown. Record longer, or leave it out.",
     )
 
 

@@ -69,12 +69,13 @@ class Lead(Messenger):
         if self._path is None or self.coordinates.shape[-1] == 0:
             return torch.zeros(())
         chosen = torch.arange(len(self.coordinates)) if self._chosen is None else self._chosen
-        z, s = self._model.observed_positions(*self._path), self.coordinates[chosen]
+        z = self._model.observed_positions(*self._path)
+        s = self.coordinates[chosen.to(self.coordinates.device)].to(z.device)
         known = s.isfinite().all(-1).expand(z.shape[:-1])
         z, s = z[known], s.expand(*z.shape[:-1], s.shape[-1])[known]
         z, s = z - z.mean(0), s - s.mean(0)
         spread = z.T @ z
-        ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread), dtype=z.dtype)
+        ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread), dtype=z.dtype, device=z.device)
         told = torch.linalg.solve(spread + ridge, z.T @ s).detach()  # at the minimum its derivative does not count
         return -0.5 * ((s - z @ told) / SCALE).square().sum() * len(self.coordinates) / len(chosen)
 

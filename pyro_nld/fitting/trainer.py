@@ -19,6 +19,7 @@ from ..model.latent_langevin import LatentLangevin
 from ..nn import evaluating
 from . import optimizers
 from .checkpoints import refusing_another_model
+from .devices import at_home, place
 from .elbo import ENOUGH_STEPS, TERMS, PathELBO, stride_for
 from .lead import Lead
 from .particles import complete_log_prob, particle_posterior
@@ -43,10 +44,13 @@ class Trainer:
         data: tuple[Tensor, Tensor],
         schedule: Schedule,
         optimizer: optimizers.Factory | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
-        self.stopped = False  # by a callback
-        self.times, self.x = check_rows(*data)
+        self.stopped, self.device = False, device  # stopped by a callback
+        place(device, model, guide)
+        self.home = check_rows(*data)
+        self.times, self.x = (part if device is None else part.to(device) for part in self.home)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO()
@@ -57,7 +61,7 @@ class Trainer:
 
     @cached_property
     def _lead(self) -> Lead:
-        return Lead(self.model, self.times, self.x)
+        return Lead(self.model, *self.home)
 
     @property
     def step(self) -> int:
@@ -105,7 +109,7 @@ class Trainer:
             self._go_back()
         self.elapsed += time.perf_counter() - started
         per_value = [terms[name] / self.observed for name in TERMS]
-        row = [float(value) for value in torch.stack([loss, *per_value, norm]).detach()]
+        row = [float(value.detach()) for value in (loss, *per_value, norm)]
         self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
 
     def _largest_norm(self) -> float:
@@ -126,11 +130,12 @@ class Trainer:
 
     def _refine(self) -> None:
         """Take as many substeps as the present landscape needs."""
-        with evaluating(self.model, self.guide), warnings.catch_warnings(), contextlib.suppress(FitError):
+        pair, needed = (self.model, self.guide), 0
+        with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
-            needed = int(Posterior(self.model, self.guide, self.times, self.x).discretisation()["substeps_needed"])
-            if needed > self.model.substeps:
-                self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
+            needed = int(Posterior(*pair, *self.home).discretisation()["substeps_needed"])
+        if needed > self.model.substeps:
+            self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
 
     def _take(self, substeps: int) -> None:
         """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""
@@ -142,6 +147,13 @@ class Trainer:
         """Leave the model with the substeps that it was made with, even if the run was stopped early."""
         if not self.model.refines:
             self.guide.refine(self.substeps)
+
+    def come_home(self) -> None:
+        """Leave model and guide on the processor, and look at the data there."""
+        if self.device is not None:
+            self.model.cpu()
+            self.guide.cpu()
+        self.times, self.x = self.home
 
     def _learn_from_particles(self) -> None:
         """Replace the gradient of the model by that of E[log p(x, z)] over the particle posterior."""

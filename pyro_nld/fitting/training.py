@@ -30,6 +30,7 @@ from .checkpoints import (  # fmt: skip
     resumed,
     save_checkpoint,
 )
+from .devices import usable
 from .elbo import TERMS, evaluate
 from .em import PARTICLES, maximise
 from .isolation import own_parameters, own_randomness
@@ -60,6 +61,7 @@ def train(
     optimizer: optimizers.Factory | None = None,
     callbacks: Sequence[Callback] = (),
     n_jobs: int | None = None,
+    device: str | torch.device | None = None,
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -67,14 +69,15 @@ def train(
     ----------
     data: checked times and x.
     schedule: of every run.
-    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks, n_jobs: see `results.fit`, also for
-        errors and Ctrl-C.
+    seed, restarts, checkpoint, resume, every, progress, optimizer, callbacks, n_jobs, device: see `results.fit`, also
+        for errors and Ctrl-C.
     """
     if not isinstance(schedule, Schedule):
         raise FitError(
             f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
         )
     times, x = data
+    there = usable(device)
     path = None if checkpoint is None else Path(checkpoint)
     state = resumed(path, schedule) if resume and path is not None and path.exists() else None
     model.train()
@@ -88,7 +91,7 @@ def train(
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
             forget_parts(path)
         load_parameters(model, guide, state["initial"])
-        fixed = data, schedule, seed, every, optimizer, callbacks
+        fixed = data, schedule, seed, every, optimizer, callbacks, there
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
             if restarts - len(state["runs"]) > 1 and workers(n_jobs) > 1:
@@ -111,13 +114,16 @@ def train(
 
 def _run(pair: Pair, state: dict, run: int, path: Path | None, name: str | Literal[False], fixed: tuple) -> bool:
     """One run, from where `state` has it, or from fresh weights after the first. False where it was stopped by hand."""
-    data, schedule, seed, every, optimizer, callbacks = fixed
+    data, schedule, seed, every, optimizer, callbacks, device = fixed
     if run > 0:
         _start_anew(*pair, state["initial"], seed + run)
-    trainer = Trainer(*pair, data, schedule, optimizer)
+    trainer = Trainer(*pair, data, schedule, optimizer, device)
     if state["current"] is not None:
         trainer.restore(state["current"])
-    finished = _train(trainer, state, path, every, name, callbacks)
+    try:
+        finished = _train(trainer, state, path, every, name, callbacks)
+    finally:
+        trainer.come_home()
     cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
     trainer.settle()
     balanced: dict[str, object] = {}

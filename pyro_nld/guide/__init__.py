@@ -11,10 +11,12 @@ True
 """
 
 from .encoders import Encoder, GRUEncoder
+from .leaky import LeakyEncoder
 from .controls import AffineControl, Control, NeuralControl
 from .circular import CircularControl
 from .amortized import AmortizedGuide
 
 __all__ = [
-    "Encoder", "GRUEncoder", "AffineControl", "Control", "NeuralControl", "CircularControl", "AmortizedGuide",
+    "Encoder", "GRUEncoder", "LeakyEncoder", "AffineControl", "Control", "NeuralControl", "CircularControl",
+    "AmortizedGuide",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Whether to believe the kinetics of a fit: do independent routes agree, and if not, which to trust and why.
 
 A verdict never repairs a number. It says yes only where the fitted prior's dwell times were checked against counts that
-are sampled finely enough, steady in time, and so many that their own error leaves no more than TOLERANCE open;
-everything else is a no, with the reason and what to do.
+are sampled finely enough, steady in time, and so many that the agreement, within TOLERANCE, leaves no more than OPEN
+open when their error is added. Everything else is a no, with the reason and what to do.
 
 Examples
 --------
@@ -26,7 +26,8 @@ from .._typing import Array
 from .markov import stationary
 from .words import listed, named
 
-TOLERANCE = 0.15  # of a dwell time of the fitted prior, the error of the counts included
+TOLERANCE = 0.15  # of a dwell time, by which the fitted prior may differ from the counts
+OPEN = 0.25  # the same with the error of the counts added: 55 exits of every state at least
 ONE = 0.5  # exits of a state below which it was never left, in most draws of the posterior
 RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none was seen
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
@@ -212,7 +213,7 @@ def _prior(routes: xr.Dataset) -> list[str]:
         f"state {k} {np.exp(abs(one)):.2f} times {'longer' if one > 0 else 'shorter'}" for k, one in enumerate(ratio)
     ]
     exits = routes["exits"].sel(route="counted").values
-    doubted = (exits >= ONE) & ~(most <= np.log1p(TOLERANCE))
+    doubted = (exits >= ONE) & ~((off <= np.log1p(TOLERANCE)) & (most <= np.log1p(OPEN)))
     kept = _where(doubted & ~np.isfinite(off))
     wrong = _where(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
     unsure = _where(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of

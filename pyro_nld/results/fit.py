@@ -341,6 +341,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     dtype: torch.dtype | None = None,
     n_jobs: int | None = None,
+    device: str | torch.device | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
@@ -358,6 +359,7 @@ def fit(
         torch from parameters, `torch.optim.AdamW`. The schedule multiplies its own learning rate where it has one.
     callbacks: called after every step with the number of steps done and the row of the history; True ends the run.
     dtype: of data and parameters, which are converted in place; that of torch by default.
+    device: of the gradient steps, "cuda"; all is then read on the processor, see `fitting.devices`.
     n_jobs: restarts at once, see `fitting.jobs.side_by_side`, callbacks with them; Ctrl-C is then raised again.
 
     Raises
@@ -385,12 +387,11 @@ def fit(
     found = recognised(data)
     series = as_tensors(found, dtype)
     drive(model, found)
-    if dtype is not None:
-        model.to(dtype)
-        guide.to(dtype)
+    model.to(dtype=dtype)
+    guide.to(dtype=dtype)
     runs = train(
-        model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint,
-        resume=resume, every=every, progress=progress, optimizer=optimizer, callbacks=callbacks, n_jobs=n_jobs,
+        model, guide, series, schedule or Schedule(), seed=seed, restarts=restarts, checkpoint=checkpoint, every=every,
+        resume=resume, progress=progress, optimizer=optimizer, callbacks=callbacks, n_jobs=n_jobs, device=device,
     )  # fmt: skip
     about = xr.Dataset(coords=found.coords, attrs=found.attrs) if isinstance(found, xr.Dataset) else None
     result = Fit(model, guide, *series, history_dataset(runs[best_run(runs)]["history"]), runs, about)

@@ -160,14 +160,19 @@ def _lock(path: Path) -> TextIO:
         ) from error
 
 
-def load(path: Path) -> Run:
+def load(path: str | Path) -> Run:
     """Load a finished run.
+
+    Parameters
+    ----------
+    path: its directory.
 
     Raises
     ------
     RunDirectoryError: there is no run, it is not finished, or its data file is missing or has changed.
     CheckpointError: the checkpoint is damaged or does not fit the model.
     """
+    path = Path(path)
     _require_run(path)
     config = _kept(path)
     state = load_checkpoint(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else {"runs": []}
@@ -182,7 +187,7 @@ def load(path: Path) -> Run:
 
 def more_data(
     run: Run,
-    path: Path,
+    path: str | Path,
     pieces: int | Literal["auto"] | None = None,
     reading: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
@@ -197,6 +202,7 @@ def more_data(
     ------
     DataError, ShapeError, TimeGridError: the file cannot be read, or lacks a channel of the run.
     """
+    path = Path(path)
     table = path.suffix not in (".npz", ".nc")
     alike = {**(run.config["reading"] if table else {}), **(reading or {})}
     return matched(load_data(run.source, path, 0, pieces, alike), run.data)

@@ -2,15 +2,22 @@
 
     python tests/benchmarks/price.py --out runs/price
     python tests/benchmarks/price.py --out runs/price --table
+    python tests/benchmarks/price.py --run runs/mine --run runs/other
 
 Every system of rates/impostors.py is simulated (60 sequences of 100 observations), fitted by a network on its own axes,
 and balanced: half a minute each on one core. Written are the price, path KL in nats per transition; and beside it how
 far dwell times are from an exponential law in the data, the largest |log ratio of rates of old and young visits| over
 its standard error. The area is the probability that a system that is none has more of it than a Langevin one; one half
 is chance. A study that was stopped goes on.
+
+The last command asks of run directories, where rates were balanced, what their price is of. The last layer of U learns
+again from particles, once from the data and once from data that the balanced prior made itself, and is balanced again.
+If the guide or the filter were wrong, both would cost as much; if the data are no Langevin data in this chart, the
+first alone.
 """
 
 import argparse
+import copy
 import json
 import time
 import warnings
@@ -22,6 +29,7 @@ from rates import impostors, landscapes
 
 import pyro_nld as nld
 from pyro_nld import kinetics
+from pyro_nld.fitting import em, transitions
 from pyro_nld.io.files import write_atomically
 
 SUBSTEPS = 8
@@ -51,6 +59,20 @@ def row(name: str, seed: int, steps: int) -> dict:
         told["transitions"] = found.attrs["transitions"]
         told["states"] = found.sizes["state"]
     return told | {"seconds": time.perf_counter() - started}
+
+
+def cause(run: Path) -> str:
+    """The price of a run, and of one M-step of its last layer on its data and on replicated data."""
+    fit = nld.runs.load(run).fit
+    torch.manual_seed(0)
+    replicated = torch.as_tensor(nld.replicates.from_fit(fit, draws=1).values[0, 0])
+    prices = [fit.balance["path_kl"] / fit.balance["transitions"]]
+    for x in (fit.x, replicated):
+        model, guide = copy.deepcopy((fit.model, fit.guide))
+        em.solve_coefficients(model, guide, fit.times, x)
+        found = transitions.balance(nld.Fit(model, guide, fit.times, fit.x))
+        prices.append(found.attrs["path_kl"] / found.attrs["transitions"])
+    return f"| {run.name} | " + " | ".join(f"{price:.2f}" for price in prices) + " |"
 
 
 def area(langevin: list[float], others: list[float]) -> float:
@@ -91,13 +113,21 @@ def table(folder: Path) -> str:
 def main() -> None:
     """Fill the folder with rows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the rows")
+    parser.add_argument("--out", type=Path, help="folder of the rows")
+    parser.add_argument("--run", type=Path, action="append", help="directory of a balanced fit; repeat for several")
     parser.add_argument("--seeds", type=int, default=1, help="of every system")
     parser.add_argument("--steps", type=int, default=150, help="gradient steps of each fit")
     parser.add_argument("--table", action="store_true", help="print the table of the rows that are there; fit nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    if args.run:
+        print("| run | price | data | replicated |\n|---|---|---|---|")
+        for run in args.run:
+            print(cause(run), flush=True)
+        return
+    if args.out is None:
+        parser.error("give --out or --run")
     args.out.mkdir(parents=True, exist_ok=True)
     names = [] if args.table else [*impostors.LANGEVIN, *impostors.OTHERS]
     for seed in range(args.seeds):

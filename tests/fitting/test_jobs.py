@@ -106,6 +106,32 @@ def test_restarts_in_other_processes_are_those_one_after_the_other_to_the_bit(tm
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Two processes of dask.distributed on this machine."""
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made, Client(made) as client:
+        yield client
+
+
+@pytest.mark.dask
+@pytest.mark.filterwarnings("ignore")  # of the messages between processes, none of ours
+def test_restarts_of_a_client_of_dask_are_those_one_after_the_other_to_the_bit(cluster):
+    data, schedule = nld.datasets.ornstein_uhlenbeck(6, 8, seed=0), nld.Schedule(steps=5)
+    options = {"restarts": 3, "seed": 7, "progress": False}
+    alone = nld.fit(*build(0), data, schedule, **options)
+    with joblib.parallel_config(backend="dask"):
+        assert jobs.workers(None) == 2
+        together = nld.fit(*build(0), data, schedule, **options)
+    assert [run["elbo"] for run in alone.runs] == [run["elbo"] for run in together.runs]
+    for one, other in zip(alone.runs, together.runs, strict=True):
+        for part in ("model", "guide"):
+            assert all(torch.equal(value, other[part][name]) for name, value in one[part].items())
+    who = cluster.run(lambda: "torch" in __import__("sys").modules)
+    assert set(who.values()) == {True}  # it was they who computed
+
+
 def test_the_number_of_jobs_is_what_joblib_is_told():
     assert jobs.workers(None) == 1
     assert jobs.workers(2) == 2

@@ -11,6 +11,8 @@ CHANNELS, TIMES = 3, 12
 MEMBERS = {
     "causal": lambda: nld.GRUEncoder(CHANNELS, size=5, hidden=6, causal=True),
     "two-sided": lambda: nld.GRUEncoder(CHANNELS, size=5, hidden=6),
+    "leaky, causal": lambda: nld.LeakyEncoder(CHANNELS, size=5, hidden=6, causal=True),
+    "leaky": lambda: nld.LeakyEncoder(CHANNELS, size=5, hidden=6),
 }
 
 

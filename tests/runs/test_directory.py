@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,11 +27,10 @@ SMOKE = ("--budget", "smoke")
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "tiny.py").write_text(TINY)
-    with Programs(folder) as server:
-        yield server
+    return Programs(folder)
 
 
 @pytest.fixture(scope="module")
@@ -360,3 +358,9 @@ def test_a_lock_keeps_what_is_in_it(tmp_path):
     with nld.runs.claimed(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "mine"
+
+
+def test_a_run_is_loaded_by_the_name_of_its_directory(finished):
+    run = nld.runs.load(str(finished))
+    assert run.path == finished
+    assert run.fit.x.shape[-1] == run.data.sizes["channel"]

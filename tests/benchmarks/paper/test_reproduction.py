@@ -189,8 +189,7 @@ def test_differences_are_paired_by_seed():
 
 @pytest.fixture
 def programs(tmp_path):
-    with Programs(tmp_path) as served:
-        yield served
+    return Programs(tmp_path)
 
 
 def test_the_paper_is_reproduced_row_by_row(programs):
