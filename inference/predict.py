@@ -23,17 +23,19 @@ def main(
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
     log: command_line.Log = None,
+    covariates: command_line.Covariates = None,
+    ahead: Annotated[str | None, typer.Option(help="The stimulus to come: numbers that stay, with commas.")] = None,
 ) -> None:
     """Continue every sequence from its end; write forecast.nc and figures/forecast.png into RUN."""
     with command_line.noted(), nld.runs.claimed(run):
         loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
-            series = nld.runs.more_data(
-                loaded, data, reading=command_line.reading(time, sequence, channels, missing, log)
-            )
+            reading = command_line.reading(time, sequence, channels, missing, log, covariates)
+            series = nld.runs.more_data(loaded, data, reading=reading)
             command_line.tell(series.attrs)
-        predicted = nld.forecast(loaded.fit, horizon, series, draws=draws, wells=nld.runs.recorded_landscape(loaded))
+        wells, stimulus = nld.runs.recorded_landscape(loaded), command_line.numbers("--ahead", ahead)
+        predicted = nld.forecast(loaded.fit, horizon, series, draws=draws, wells=wells, covariates=stimulus)
         picture = nld.plots.forecast(predicted, series, show)
         nld.runs.write_dataset(run / "forecast.nc", predicted)
         nld.plots.save(picture, run / "figures" / "forecast.png")

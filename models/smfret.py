@@ -2,7 +2,7 @@
 
 R in nm, E = 1/(1 + (R/R₀)⁶), donor ~ Poisson(I₀ (1 − E) Δt + b_D), acceptor ~ Poisson(I₀ E Δt + leak · I₀ (1 − E) Δt
 + b_A), and bleaching ends a trace. The axis is in nm and T is known. Known answers: the barrier in kT, the distance of
-the wells in nm, and D = T/γ in nm²/ms. By distances from E the wells are .4 nm too close, D .6 of its value (manual).
+the wells in nm, and D = T/γ in nm²/ms. By distances from E the wells are .4 nm too close, D half of its value (manual).
 """
 
 import numpy as np

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import math
 import shlex
 import shutil
 import sys
@@ -181,6 +182,24 @@ def reading(
     given = {"time": time, "sequence": sequence, "channels": channels, "missing": missing, "log": log}
     given["covariates"] = covariates
     return {name: value for name, value in given.items() if value is not None}
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """The numbers of an option, which are separated by commas.
+
+    Raises
+    ------
+    DataError: something else stands between the commas.
+    """
+    try:
+        found = None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if found and not all(map(math.isfinite, found)):
+        raise DataError(
+            f"{option} needs numbers with commas between them: got {text}. Give for example {option} 0.5,1."
+        )
+    return found
 
 
 def tell(attrs: Mapping[str, object]) -> None:

@@ -332,6 +332,21 @@ def test_a_future_that_cannot_be_shown_is_refused(programs, finished, arguments,
     assert listing(finished) == before
 
 
+def test_sequences_are_continued_under_another_stimulus(programs, out):
+    """The pull goes on where it is told to: far ahead, the coordinate is where that pull holds it."""
+    ended = programs.run("fit", ROOT / "models" / "driven.py", "--out", out, *SMOKE)
+    assert ended.code == 0, ended.err
+    refused(programs.run("predict", out, "--horizon", 3), "its future must be known")
+    refused(programs.run("predict", out, "--horizon", 3, "--ahead", "much"), "--ahead needs numbers with commas")
+    refused(programs.run("predict", out, "--horizon", 3, "--ahead", "1,2"), "one number per input that stays, got (2,)")
+    means = []
+    for pull in (-3, 3):
+        ended = programs.run("predict", out, "--horizon", 3, "--ahead", pull, "--draws", 20)
+        assert ended.code == 0, ended.err
+        means.append(float(xr.load_dataset(out / "forecast.nc", engine="h5netcdf")["mean"].isel(lead=-1).mean()))
+    assert means[1] - means[0] > 0.3
+
+
 @pytest.mark.parametrize(
     "recipe", ["fit", "landscape", "segment", "report", "predict", "check", "compare", "calibrate"]
 )

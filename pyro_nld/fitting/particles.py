@@ -148,7 +148,8 @@ class _ParticleFilter:
         first, start = (trace.nodes["z0"]["fn"] for trace in (guide_trace, model_trace))
         self.state = first.sample((particles,))
         self.start = self.state
-        self.log_weight = start.log_prob(self.state) - first.log_prob(self.state) + self._log_likelihood(0)
+        seen = model.dynamics.position(self.state)
+        self.log_weight = start.log_prob(self.state) - first.log_prob(self.state) + self._log_likelihood(0, seen)
         self.log_evidence = torch.zeros_like(self.log_weight[0])
         self.pieces: list[_Piece] = []
         counts = [self._effective()]
@@ -192,15 +193,15 @@ class _ParticleFilter:
         path = proposal.sample()
         ratio = self.prior.piece(index, self.state).log_prob(path) - proposal.log_prob(path)
         self.state = path[..., -1, :]
-        self.log_weight = self.log_weight + ratio + self._log_likelihood(step)
+        seen = self.model.seen_positions(origin, path)[..., -1, :]
+        self.log_weight = self.log_weight + ratio + self._log_likelihood(step, seen)
         self.pieces.append(_Piece(path, parent, origin, self.log_weight))
 
-    def _log_likelihood(self, step: int) -> Tensor:
-        """log p(x_i | z_i), `(particle, sequence)`."""
-        position = self.model.dynamics.position(self.state).unsqueeze(-2)
+    def _log_likelihood(self, step: int, seen: Tensor) -> Tensor:
+        """log p(x_i | q_i) `(particle, sequence)`; `seen (particle, sequence, latent)` of the position."""
         x, observed = (values[:, step : step + 1] for values in (self.x, self.observed))
         with condition_on(self.model, self.prior.latents):
-            law = self.model.likelihood(position)
+            law = self.model.likelihood(seen.unsqueeze(-2))
             return log_prob_of_observed(law, filled(x, law), observed).sum(-1)
 
     def _resample(self) -> Tensor:

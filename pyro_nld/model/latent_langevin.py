@@ -21,7 +21,7 @@ from ..dynamics.path_models import Batch, PathModel, Rows, check_name
 from ..dynamics.paths import LangevinPath, refine
 from ..dynamics.quantities import place_latents
 from ..dynamics.stationary import StationaryLaw
-from ..errors import Count, Positive, PriorError, ShapeError, checked
+from ..errors import Count, Positive, PriorError, ShapeError, Share, checked
 from ..io.validation import Passed, check_channels, check_rows, check_times
 from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
@@ -54,6 +54,10 @@ class LatentLangevin(Described, Module):
     start: law of z₀. "normal" is N(m, s²), with m and s learned. "equilibrium" is ∝ exp(−U/T), for sequences that were
         cut out of a stationary process: where they start then says how deep the wells are.
     integrator: when None, Euler–Maruyama for overdamped and leapfrog for underdamped dynamics.
+    exposure: share of the interval before each observation over which the instrument averages, from 0 (it sees the
+        position at a point of time) to 1 (a camera whose shutter never closes). The likelihood is then given the mean
+        position, by the trapezoidal rule on the steps, which is exact for decoders that are straight. It takes a few
+        substeps. The first observation has no interval before it and sees z₀.
     name: of the module, in front of the names of its parameters: two models in one store of Pyro need two names.
 
     Raises
@@ -85,6 +89,7 @@ class LatentLangevin(Described, Module):
         start: str = "normal",
         integrator: Integrator | None = None,
         name: str = "",
+        exposure: Share = 0.0,
     ) -> None:
         super().__init__(name)
         _check_parts(dynamics, likelihood)
@@ -115,7 +120,7 @@ class LatentLangevin(Described, Module):
         dynamics.root = likelihood.root = name
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
-        self.integrator, self.start = integrator, start
+        self.integrator, self.start, self.exposure = integrator, start, float(exposure)
         # The name of this part stands in the checkpoints of fits.
         self.equilibrium = StationaryLaw(dynamics.latent) if start == "equilibrium" else None
         if self.equilibrium is None:
@@ -134,6 +139,7 @@ class LatentLangevin(Described, Module):
             "likelihood": self.likelihood,
             "steps": f"= {steps}, {self.integrator!r}",
             "start": f"= {self.start}",
+            **({"exposure": f"= {self.exposure:g} of the interval"} if self.exposure else {}),
             "time_unit": f"= {float(self.time_unit):.4g} of the data's" if known else "to be taken from the first data",
         }
 
@@ -185,6 +191,26 @@ class LatentLangevin(Described, Module):
         at_observations = torch.cat([z0.unsqueeze(-2), z[..., self.substeps - 1 :: self.substeps, :]], -2)
         return self.dynamics.position(at_observations)
 
+    def seen_positions(self, z0: Tensor, z: Tensor) -> Float[Tensor, "*batch time latent"]:
+        """What the likelihood is given at the observation times: q there, or its mean over the exposure before.
+
+        Parameters
+        ----------
+        z0: where the path starts, `(*batch, state)`. z: the path on the fine grid, of any number of whole intervals.
+        """
+        averaged = self.exposure_steps
+        if not averaged:
+            return self.observed_positions(z0, z)
+        fine = self.dynamics.position(torch.cat([z0.unsqueeze(-2), z], -2))
+        middle = (fine[..., 1:, :] + fine[..., :-1, :]) / 2  # of every step
+        each = middle.unflatten(-2, (-1, self.substeps))[..., -averaged:, :]
+        return torch.cat([fine[..., :1, :], each.mean(-2)], -2)
+
+    @property
+    def exposure_steps(self) -> int:
+        """Steps of the integrator over which an observation averages; at least one where there is an exposure."""
+        return max(1, round(self.exposure * self.substeps)) if self.exposure > 0 else 0
+
     def initial(self) -> TorchDistributionMixin:
         """p(z₀), event `(state,)`: the position by `start`, and the momentum from N(0, M T)."""
         if self.equilibrium is not None:
@@ -230,7 +256,7 @@ class LatentLangevin(Described, Module):
             _check_sequences("z0", z0.shape[-2], index)
             path = LangevinPath(self.dynamics, self.integrator, z0, grid, latents)
             z = pyro.sample("z", path, infer={"event_dims": ["time", "latent"]})
-            noise = self.likelihood(self.observed_positions(z0, z))
+            noise = self.likelihood(self.seen_positions(z0, z))
             observed = valid.unsqueeze(-1) if x is None else x[index].isfinite()
             law = observed_law(noise, observed)
             data = None if x is None else filled(x[index], noise)

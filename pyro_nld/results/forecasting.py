@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ def forecast(
     *,
     draws: Count = 200,
     wells: xr.Dataset | None = None,
-    covariates: Tensor | None = None,
+    covariates: Tensor | Sequence[float] | None = None,
     seed: Whole = 0,
 ) -> xr.Dataset:
     """p(x_{T+τ} | x₁…x_T) = ∫ p(x | z_{T+τ}) p(z_{T+τ} | z_T, globals) q(z_T, globals | x₁…x_T), by simulation.
@@ -48,7 +49,8 @@ def forecast(
     data: the sequences to continue (Dataset or `(times, x)`); the data of the fit when None.
     draws: simulated futures per sequence.
     wells: the states, from `fit.wells()`, `fit.attractors()` or `fit.landscape()`; found when None.
-    covariates: the stimulus to come, from every lead to the next, `(sequence, lead − 1, input)`, where one acts.
+    covariates: the stimulus to come, where one acts: one number per input if it stays, or the stimulus from every lead
+        to the next, `(sequence, lead − 1, input)`.
     seed: of the draws.
 
     Returns
@@ -103,24 +105,32 @@ def forecast(
 
 
 class _Futures(NamedTuple):
-    """Simulated futures: positions `(draw, sequence, lead, latent)`, and the globals of each draw, by site."""
+    """Simulated futures: positions `(draw, sequence, lead, latent)`, what is seen of them, and globals by site."""
 
     positions: Tensor
+    seen: Tensor  # what the likelihood is given, the same unless the instrument averages
     globals: dict[str, Tensor]
 
 
-def _ahead(fit: Fit, covariates: Tensor | None, sequences: int, intervals: int) -> Tensor | None:
-    """The stimulus to come, checked; None where none acts."""
+def _ahead(fit: Fit, covariates: Tensor | Sequence[float] | None, sequences: int, intervals: int) -> Tensor | None:
+    """The stimulus to come, checked, `(sequence, interval, input)`; None where none acts."""
     acting = getattr(fit.model.dynamics, "covariates", None)
     if acting is None:
+        if covariates is not None:
+            raise ShapeError("no stimulus acts in this model, and one to come changes nothing. Leave it out.")
         return None
-    expected, got = (sequences, intervals, acting.shape[-1]), None if covariates is None else tuple(covariates.shape)
-    if covariates is None or got != expected:
+    expected = (sequences, intervals, acting.shape[-1])
+    given = None if covariates is None else torch.as_tensor(covariates, dtype=acting.dtype, device=acting.device)
+    if given is not None and given.shape == expected[-1:]:
+        given = given.expand(expected)
+    if given is None or given.shape != expected:
         raise ShapeError(
             f"a stimulus acts in this model, and its future must be known: expected covariates (sequence, lead − 1, "
-            f"input) = {expected}, got {got}. Give forecast(…, covariates=…), zeros where nothing acts."
+            f"input) = {expected}, or one number per input that stays, got "
+            f"{None if given is None else tuple(given.shape)}. Give forecast(…, covariates=…) or predict … --ahead, "
+            "zeros where nothing acts."
         )
-    return covariates.to(acting)
+    return given
 
 
 def _futures(
@@ -132,26 +142,30 @@ def _futures(
     with pyro.plate("future", draws, dim=-2):  # left of the sequences, as vectorised particles are
         sites = poutine.trace(fit.guide).get_trace(times, x, **known).nodes
     drawn = {name: sites[name]["value"] for name in fit.medians}
-    state = sites["z"]["value"][:, torch.arange(len(x)), last * model.substeps - 1]
+    path = sites["z"]["value"]
+    state = path[:, torch.arange(len(x)), last * model.substeps - 1]
     positions = [model.dynamics.position(state)]
+    seen = [model.seen_positions(sites["z0"]["value"], path)[:, torch.arange(len(x)), last]]
     grid = refine(torch.tensor([0.0, lead[1] / fit.time_unit], dtype=state.dtype), model.substeps)
     for place in range(len(lead) - 1):
         if drive is not None:
             grid = grid._replace(drive=drive[some, place].unsqueeze(-2).expand(-1, model.substeps, -1))
-        state = LangevinPath(model.dynamics, model.integrator, state, grid, drawn).sample()[..., -1, :]
+        path = LangevinPath(model.dynamics, model.integrator, state, grid, drawn).sample()
+        seen.append(model.seen_positions(state, path)[..., -1, :])
+        state = path[..., -1, :]
         positions.append(model.dynamics.position(state))
     if lost := int((~state.isfinite().all(-1)).sum()):
         raise FitError(
             f"the fitted prior explodes: {lost} of {state[..., 0].numel()} futures are not finite. Its steps are too "
             "coarse for it; fit again with more substeps."
         )
-    return _Futures(torch.stack(positions, -2), drawn)
+    return _Futures(torch.stack(positions, -2), torch.stack(seen, -2), drawn)
 
 
 def _summarised(fit: Fit, futures: _Futures, wells: xr.Dataset) -> xr.Dataset:
     """Moments and quantiles of new observations, and the share of futures in each basin."""
     with condition_on(fit.model, futures.globals):
-        law = fit.model.likelihood(futures.positions)
+        law = fit.model.likelihood(futures.seen)
     mean, new, axes = law.mean.double(), law.sample().double(), ("sequence", "lead", "channel")
     sd = (mean.var(0) + law.variance.double().mean(0)).sqrt()  # the variance of the noise is known, not drawn
     labels = fit.basins(wells, futures.positions)

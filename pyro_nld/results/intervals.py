@@ -7,6 +7,10 @@ noise of the counts, and along the others, which leave rates as they are, that o
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import numpy as np
 import torch
 import xarray as xr
@@ -15,6 +19,8 @@ from scipy.special import expit, logit
 from torch import Tensor
 
 from .._typing import Array
+from ..dynamics.potentials import Energy
+from ..errors import Count, FitError, Whole, checked
 from ..fitting.posterior import Posterior
 
 WIDTH = 1.645  # standard deviations from the middle of a 90 % interval to its ends
@@ -83,6 +89,64 @@ def of_landscape(
             "occupancy_high": ("state", _shifted(share, odds)),
         }
     )
+
+
+@partial(checked, error=FitError)
+@torch.no_grad()
+def of_number(
+    fit: Posterior, number: Callable[[Energy], float | Sequence[float]], *, draws: Count = 200, seed: Whole = 0
+) -> Array:
+    """The 90 % interval of any number that is read off U, such as the distance of two wells: quantiles of f(U_w).
+
+    w is drawn from its Gaussian around the fitted value, with the covariance that `fitting.balance` tells.
+
+    Parameters
+    ----------
+    fit: a fit whose schedule asked for `balance`. number: f, from a potential to one number or several.
+    draws: of w. seed: of the draws.
+
+    Returns
+    -------
+    `(2,)` or `(2, number)`, the lower and the upper end.
+
+    Raises
+    ------
+    FitError: rates were not balanced, or the potential has no coefficients.
+
+    Not checked: as for `of_landscape`.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> data = nld.datasets.ornstein_uhlenbeck(sequences=4, steps=10, interval=0.5)
+    >>> prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1, hidden=(4,)))
+    >>> model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), time_unit=1.0)
+    >>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
+    >>> fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
+    >>> fit.runs[0]["balance"] = {"covariance": 0.01 * torch.eye(4)}  # as `Schedule(balance=True)` leaves it
+
+    How much higher U is at 1 than at 0:
+
+    >>> low, high = nld.results.intervals.of_number(fit, lambda U: float(U(torch.ones(1)) - U(torch.zeros(1))))
+    >>> bool(low < high)
+    True
+    """
+    covariance = getattr(fit, "balance", {}).get("covariance")
+    potential = copy.deepcopy(fit.model.dynamics.landscape)
+    if not isinstance(covariance, Tensor) or potential is None or potential.coefficients is None:
+        raise FitError(
+            f"an interval needs the covariance of a balanced landscape: got {type(potential).__name__} without one. "
+            "Fit with Schedule(balance=True), at least two states and a potential that is learned."
+        )
+    value, vector = torch.linalg.eigh(covariance.double())
+    root, middle = vector * value.clamp(min=0).sqrt(), potential.coefficients.clone()
+    shifts = torch.randn(draws, len(value), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    found = []
+    for shift in shifts @ root.mT:
+        potential.coefficients.copy_(middle + shift.to(middle).view_as(middle))
+        found.append(np.asarray(number(potential), float))
+    ends: Array = np.quantile(found, (0.05, 0.95), axis=0)
+    return ends
 
 
 def of_routes(routes: xr.Dataset) -> xr.Dataset:

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from .. import kinetics
+from ..dynamics.circles import circles_of
 from ..errors import Count, FitError, Whole, checked
 from .fit import Fit
 from .naming import named
@@ -30,7 +31,7 @@ def transition_paths(fit: Fit, wells: xr.Dataset | None = None, *, chains: Count
     -------
     As `kinetics.passages`, times in the user's unit, with `decoded (state, to, share, channel)`, the channels' means
     along the middle of each tube, and `committor (state, to, share)` there, the share of the chain's paths through a
-    neighbourhood that go on to the second state.
+    neighbourhood that go on to the second state. On a circle these are the ways round that are most frequent.
 
     Raises
     ------
@@ -49,12 +50,14 @@ def transition_paths(fit: Fit, wells: xr.Dataset | None = None, *, chains: Count
             fit.dynamics, fit.model.integrator, starts, interval=fit.step, substeps=1, intervals=steps, seed=seed
         )
         cores = kinetics.cores(fit.potential, wells, positions, fit.temperature)
-        found = kinetics.passages(positions, cores, fit.step * fit.time_unit, states)
+        circles = circles_of(fit.potential)
+        periods, plane = (None, _line) if circles is None else (circles.periods, circles.lift)
+        found = kinetics.passages(positions, cores, fit.step * fit.time_unit, states, periods)
         middle = torch.as_tensor(found["tube"].sel(quantile=0.5).values)
         met = kinetics.reactive.next_cores(cores)
         known = met >= 0
-        committor = kinetics.reactive.committors(positions[known], met[known], lambda z: z**2, states)
-        reached = committor(middle.nan_to_num().flatten(0, 2)).reshape(*middle.shape[:-1], states)
+        committor = kinetics.reactive.committors(plane(positions[known]), met[known], lambda z: z**2, states)
+        reached = committor(plane(middle.nan_to_num().flatten(0, 2))).reshape(*middle.shape[:-1], states)
     gone, levels = middle.isnan().any(-1), fit.decode(middle.nan_to_num())
     to = reached.diagonal(dim1=1, dim2=3).permute(0, 2, 1)  # that of the state a tube leads to
     found = found.assign(
@@ -62,3 +65,8 @@ def transition_paths(fit: Fit, wells: xr.Dataset | None = None, *, chains: Count
         committor=(("state", "to", "share"), torch.where(gone, torch.nan, to)),
     )
     return named(found, fit.about)
+
+
+def _line(z: torch.Tensor) -> torch.Tensor:
+    """Where no axis is a circle, a point is its own plane."""
+    return z

@@ -1,11 +1,14 @@
 """What an instrument written into the model gives: smFRET by photons, and by distances computed from them beforehand.
 
-python tests/benchmarks/instruments.py --seeds 10
+python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 10
+python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 10 --tweezers
 python tests/benchmarks/instruments.py --spikes --seeds 1
 
 Every data set of `models/smfret.py` is fitted twice, by photon counts and by the distance R₀ (1/E − 1)^⅙ that the
-acceptor's share E of the photons suggests, with a Gaussian noise that is learned. One line per fit: barrier above the
-shallower well (kT), distance of the wells (nm), D (nm²/ms) with its 90 % interval, and seconds.
+acceptor's share E of the photons suggests, with a Gaussian noise that is learned. One file per fit, and what has
+a file is not fitted again: barrier above the shallower well (kT), distance of the wells (nm) and D (nm²/ms), each with
+its 90 % interval, and seconds. The table of all files is written to `smfret.md` at the end, and at once with --table.
+With --tweezers it is the data of `tests/benchmarks/tweezers.py`, by that model and as if the bead were the molecule.
 
 With --spikes, `models/spike_counts.py` is fitted by its counts and by a Gaussian of their square roots, and hidden
 Markov models with Poisson emissions are fitted to the same counts: bits per spike of the neurons that were hidden, and
@@ -13,11 +16,14 @@ at the true rates. The table is docs/evidence/instruments/README.md.
 """
 
 import argparse
+import json
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 import xarray as xr
 
@@ -26,8 +32,13 @@ from pyro_nld.fitting.draws import inference_mode
 from pyro_nld.runs.model_files import load_model_file
 
 SMFRET = load_model_file(Path(__file__).parents[2] / "models" / "smfret.py")
+TWEEZERS = load_model_file(Path(__file__).parent / "tweezers.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
-SCHEDULE = {"steps": 300, "batch_size": 8, "learning_rate": 0.02}
+SCHEDULES = {
+    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "balance": True},
+    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
+}
+TWEEZED = ("bead and linker", "bead alone")
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
 EM = 100  # iterations of Baum and Welch
@@ -41,27 +52,59 @@ def distances(photons: xr.Dataset) -> xr.Dataset:
     return nld.datasets.from_arrays(photons["times"].values, SMFRET.R0 * ((1 / share - 1) ** (1 / 6) - 1))
 
 
-def fitted(data: xr.Dataset, likelihood: nld.Likelihood | None = None) -> dict[str, float]:
-    """Barrier, distance and D of a fit, with the 90 % interval of D, and the seconds it took."""
+def fitted(kind: str, data: xr.Dataset) -> dict[str, float]:
+    """Barrier, distance and D of a fit, each with its 90 % interval, and the seconds it took.
+
+    The intervals of the first two are those of the landscape's last layer, that of D is the guide's.
+    """
     torch.manual_seed(0)
-    started = time.perf_counter()
+    started, source = time.perf_counter(), TWEEZERS if kind in TWEEZED else SMFRET
+    pair, number, unit = source.build(data), source.barrier_and_distance, 1.0
+    if kind == "distances":
+        data = distances(data)
+        pair = source.build(data, nld.Gaussian(nld.IdentityDecoder(1)))
+    elif kind == "bead alone":
+        pair = bead_alone()
+
+        def number(potential: nld.Potential) -> tuple[float, float]:
+            return TWEEZERS.barrier_and_distance(SimpleNamespace(molecule=potential))
+
+    if source is TWEEZERS:
+        unit = TWEEZERS.LENGTH**2 / TWEEZERS.CLOCK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = nld.fit(*SMFRET.build(data, likelihood), data, nld.Schedule(**SCHEDULE), progress=False)
+        fit = nld.fit(*pair, data, nld.Schedule(**SCHEDULES[source]), progress=False)
     with inference_mode(0):
         friction = fit.guide.others.quantiles([0.05, 0.5, 0.95], fit.times[:1], fit.x[:1])["friction"]
-    high, middle, low = (1 / np.asarray(friction, float).ravel()).tolist()
-    barrier, distance = SMFRET.barrier_and_distance(fit.potential)
-    seconds = time.perf_counter() - started
-    return {"barrier": barrier, "distance": distance, "diffusion": middle, "low": low, "high": high, "s": seconds}
+    ends = nld.results.intervals.of_number(fit, number)
+    middle = number(fit.potential)
+    high, diffusion, low = (unit / np.asarray(friction, float).reshape(3, -1)[:, 0]).tolist()
+    found = {}
+    for name, value, between in zip(SMFRET.NAMES, [*middle, diffusion], [*ends.T.tolist(), [low, high]], strict=True):
+        found |= {name: value, f"{name}_low": between[0], f"{name}_high": between[1]}
+    return found | {"transitions": fit.balance["transitions"], "seconds": time.perf_counter() - started}
 
 
-def hit(found: dict[str, float], truth: dict[str, float]) -> dict[str, bool]:
-    """Whether each number is as near to the truth as asked."""
+def bead_alone() -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
+    """The bead's place as if it were the molecule's: one axis, and neither linker nor exposure."""
+
+    def place(q: torch.Tensor) -> torch.Tensor:
+        return TWEEZERS.LENGTH * q
+
+    place.latent = place.channels = 1
+    molecule, friction = nld.NeuralPotential(latent=1, hidden=(32, 32)), dist.LogNormal(0.0, 1.0)
+    prior = nld.OverdampedLangevin(molecule, 1.0, friction)
+    seen = nld.Gaussian(place, TWEEZERS.PRIORS["noise_scale"])
+    model = nld.LatentLangevin(prior, seen, substeps=10, time_unit=TWEEZERS.CLOCK)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=32, hidden=32))
+
+
+def judged(found: dict[str, float], truth: dict[str, float]) -> dict[str, bool]:
+    """Whether each number is as near to the truth as asked, and its interval holds the truth."""
     off = {name: abs(found[name] - truth[name]) for name in WITHIN}
     off["diffusion"] /= truth["diffusion"]
     return {name: off[name] < limit for name, limit in WITHIN.items()} | {
-        "90 % interval of D": found["low"] < truth["diffusion"] < found["high"]
+        f"{name} inside": found[f"{name}_low"] < truth[name] < found[f"{name}_high"] for name in WITHIN
     }
 
 
@@ -122,33 +165,72 @@ def hidden_markov_rates(counts: np.ndarray, states: int, seed: int) -> np.ndarra
     return smoothed @ rate
 
 
-def main(seeds: int, first: int, without: int) -> None:
-    """Print a line per fit, then how many of them are within the limits."""
-    hits: dict[str, list[dict[str, bool]]] = {}
+def main(seeds: int, first: int, without: int, out: Path, tweezers: bool) -> None:
+    """Fit what has no file yet, then write the table."""
+    source, kinds = (TWEEZERS, TWEEZED) if tweezers else (SMFRET, ("photons", "distances"))
+    rows = out / ("tweezers" if tweezers else "smfret")
+    rows.mkdir(parents=True, exist_ok=True)
     for seed in range(first, first + seeds):
-        photons = SMFRET.simulate(seed)
-        for name in ["photons", "distances"][: 1 + (seed < without)]:
-            data, likelihood = photons, None
-            if name == "distances":
-                data, likelihood = distances(photons), nld.Gaussian(nld.IdentityDecoder(1))
-            found = fitted(data, likelihood)
-            hits.setdefault(name, []).append(hit(found, photons.attrs))
-            values = "  ".join(f"{key} {value:.4g}" for key, value in found.items())
-            print(f"{seed}  {name:9}  {values}  hits {sum(hits[name][-1].values())} of 4", flush=True)
-    for name, rows in hits.items():
-        told = ", ".join(f"{key} {sum(row[key] for row in rows)}" for key in rows[0])
-        print(f"{name}, of {len(rows)}: {told}")
+        for kind in kinds[: 1 + (seed < without)]:
+            file = rows / f"{kind.replace(' ', '-')}_{seed}.json"
+            if not file.exists():
+                data = source.simulate(seed)
+                truth = {key: float(data.attrs[key]) for key in SMFRET.NAMES}
+                file.write_text(json.dumps({"truth": truth, "found": fitted(kind, data)}, indent=1) + "\n")
+                print(file, flush=True)
+    write_table(out, tweezers)
+
+
+def write_table(out: Path, tweezers: bool) -> None:
+    """The table of all rows, to `smfret.md` or `tweezers.md`."""
+    name, kinds = ("tweezers", TWEEZED) if tweezers else ("smfret", ("photons", "distances"))
+    (out / f"{name}.md").write_text(table(out / name, kinds))
+
+
+def table(rows: Path, kinds: tuple[str, str]) -> str:
+    """One line per fit, and under each kind of data how many fits are as near to the truth as asked."""
+    lines = []
+    for name in kinds:
+        files = sorted(rows.glob(f"{name.replace(' ', '-')}_*.json"), key=lambda file: int(file.stem.split("_")[1]))
+        heads = ["data set", "barrier (kT)", "distance (nm)", "D (nm²/ms)", "transitions", "seconds"]
+        lines += [f"## By {name}", "", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+        hits = []
+        for file in files:
+            row = json.loads(file.read_text())
+            found = row["found"]
+            hits.append(judged(found, row["truth"]))
+            values = [
+                f"{found[key]:.4g} ({found[f'{key}_low']:.4g} to {found[f'{key}_high']:.4g})" for key in SMFRET.NAMES
+            ]
+            count = [f"{found[key]:.0f}" for key in ("transitions", "seconds")]
+            lines.append("| " + " | ".join([file.stem.split("_")[1], *values, *count]) + " |")
+        if hits:
+            truth = [f"{row['truth'][key]:.4g}" for key in SMFRET.NAMES]
+            counts = {key: sum(hit[key] for hit in hits) for key in hits[0]}
+            near = [
+                f"{counts[key]} within {limit:g}, {counts[f'{key} inside']} inside" for key, limit in WITHIN.items()
+            ]
+            lines += ["| truth | " + " | ".join(truth) + " | | |"]
+            lines += [f"| of {len(hits)} | " + " | ".join(near) + " | | |"]
+        lines.append("")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=10, help="data sets")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--without", type=int, default=3, help="also fit distances to data sets below this number")
+    parser.add_argument("--without", type=int, default=10, help="also fit distances to data sets below this number")
+    parser.add_argument("--out", type=Path, default=Path("docs/evidence/instruments"), help="where the rows are kept")
+    parser.add_argument("--table", action="store_true", help="only write the table of the rows there are")
+    parser.add_argument("--tweezers", action="store_true", help="fit models/tweezers.py instead")
     parser.add_argument("--spikes", action="store_true", help="fit spike counts instead")
     given = vars(parser.parse_args())
+    alone = given.pop("table")
     if given.pop("spikes"):
         for seed in range(given["first"], given["first"] + given["seeds"]):
             print(seed, "  ".join(f"{name} {bits:.3f}" for name, bits in spikes(seed).items()), flush=True)
+    elif alone:
+        write_table(given["out"], given["tweezers"])
     else:
         main(**given)

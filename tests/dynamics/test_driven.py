@@ -138,7 +138,7 @@ def test_other_data_are_read_under_their_own_stimulus(driven_fit):
 
 def test_a_forecast_follows_the_stimulus_to_come(driven_fit):
     wells = driven_fit.wells()
-    with pytest.raises(nld.ShapeError, match=r"its future must be known: .* = \(4, 3, 2\), got None"):
+    with pytest.raises(nld.ShapeError, match=r"its future must be known: .* = \(4, 3, 2\), .* got None"):
         nld.forecast(driven_fit, 0.3, wells=wells)
     ahead = [
         nld.forecast(driven_fit, 0.3, draws=200, wells=wells, covariates=torch.full((4, 3, 2), pull))["mean"].values
@@ -149,6 +149,15 @@ def test_a_forecast_follows_the_stimulus_to_come(driven_fit):
     for _ in range(3 * SUBSTEPS):
         expected += h * (50 * coupling - expected)
     assert (ahead[1] - ahead[0])[:, -1].mean() == pytest.approx(expected, abs=5 * 0.6 * math.sqrt(2 / 800))
+
+
+def test_a_stimulus_that_stays_is_one_number_per_input(driven_fit):
+    wells = driven_fit.wells()
+    each = nld.forecast(driven_fit, 0.3, draws=20, wells=wells, covariates=torch.tensor([1.0, -2.0]).expand(4, 3, 2))
+    held = nld.forecast(driven_fit, 0.3, draws=20, wells=wells, covariates=[1.0, -2.0])
+    assert held.identical(each)
+    with pytest.raises(nld.ShapeError, match=r"or one number per input that stays, got \(3,\)"):
+        nld.forecast(driven_fit, 0.3, wells=wells, covariates=[1.0, 2.0, 3.0])
 
 
 def test_a_recipe_tries_a_driven_model_on_two_of_its_sequences():

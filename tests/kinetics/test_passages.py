@@ -60,3 +60,36 @@ def test_nothing_is_told_of_what_was_not_seen(cores):
     assert found.sizes["passage"] == 0
     assert np.isnan(found["tube"]).all()
     assert np.isnan(found["first_passage"]).all()
+
+
+def circle(*angles):
+    """A path on the line that covers a circle of length 2π, with cores around all images of 0 and π."""
+    place = torch.as_tensor(np.stack(angles)).unsqueeze(-1)
+    cores = torch.where(place.cos() > 0.9, 0, torch.where(place.cos() < -0.9, 1, -1))[..., 0]
+    return place, cores
+
+
+def test_a_tube_on_a_circle_is_not_averaged_across_the_seam():
+    """The same passage, written down some turns on and back, and out of a core that the seam cuts."""
+    turn, climb = 2 * np.pi, np.array([0.0, 1.0, 2.0, np.pi])
+    place, cores = circle(*(climb + turns * turn for turns in (0, 1, -3)))
+    found = kinetics.passages(place, cores, 1.0, 2, [turn])
+    tube = found["tube"].isel(state=0, to=1)[..., 0]
+    np.testing.assert_allclose(tube.isel(quantile=0), tube.isel(quantile=4), atol=1e-12)
+    np.testing.assert_allclose(tube.isel(quantile=2)[[0, 20]], [0, np.pi], atol=1e-12)
+    back = np.array([np.pi - 0.1, 4.0, 5.0, turn]), np.array([np.pi + 0.1 - turn, 4.0 - turn, 5.0 - turn, 0.0])
+    place, cores = circle(*back)  # out of one core, on both sides of the seam at π
+    split = kinetics.passages(place, cores, 1.0, 2, [turn])["tube"].isel(state=1, to=0)[..., 0]
+    assert float((split.isel(quantile=4) - split.isel(quantile=0)).max()) < 0.3
+    torn = kinetics.passages(place, cores, 1.0, 2)["tube"].isel(state=1, to=0)[..., 0]
+    assert float((torn.isel(quantile=4) - torn.isel(quantile=0)).max()) > 5  # without the periods
+
+
+def test_the_two_ways_round_a_circle_are_not_one_tube():
+    turn, climb = 2 * np.pi, np.array([0.0, 1.0, 2.0, np.pi])
+    place, cores = circle(climb, climb + turn, -climb)
+    found = kinetics.passages(place, cores, 1.0, 2, [turn])
+    assert found["passage_turns"][:, 0].values.tolist() == [0, 0, -1]
+    assert found["tube_share"].isel(state=0, to=1).item() == pytest.approx(2 / 3)
+    np.testing.assert_allclose(found["tube"].isel(state=0, to=1, quantile=2)[..., 0][[0, 20]], [0, np.pi], atol=1e-12)
+    assert found["number"].isel(state=0, to=1).item() == 3

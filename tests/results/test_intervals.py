@@ -104,3 +104,24 @@ def test_routes_have_the_factors_of_the_counts():
 def test_a_landscape_that_was_not_balanced_has_none(posterior):
     states, _ = described(WEIGHT)
     assert intervals.given(posterior, states, None) is states
+
+
+def test_a_number_of_the_landscape_has_the_interval_of_its_coefficients(posterior):
+    """U(1) − U(−1) = 2a and U(2) − U(0) = 2a + 4b + 16c are linear in w: Gaussian, with a known deviation."""
+    points = torch.tensor([[1.0], [-1.0], [2.0], [0.0]])
+    direction = np.array([[2.0, 0.0, 0.0], [2.0, 4.0, 16.0]])
+    deviation = np.sqrt(np.einsum("ni,ij,nj->n", direction, COVARIANCE.numpy(), direction))
+
+    def differences(potential):
+        one, two, three, four = potential(points).tolist()
+        return one - two, three - four
+
+    before = posterior.model.dynamics.landscape.weight.detach().clone()
+    posterior.balance = {"covariance": COVARIANCE}
+    low, high = intervals.of_number(posterior, differences, draws=4000)
+    np.testing.assert_allclose((high + low) / 2, direction @ WEIGHT.numpy(), atol=0.1 * deviation.max())
+    np.testing.assert_allclose((high - low) / 2, 1.645 * deviation, rtol=0.06)  # quantiles of 4000 draws
+    torch.testing.assert_close(posterior.model.dynamics.landscape.weight.detach(), before)  # the fit is left alone
+    posterior.balance = {}
+    with pytest.raises(nld.FitError, match="an interval needs the covariance of a balanced landscape: got Polynomial"):
+        intervals.of_number(posterior, differences)
