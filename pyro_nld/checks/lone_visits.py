@@ -49,7 +49,7 @@ def lone_visit(x: Array, seed: int = 0) -> Visit | None:
     >>> found.first, found.last
     (2000, 2099)
     """
-    there = np.isfinite(x).all(-1)
+    there = np.asarray(np.isfinite(x).all(-1))
     place = np.flatnonzero(there)
     if len(place) < FEWEST / SHARE / 10:
         return None
