@@ -335,7 +335,7 @@ def _alone(x: Array, grid: Array, names: list[str], clock: _Clock) -> Iterator[C
     values, times = x[there], grid[there]
     if (visit := lone_visit(values)) is None:
         return
-    most = int((np.abs(visit.inside - visit.beside) / np.nanstd(values, axis=0)).argmax())
+    most = int((np.abs(visit.inside - visit.beside) / np.maximum(np.nanstd(values, axis=0), 1e-300)).argmax())
     yield Cause(
         "lone visit",
         "doubtful",
