@@ -100,8 +100,8 @@ def select(
     over pieces, `gap`, what it lacks to the best, `shown`, the least share that its positions tell of a slow
     coordinate of the data, and `lost`, the number of pieces to which another candidate gives two nats per value more.
     Attrs: what was chosen, `latent`, `decoder`, `substeps`, its `heldout_elbo_per_observation`, and a `message`. With
-    fewer than 120 observations there are no
-    candidates; then two axes, a straight decoder and 8 substeps are taken, unless others are given.
+    fewer than 120 observations there are no candidates; then two axes, a straight decoder and 8 substeps are taken,
+    unless others are given.
 
     Raises
     ------
