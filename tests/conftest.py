@@ -17,9 +17,6 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from pyro_nld.fitting.trainer import Trainer
-from pyro_nld.landscape.flows import Flow
-
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 pyro.enable_validation(True)
@@ -44,7 +41,12 @@ def sparing(advance):
     return step
 
 
-Trainer.advance, Flow.advance = sparing(Trainer.advance), sparing(Flow.advance)
+def pytest_configure() -> None:
+    """Annotations are in force only in what is imported after the plugins."""
+    from pyro_nld.fitting.trainer import Trainer
+    from pyro_nld.landscape.flows import Flow
+
+    Trainer.advance, Flow.advance = sparing(Trainer.advance), sparing(Flow.advance)
 
 
 @pytest.fixture
