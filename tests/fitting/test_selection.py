@@ -103,12 +103,12 @@ def test_a_candidate_that_misses_a_slow_process_which_another_shows_is_none(shor
 
 def test_a_candidate_without_a_place_for_a_piece_that_another_has_is_none(monkeypatch):
     """Its mean bound has then such an error that the simplest would be as good as the best."""
-    means = {(1, "bent"): -1.0, (2, "straight"): -1.0, (2, "bent"): -0.9, (3, "straight"): -1.0, (3, "bent"): -1.0}
-    for lacking, expected in ((30.0, (2, "straight")), (1.5, (1, "bent"))):
+    means = {(1, "bent"): -1.0, (2, "straight"): -1.0, (2, "bent"): -1.0, (3, "straight"): -1.0, (3, "bent"): -1.0}
+    for lacking, expected in ((30.0, (2, "straight")), (0.5, (1, "bent"))):
         monkeypatch.setattr(selection, "_short_fit", made(means, [], {}, {(1, "bent"): lacking}))
         found = select()
         assert chosen(found) == expected
-        assert found["lost"].values.tolist() == [int(lacking > 2), 0, 0][: found.sizes["candidate"]]
+        assert found["lost"].values.tolist() == [int(lacking > 2), *[0] * (found.sizes["candidate"] - 1)]
 
 
 def test_axes_are_added_while_a_slow_process_is_shown_by_none(short_fits, monkeypatch):
