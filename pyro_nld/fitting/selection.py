@@ -2,9 +2,10 @@
 
 Short fits see three quarters of the data, and are judged by the bound on the evidence of the rest. What is chosen is
 the simplest candidate within two standard errors of the best, of those whose positions show the slow processes that
-counting finds in the data and that some candidate shows: a rare state hardly moves the bound. The rule of one standard
-error (L. Breiman et al., Classification and Regression Trees, 1984, §3.4.3) takes the fits as certain; short ones
-scatter by another.
+counting finds in the data and that some candidate shows, and that have a place for every piece that some candidate has
+one for: a rare state hardly moves the mean of the bound, or moves it so far that its standard error holds anything. The
+rule of one standard error (L. Breiman et al., Classification and Regression Trees, 1984, §3.4.3) takes the fits as
+certain; short ones scatter by another.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
 SHOWN = 0.25  # less of a slow coordinate than another candidate shows, which is too little
 SEEN = 0.5  # of a slow coordinate, below which another axis may be worth it
+LOST = 2.0  # nats per observed value below another candidate, at which a piece has no place in a model
 ERRORS = 2.0  # standard errors over pieces within which candidates are alike
 GROWTH = 2.0  # of the curvature of the stiffest minimum, from a short fit to the whole one
 SHORT_SUBSTEPS = 5  # of short fits
@@ -95,10 +97,11 @@ def select(
     Returns
     -------
     By `candidate`: `latent`, `decoder`, `heldout`, the held-out bound in nats per observed value, its standard `error`
-    over pieces, `gap`, what it lacks to the best, and `shown`, the least share that its positions tell of a slow
-    coordinate of the data. Attrs: what was chosen, `latent`, `decoder`, `substeps`, its
-    `heldout_elbo_per_observation`, and a `message`. With fewer than 120 observations there are no
-    candidates; then two axes, a straight decoder and 8 substeps are taken, unless others are given.
+    over pieces, `gap`, what it lacks to the best, `shown`, the least share that its positions tell of a slow
+    coordinate of the data, and `lost`, the number of pieces to which another candidate gives two nats per value more.
+    Attrs: what was chosen, `latent`, `decoder`, `substeps`, its `heldout_elbo_per_observation`, and a `message`. With
+    fewer than 120 observations there are no candidates; then two axes, a straight decoder and 8 substeps are taken,
+    unless others are given.
 
     Raises
     ------
@@ -236,15 +239,18 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     held = np.array([_mean(one.bound, observed) for one in tried.values()])
     error = np.array([_error(one.bound, observed) for one in tried.values()])
     shown = np.array([one.shown for one in tried.values()])
+    by_piece = np.array([one.bound for one in tried.values()]) / np.maximum(observed, 1)
+    lost = (by_piece < by_piece.max(0) - LOST).sum(1)
     enough = (shown >= shown.max(0) - SHOWN).all(1)
     fit_for = enough if enough.any() else ~enough  # none shows all: the bound alone decides
+    fit_for &= lost == lost[fit_for].min()
     best = int(np.where(fit_for, held, -np.inf).argmax())
     place = int(np.flatnonzero((held >= held[best] - ERRORS * error[best]) & fit_for)[0])
     latent, decoder = names[place]
     substeps = fixed or int(np.clip(tried[names[place]].substeps, *SUBSTEPS))
     words = f"{latent} latent {'axis' if latent == 1 else 'axes'}, a {decoder} decoder, {substeps} substeps"
     rule = "the best" if place == best else "the simplest within two standard errors of the best"
-    those = "candidates" if fit_for.all() else f"candidates, {fit_for.sum()} of which show the slow processes"
+    those = "candidates" if fit_for.all() else f"candidates, {fit_for.sum()} of which show every slow process and piece"
     message = (
         f"{words}: {rule} of {len(names)} {those}, {held[place]:.4f} ± {error[place]:.4f} nats per observed value "
         f"held out from fits of {steps} steps."
@@ -257,6 +263,7 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
             "error": ("candidate", error),
             "gap": ("candidate", held[best] - held),
             "shown": ("candidate", shown.min(1, initial=1.0)),
+            "lost": ("candidate", lost),
         },
         attrs={"latent": latent, "decoder": decoder, "substeps": substeps}
         | {"heldout_elbo_per_observation": float(held[place]), "message": message},
@@ -273,7 +280,7 @@ def _untried(axes: tuple[int, ...], shapes: tuple[str, ...], fixed: int | None) 
         f"Nothing was held out, because there are fewer than {FEWEST * SHORTEST} observations: "
         f"{choice['latent']} latent axes, a {choice['decoder']} decoder, {choice['substeps']} substeps."
     )
-    names = ("latent", "decoder", "heldout", "error", "gap", "shown")
+    names = ("latent", "decoder", "heldout", "error", "gap", "shown", "lost")
     empty = {name: ("candidate", np.zeros(0)) for name in names}
     return xr.Dataset(empty, attrs=choice | {"heldout_elbo_per_observation": np.nan, "message": message})
 

@@ -33,6 +33,12 @@ def recording(channels: int = 2, steps: int = 2400) -> object:
 def short_fits(monkeypatch):
     """Held-out bounds by candidate, in nats per value, in place of fits; the candidates asked for are noted."""
     means, asked, shown = {}, [], {}
+    monkeypatch.setattr(selection, "_short_fit", made(means, asked, shown, {}))
+    return means, asked, shown
+
+
+def made(means, asked, shown, lacking):
+    """What stands in place of a short fit; `lacking`, by candidate: nats per value that its first piece lacks."""
 
     def fit(build, seen, apart, choice, steps, seed, slow):
         asked.append((choice["latent"], choice["decoder"]))
@@ -41,14 +47,14 @@ def short_fits(monkeypatch):
         mean = means[asked[-1]]
         if mean is None:
             raise FitError("it fails")
+        wobble[0] -= 10 * lacking.get(asked[-1], 0.0)
         return selection._Score(
             (mean + 0.1 * wobble) * observed,
             100 * choice["latent"] if mean > 0 else 0,
             shown.get(asked[-1], np.ones(0)),
         )
 
-    monkeypatch.setattr(selection, "_short_fit", fit)
-    return means, asked, shown
+    return fit
 
 
 def chosen(found):
@@ -93,6 +99,16 @@ def test_a_candidate_that_misses_a_slow_process_which_another_shows_is_none(shor
     found = select()
     assert chosen(found) == (2, "bent")
     assert found["shown"].values.tolist() == [0.2, 0.2, 0.8]
+
+
+def test_a_candidate_without_a_place_for_a_piece_that_another_has_is_none(monkeypatch):
+    """Its mean bound has then such an error that the simplest would be as good as the best."""
+    means = {(1, "bent"): -1.0, (2, "straight"): -1.0, (2, "bent"): -1.0, (3, "straight"): -1.0, (3, "bent"): -1.0}
+    for lacking, expected in ((30.0, (2, "straight")), (0.5, (1, "bent"))):
+        monkeypatch.setattr(selection, "_short_fit", made(means, [], {}, {(1, "bent"): lacking}))
+        found = select()
+        assert chosen(found) == expected
+        assert found["lost"].values.tolist() == [int(lacking > 2), *[0] * (found.sizes["candidate"] - 1)]
 
 
 def test_axes_are_added_while_a_slow_process_is_shown_by_none(short_fits, monkeypatch):
