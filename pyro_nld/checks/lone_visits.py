@@ -19,6 +19,7 @@ STRETCH = 0.1  # of the recording, within which all observations of a cell lie
 FILLS = 0.9  # of the stretch, that belong to the group
 SHARE = 0.003  # of the observations, at least
 FEWEST = 30  # observations of a visit
+SHORTEST = 1000  # observations, below which nothing is said
 BESIDE = 20  # observations before and after its ends, at most
 JUMP = 4.0  # standard deviations of the group, beyond those of its own members, by which all beside it are off
 
@@ -51,11 +52,11 @@ def lone_visit(x: Array, seed: int = 0) -> Visit | None:
     """
     there = np.asarray(np.isfinite(x).all(-1))
     place = np.flatnonzero(there)
-    if len(place) < FEWEST / SHARE / 10:
+    if len(place) < SHORTEST:
         return None
     cell = cells_of(x[None], there[None], seed)[0][place]
-    ends = [np.flatnonzero(cell == one)[[0, -1]] for one in np.unique(cell)]
-    alone = {one: end for one, end in zip(np.unique(cell), ends, strict=True) if np.ptp(end) < STRETCH * len(place)}
+    ends = {one: np.flatnonzero(cell == one)[[0, -1]] for one in np.unique(cell)}
+    alone = {one: end for one, end in ends.items() if np.ptp(end) < STRETCH * len(place)}
     best: Visit | None = None
     for first, last in alone.values():
         group = [one for one, end in alone.items() if end[0] <= last and end[1] >= first]

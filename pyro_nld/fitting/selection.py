@@ -243,7 +243,7 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     lost = (by_piece < by_piece.max(0) - LOST).sum(1)
     enough = (shown >= shown.max(0) - SHOWN).all(1)
     fit_for = enough if enough.any() else ~enough  # none shows all: the bound alone decides
-    fit_for &= lost == lost[fit_for].min()
+    fit_for = fit_for & (lost == lost[fit_for].min())
     best = int(np.where(fit_for, held, -np.inf).argmax())
     place = int(np.flatnonzero((held >= held[best] - ERRORS * error[best]) & fit_for)[0])
     latent, decoder = names[place]

@@ -32,11 +32,11 @@ def test_twice_is_not_once(seed):
     assert lone_visit(x) is None
 
 
-@pytest.mark.parametrize("seconds", [1, 10, 100])
-def test_series_that_come_back_have_none(seed, seconds):
+@pytest.mark.parametrize("time", [1, 10, 100])
+def test_series_that_come_back_have_none(seed, time):
     draw = np.random.default_rng(seed)
     for _ in range(10):
-        x = autoregressive(draw, 4000, seconds)
+        x = autoregressive(draw, 4000, time)
         assert lone_visit(x) is None
         assert lone_visit(np.exp(x)) is None
 

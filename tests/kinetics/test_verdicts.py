@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from angles import Circle
 
 import pyro_nld as nld
 from pyro_nld import kinetics, landscape
@@ -367,16 +368,6 @@ class Turning(nld.Potential):
 
     def forward(self, z):
         return 1.5 * (2 * z).cos().sum(-1)
-
-
-class Circle(nld.Decoder):
-    fixes_gauge = True
-
-    def __init__(self):
-        super().__init__(latent=1, channels=2, standardise=False)
-
-    def decode(self, q):
-        return torch.cat([q.cos(), q.sin()], -1)
 
 
 @pytest.fixture(scope="module")

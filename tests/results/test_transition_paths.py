@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from angles import Circle
 
 import pyro_nld as nld
 
@@ -41,18 +42,6 @@ def test_passages_are_told_in_the_units_of_the_data(known):
 def test_one_state_has_no_passages(known):
     with pytest.raises(nld.FitError, match="transition paths need two states: got 1"):
         nld.results.transition_paths(known, known.wells(min_persistence=1e9))
-
-
-class Circle(nld.Decoder):
-    """(cos θ, sin θ)."""
-
-    fixes_gauge = True
-
-    def __init__(self):
-        super().__init__(latent=1, channels=2, standardise=False)
-
-    def decode(self, q):
-        return torch.cat([q.cos(), q.sin()], -1)
 
 
 class Wells(nld.Potential):
