@@ -109,6 +109,33 @@ def timescales(series: Series, labels: States, seed: int) -> dict[str, tuple[tup
             "carried": (("lag", "mode"), carried)}  # fmt: skip
 
 
+def carried(value: Array, labels: States, series: Series, lag: int) -> float:
+    """How much of a function of the data the states carry: E[f·1]E[1·1]⁻¹E[1·f]/E[f·f], of pairs a lag apart.
+
+    Noise that is new in every observation leaves such pairs alone. 1 where the function is one of the state alone.
+
+    Parameters
+    ----------
+    value: mean 0, of every observation `(sequence, time)`, NaN where it is not known. labels: of every observation, −1
+        for none. series: with their times. lag: between observations of a pair, from one on.
+
+    Examples
+    --------
+    >>> from pyro_nld.kinetics.partition import Series, carried
+    >>> level = (np.arange(4000) // 50 % 2)[None]
+    >>> series = Series(level[..., None].astype(float), np.arange(4000.0)[None], 1.0, [1, 2, 4])
+    >>> round(carried(level - 0.5, level, series, 4), 2), round(carried(level - 0.5, 0 * level, series, 4), 2)
+    (1.0, 0.0)
+    """
+    longest = labels.shape[1] - 1
+    begin, end = series.pairs((labels >= 0) & np.isfinite(value), min(max(lag, 1), longest))
+    f, state = np.asarray(value).ravel(), np.eye(int(labels.max(initial=0)) + 1)[labels.ravel()]
+    across = (f[end] @ state[begin] + f[begin] @ state[end]) / 2
+    own = (state[begin].T @ state[end] + state[end].T @ state[begin]) / 2
+    total = f[begin] @ f[end]
+    return float(across @ np.linalg.pinv(own) @ across / total) if total > 0 else 0.0
+
+
 def _implied(counts: Array, length: float) -> Array:
     value = np.sort(np.linalg.eigvalsh(whitened(counts)[0]))[::-1][: len(counts) - 1]
     with np.errstate(divide="ignore", invalid="ignore"):

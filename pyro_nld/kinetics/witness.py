@@ -16,10 +16,22 @@ from numpy.typing import NDArray
 
 from .._typing import Array
 from ..errors import ShapeError
-from .canonical import PARTS, bins_of, cut, gap, places, spectra
-from .partition import FEWEST, LAGS, Series, Where, both_ways, cells_of, lags_of, slowest, step_of, timescales
+from .canonical import PARTS, bins_of, cut, gap, places, separation, spectra
+from .partition import (
+    FEWEST,
+    LAGS,
+    Series,
+    Where,
+    both_ways,
+    carried,
+    cells_of,
+    lags_of,
+    slowest,
+    step_of,
+    timescales,
+)
 from .visits import recordings
-from .words import number
+from .words import testimony
 
 States = NDArray[np.integer]
 
@@ -33,10 +45,9 @@ HOPS = 10  # passages from end to end below which hopping cannot be told from a 
 BACK = -0.25  # a correlation that falls below this share of itself belongs to an oscillation …
 SOON = 6.0  # … if it does so within so many of its times
 INTERVAL = 1.645  # standard errors on each side: 90 %
-HARMONIC = (
-    0.55  # of the slowest time, from which on a process is its own; a Gaussian one brings others of half and less
-)
 SAME = 0.5  # correlation above which two processes are one
+CARRIED = 0.5  # of a process, above which the states tell it; of those that they were fitted to, they carry .9 and more
+APART = 4.0  # distance of two groups in their own standard deviations; parts of one hill, cut anywhere, reach 3.7
 
 
 def processes(
@@ -102,6 +113,10 @@ def processes(
     seen = [series] if alone else [series, series._replace(positions=observations)]
     states = np.unique(labels[labels >= 0]).tolist()
     inside = [process for state in states for process in _inside(seen, labels == state, state, seed)]
+    for process in _overlooked(seen, labels, observations, seed) if len(states) > 1 else ():
+        alike = [other.state == process.state and _alike(process.value, other.value) for other in inside]
+        if not any(same and other.kind == "hopping" for same, other in zip(alike, inside, strict=True)):
+            inside = [other for same, other in zip(alike, inside, strict=True) if not same] + [process]
     found = sorted(inside, key=lambda process: -process.time)
     ends = [_ends(process.value, observations) for process in found]
     shape = (len(found), observations.shape[-1])
@@ -114,7 +129,7 @@ def processes(
     made = xr.Dataset(
         {**single, **levels, **timescales(series, labels, seed)}, coords={"lag": series.lags, "channel": names}
     )
-    verdict, message = _said(made, len(states), observations)
+    verdict, message = testimony(made, len(states), np.nanstd(observations, (0, 1)))
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
 
 
@@ -191,6 +206,26 @@ def _inside(seen: Sequence[Series], state_is: Where, state: int, seed: int) -> l
                 found.append(process)
             elif _better(process, found[alike[0]], series):
                 found[alike[0]] = process
+    return found
+
+
+def _overlooked(seen: Sequence[Series], labels: States, observations: Array, seed: int) -> list[_Process]:
+    """What hops in all data, between groups of one state, and is told by no pair of states.
+
+    Two places that do not change into each other, but into the same third, are left as one is left: nothing hops inside
+    a state that has both. Groups far apart are asked for, since a rare end of a wide state can look like that too.
+    """
+    found = []
+    for process in _inside(seen, np.ones_like(labels, bool), 0, seed):
+        lag = round(process.time / seen[0].step / 4)
+        if process.kind != "hopping" or carried(process.value, labels, seen[0], lag) > CARRIED:
+            continue
+        upper, there = process.value > cut(process.value[np.isfinite(process.value)]), np.isfinite(process.value)
+        rare = upper if 2 * upper[there].sum() < there.sum() else ~upper
+        state = int(np.bincount(labels[there & rare & (labels >= 0)], minlength=1).argmax())
+        mine = there & (labels == state) & np.isfinite(observations).all(-1)
+        if separation(observations[mine & rare], observations[mine & ~rare]) > APART:
+            found.append(process._replace(state=state, value=np.where(mine, process.value, np.nan)))
     return found
 
 
@@ -311,7 +346,7 @@ def _time(at: Array, whole: Array, less: Array, error: Array, now: int) -> Array
     return np.asarray(1 / np.maximum([rate + spread, rate, rate - spread], 1e-12))
 
 
-# Both ends, and words
+# Both ends
 
 
 def _ends(value: Array, observations: Array) -> tuple[Array, Array]:
@@ -325,46 +360,3 @@ def _ends(value: Array, observations: Array) -> tuple[Array, Array]:
         some = observations[:, 1:-1][mine] if mine.any() else observations[there & side]
         rows.append(np.nanmean(some, 0))
     return rows[0], rows[1]
-
-
-def _said(found: xr.Dataset, states: int, observations: Array) -> tuple[str, str]:
-    """The verdict and its sentences."""
-    spread = np.nanstd(observations, (0, 1))
-    kinds = found["kind"].values
-    if (kinds == "hopping").any():
-        words = [_sentence(found.isel(process=i), spread) for i in np.flatnonzero(kinds == "hopping")]
-        remedy = "Keep minima that were merged (a lower min_persistence), use more latent axes, or fit longer."
-        return "bad", " ".join([*words, remedy])
-    if states > 1:
-        return "good", "No process that hops is left inside a state."
-    slow = found["time"].values >= HARMONIC * found["time"].values.max(initial=0.0)
-    if (slow & (kinds == "open")).any():
-        one = found.isel(process=int((slow & (kinds == "open")).argmax()))
-        return "doubtful", (
-            f"A process takes {_span(one)}{_between(one, spread)}, and the data do not tell whether it hops "
-            "over a low barrier or diffuses in a flat well: that there is one state is not a finding."
-        )
-    if len(kinds):
-        one = found.isel(process=0)
-        return "good", f"The slowest process takes {_span(one)} and diffuses inside one well: nothing hops."
-    return "good", "No process was found that lasts longer than two observations and comes and goes: nothing hops."
-
-
-def _sentence(one: xr.Dataset, spread: Array) -> str:
-    where = f"inside state {int(one['state'])}{_between(one, spread)}"
-    return f"A process of {_span(one)} hops {where}, and no pair of states carries it."
-
-
-def _span(one: xr.Dataset) -> str:
-    low, time, high = (float(one[name]) for name in ("low", "time", "high"))
-    upper = f"{high:.3g}" if high < 100 * time else "much more"
-    return f"{time:.3g} ({low:.3g} to {upper})"
-
-
-def _between(one: xr.Dataset, spread: Array) -> str:
-    """The channel that differs most, in its own standard deviations."""
-    levels = one["from_level"].values, one["to_level"].values
-    contrast = np.abs(levels[1] - levels[0]) / np.where(spread > 0, spread, np.inf)
-    most = int(np.nan_to_num(contrast).argmax())
-    low, high = (number(level) for level in sorted(float(level[most]) for level in levels))
-    return f" between {low} and {high} in channel {one['channel'].values[most]}"

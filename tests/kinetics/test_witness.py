@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from deeptime import data as simulators
+from scipy.signal import lfilter
 from signals import autoregressive, markov, ring, rows, telegraph, well
 
 from pyro_nld import ShapeError
@@ -204,3 +205,28 @@ def test_few_distinct_places_have_few_processes(places, seed):
     known = np.isfinite(found["partition"].values).any(0)
     assert known.sum() <= places - 1
     assert found.attrs["verdict"] == "good"
+
+
+def left_as_one(draw, place):
+    """From a first place into one of two others, ten times each, and back; these two never change into each other."""
+    order = np.concatenate([[0, other] for other in draw.permutation([1, 2] * 10)])
+    states = np.repeat(order, 1 + draw.exponential(np.where(order == 0, 1000, 60)).astype(int))
+    return place[states] + 0.15 * draw.standard_normal((len(states), place.shape[1])), states
+
+
+def test_two_places_in_one_state_that_are_left_as_one_are_named(draw):
+    """Nothing hops inside the state that has both."""
+    x, states = left_as_one(draw, np.array([[0, 0], [3, 0.45], [3, -0.45]]))
+    one = hopping(witness.processes(*rows(x), np.minimum(states, 1)[None]))
+    assert one["state"].values.tolist() == [1]
+    ends = sorted([one["from_level"].values[0, 1], one["to_level"].values[0, 1]])
+    np.testing.assert_allclose(ends, [-0.45, 0.45], atol=0.05)
+    assert not len(hopping(witness.processes(*rows(x), states[None]))["process"])
+
+
+def test_slow_diffusion_in_a_state_that_is_left_often_is_none(draw):
+    """Another place along the first channel, and inside the second state a process as slow as its visits are long."""
+    labels = telegraph(draw, 20_000, (1000, 100))[1]
+    slow = lfilter([np.sqrt(1 - 0.97**2)], [1, -0.97], draw.standard_normal(20_000))
+    x = np.stack([3 * labels, labels * slow], -1) + 0.3 * draw.standard_normal((20_000, 2))
+    assert witness.processes(*rows(x), labels[None]).attrs["verdict"] == "good"
