@@ -3,9 +3,9 @@
 Short fits see three quarters of the data, and are judged by the bound on the evidence of the rest. What is chosen is
 the simplest candidate within two standard errors of the best, of those whose positions show the slow processes that
 counting finds in the data and that some candidate shows, and that have a place for every piece that some candidate has
-one for: a rare state hardly moves the mean of the bound, or moves it so far that its standard error holds anything. The
-rule of one standard error (L. Breiman et al., Classification and Regression Trees, 1984, §3.4.3) takes the fits as
-certain; short ones scatter by another.
+one for: a rare state hardly moves the mean of the bound, or moves it so far that its standard error holds anything.
+Pieces that no candidate has a place for are left out for the same reason. The rule of one standard error (L. Breiman et
+al., Classification and Regression Trees, 1984, §3.4.3) takes the fits as certain; short ones scatter by another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..errors import DataError, FitError
 from ..io.memory import recognised
 from ..io.series import as_tensors, cut, from_arrays
 from ..io.validation import check_rows
-from ..kinetics.partition import cells_of
+from ..kinetics.partition import Where, cells_of
 from ..landscape.step_size import LIMIT
 from .draws import inference_mode
 from .lead import slow_coordinates
@@ -47,7 +47,7 @@ EVERY = 4  # one piece out of so many is held out
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
 SHOWN = 0.25  # less of a slow coordinate than another candidate shows, which is too little
-SEEN = 0.5  # of a slow coordinate, below which another axis may be worth it
+SEEN = 0.5  # of a slow coordinate, below which it is not shown, and another axis may be worth it
 LOST = 2.0  # nats per observed value below another candidate, at which a piece has no place in a model
 ERRORS = 2.0  # standard errors over pieces within which candidates are alike
 GROWTH = 2.0  # of the curvature of the stiffest minimum, from a short fit to the whole one
@@ -96,10 +96,11 @@ def select(
 
     Returns
     -------
-    By `candidate`: `latent`, `decoder`, `heldout`, the held-out bound in nats per observed value, its standard `error`
-    over pieces, `gap`, what it lacks to the best, `shown`, the least share that its positions tell of a slow
-    coordinate of the data, and `lost`, the number of pieces to which another candidate gives two nats per value more.
-    Attrs: what was chosen, `latent`, `decoder`, `substeps`, its `heldout_elbo_per_observation`, and a `message`. With
+    By `candidate`: `latent`, `decoder`, `heldout`, the held-out bound in nats per observed value of the pieces that
+    some candidate has a place for, its standard `error` over these, `gap`, what it lacks to the best, `shown`, the
+    least share that its positions tell of a slow coordinate of the data, and `lost`, the number of pieces to which
+    another candidate gives two nats per value more. Attrs: what was chosen, `latent`, `decoder`, `substeps`, its
+    `heldout_elbo_per_observation` of all pieces, and a `message`. With
     fewer than 120 observations there are no candidates; then two axes, a straight decoder and 8 substeps are taken,
     unless others are given.
 
@@ -224,24 +225,35 @@ def _shown(positions: Array, slow: Array, seed: int) -> Array:
 
 def _worth_another_axis(tried: Mapping[tuple[int, str], _Score], observed: Array, latent: int) -> bool:
     """Whether the last axis raised the bound by more than two standard errors; the first is always worth it."""
-    fewer = [one.bound for (q, _), one in tried.items() if q < latent]
-    with_it = [one.bound for (q, _), one in tried.items() if q == latent]
-    if not fewer or not with_it:
-        return bool(with_it) or not tried
-    best = max(with_it, key=np.sum)
-    return _mean(best, observed) > max(_mean(one, observed) for one in fewer) + ERRORS * _error(best, observed)
+    if not tried or {q for q, _ in tried} == {latent}:
+        return True
+    told = _telling(tried, observed)
+    fewer = [one.bound[told] for (q, _), one in tried.items() if q < latent]
+    with_it = [one.bound[told] for (q, _), one in tried.items() if q == latent]
+    if not with_it:
+        return False
+    best, count = max(with_it, key=np.sum), observed[told]
+    return _mean(best, count) > max(_mean(one, count) for one in fewer) + ERRORS * _error(best, count)
+
+
+def _telling(tried: Mapping[tuple[int, str], _Score], observed: Array) -> Where:
+    """The pieces that some candidate has a place for: the rest tell of chance, and would hide what these tell."""
+    by_piece = np.array([one.bound for one in tried.values()]) / np.maximum(observed, 1)
+    some = (by_piece >= np.median(by_piece, 1, keepdims=True) - LOST).any(0)
+    return np.asarray(some if some.any() else ~some)
 
 
 def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int | None, steps: int) -> xr.Dataset:
     if not tried:
         raise FitError("no short fit gave a finite bound. Look for extreme values in the data, or give substeps.")
-    names = list(tried)
-    held = np.array([_mean(one.bound, observed) for one in tried.values()])
-    error = np.array([_error(one.bound, observed) for one in tried.values()])
+    names, told = list(tried), _telling(tried, observed)
+    bounds, count = np.array([one.bound for one in tried.values()])[:, told], observed[told]
+    held = np.array([_mean(one, count) for one in bounds])
+    error = np.array([_error(one, count) for one in bounds])
     shown = np.array([one.shown for one in tried.values()])
-    by_piece = np.array([one.bound for one in tried.values()]) / np.maximum(observed, 1)
+    by_piece = bounds / np.maximum(count, 1)
     lost = (by_piece < by_piece.max(0) - LOST).sum(1)
-    enough = (shown >= shown.max(0) - SHOWN).all(1)
+    enough = ((shown >= shown.max(0) - SHOWN) | (shown.max(0) < SEEN)).all(1)
     fit_for = enough if enough.any() else ~enough  # none shows all: the bound alone decides
     fit_for = fit_for & (lost == lost[fit_for].min())
     best = int(np.where(fit_for, held, -np.inf).argmax())
@@ -251,9 +263,10 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
     words = f"{latent} latent {'axis' if latent == 1 else 'axes'}, a {decoder} decoder, {substeps} substeps"
     rule = "the best" if place == best else "the simplest within two standard errors of the best"
     those = "candidates" if fit_for.all() else f"candidates, {fit_for.sum()} of which show every slow process and piece"
+    nowhere = "" if told.all() else f" In {(~told).sum()} of {len(told)} pieces all of them fail; these are left out."
     message = (
         f"{words}: {rule} of {len(names)} {those}, {held[place]:.4f} ± {error[place]:.4f} nats per observed value "
-        f"held out from fits of {steps} steps."
+        f"held out from fits of {steps} steps.{nowhere}"
     )
     return xr.Dataset(
         {
@@ -266,7 +279,10 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
             "lost": ("candidate", lost),
         },
         attrs={"latent": latent, "decoder": decoder, "substeps": substeps}
-        | {"heldout_elbo_per_observation": float(held[place]), "message": message},
+        | {
+            "heldout_elbo_per_observation": _mean(tried[names[place]].bound, observed),
+            "message": message,
+        },
     )
 
 

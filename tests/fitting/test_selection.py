@@ -99,6 +99,9 @@ def test_a_candidate_that_misses_a_slow_process_which_another_shows_is_none(shor
     found = select()
     assert chosen(found) == (2, "bent")
     assert found["shown"].values.tolist() == [0.2, 0.2, 0.8]
+    shown[2, "bent"] = np.array([0.8, 0.48])  # less than half of it is no more than chance: then the bound decides
+    means[2, "bent"] = -0.6
+    assert chosen(select()) == (1, "bent")
 
 
 def test_a_candidate_without_a_place_for_a_piece_that_another_has_is_none(monkeypatch):
@@ -109,6 +112,18 @@ def test_a_candidate_without_a_place_for_a_piece_that_another_has_is_none(monkey
         found = select()
         assert chosen(found) == expected
         assert found["lost"].values.tolist() == [int(lacking > 2), *[0] * (found.sizes["candidate"] - 1)]
+
+
+def test_a_piece_that_no_candidate_has_a_place_for_does_not_hide_what_the_others_tell(monkeypatch):
+    """A rare state of which too little was seen: the error over all pieces would hold every candidate."""
+    means = {(1, "bent"): -1.0, (2, "straight"): -1.0, (2, "bent"): -0.5, (3, "straight"): -1.0, (3, "bent"): -1.0}
+    monkeypatch.setattr(selection, "_short_fit", made(means, asked := [], {}, dict.fromkeys(means, 30.0)))
+    found = select()
+    assert asked == list(means)  # the second axis was worth it
+    assert chosen(found) == (2, "bent")
+    assert found["lost"].values.tolist() == [0] * 5
+    assert found.attrs["message"].endswith(f"In 1 of {PIECES} pieces all of them fail; these are left out.")
+    assert found.attrs["heldout_elbo_per_observation"] < found["heldout"].values[2] - 1  # of all pieces
 
 
 def test_axes_are_added_while_a_slow_process_is_shown_by_none(short_fits, monkeypatch):
