@@ -18,7 +18,8 @@ LATENT = None  # axes of the hidden space; None: as many as sequences held out a
 DECODER = (
     None  # "straight" (each channel a line along the axes) or "bent" (a curve: a spectrum, a power law); None: so, too
 )
-SUBSTEPS = None  # steps of the path between two observations; None: as many as the landscape needs
+SUBSTEPS = None  # steps of the path between two observations; None: as many as the landscape needs, and no more than …
+MOST_SUBSTEPS = 30  # … these, because a fit takes time in proportion
 LEVELS = [[0.0, 1.0], [2.0, 3.0], [4.0, 0.0]]
 
 
@@ -39,7 +40,8 @@ def build(data, choice=None):
     if noise is None:  # start from what the data show between neighbours in time
         noise = torch.nn.Parameter(nld.io.nugget(data).clamp(min=0.1))
     likelihood = nld.Gaussian(decoder, noise_scale=noise)
-    model = nld.LatentLangevin(prior, likelihood, substeps=choice["substeps"])
+    most = MOST_SUBSTEPS if SUBSTEPS is None else None
+    model = nld.LatentLangevin(prior, likelihood, substeps=choice["substeps"], most_substeps=most)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(channels))
 
 

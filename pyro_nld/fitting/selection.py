@@ -196,6 +196,7 @@ def _short_fit(
         warnings.simplefilter("ignore")  # of the fit that follows, the same is said once
         torch.manual_seed(seed)
         model, guide = build(seen, choice)
+        model.most_substeps = None  # all candidates are judged with the same steps
         times, x = check_rows(*as_tensors(seen))
         train(model, guide, (times, x), Schedule(steps=steps, lead=LEAD), seed=seed, progress=False)
         with inference_mode(seed):

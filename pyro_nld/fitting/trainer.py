@@ -30,8 +30,8 @@ from .settling import COLUMNS, settled
 PATIENCE = 5  # returns to a good state in a row, after which the fit fails
 MEDIAN_OF = 50  # last steps, from which the usual norm of a gradient is taken
 REMEMBER = 50  # steps between the good states that are kept in memory
-REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which substeps="auto" checks whether they are fine enough
-MOST_AUTO_SUBSTEPS = 50  # that "auto" chooses; where more are needed, the fit warns at its end
+REFINE_AT = (0.3, 0.5, 0.7)  # shares of the steps at which it is checked whether the substeps are fine enough
+GROWTH = 1.3  # of the curvature from such a look to the end of the fit
 
 
 class Trainer:
@@ -54,7 +54,7 @@ class Trainer:
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO()
-        self.substeps = model.substeps  # at the end, unless the model chooses them itself
+        self.substeps = model.substeps  # at the end, unless the landscape asks for more
         self._take(schedule.substeps(0, self.substeps))
         self.history = torch.zeros(0, len(COLUMNS), dtype=torch.float64)
         self.slowdown, self.failures, self.elapsed = 1.0, 0, 0.0
@@ -84,10 +84,10 @@ class Trainer:
         """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
         position = self.position(self.step)
-        if self.model.refines and self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
-            self._refine()
-        elif not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
+        if not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
+        if self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
+            self._refine()
         self.elbo.path_weight = self.schedule.path_weight(position)
         share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
         for group in self.optimizer.param_groups:
@@ -129,13 +129,16 @@ class Trainer:
         return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
 
     def _refine(self) -> None:
-        """Take as many substeps as the present landscape needs."""
-        pair, needed = (self.model, self.guide), 0
+        """Take as many substeps as the landscape will need, if the model allows it; a coarse beginning stays coarse."""
+        pair, needed, most = (self.model, self.guide), 0, self.model.most_substeps or 0
+        if most <= self.model.substeps or (self.model.substeps < self.substeps):
+            return
         with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(*pair, *self.home).discretisation()["substeps_needed"])
         if needed > self.model.substeps:
-            self._take(min(needed, max(MOST_AUTO_SUBSTEPS, self.model.substeps)))
+            self.substeps = min(math.ceil(GROWTH * needed), most)
+            self._take(self.substeps)
 
     def _take(self, substeps: int) -> None:
         """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""
@@ -144,9 +147,8 @@ class Trainer:
         self._remember()
 
     def settle(self) -> None:
-        """Leave the model with the substeps that it was made with, even if the run was stopped early."""
-        if not self.model.refines:
-            self.guide.refine(self.substeps)
+        """Leave the model with the substeps that the fit ends with, even if the run was stopped early."""
+        self.guide.refine(self.substeps)
 
     def come_home(self) -> None:
         """Leave model and guide on the processor, and look at the data there."""
@@ -210,6 +212,7 @@ class Trainer:
         with refusing_another_model():
             if state["substeps"] != self.model.substeps:
                 self.guide.refine(state["substeps"])
+                self.substeps = max(self.substeps, state["substeps"])
                 self._optimise()
             for part, name in ((self.model, "model"), (self.guide, "guide"), (self.optimizer, "optimizer")):
                 part.load_state_dict(state[name])

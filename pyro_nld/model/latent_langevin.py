@@ -27,7 +27,8 @@ from ..nn import Described, Module, draw_latents, versions
 from .likelihoods import Likelihood
 from .missing import filled, observed_law
 
-FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto"
+FIRST_SUBSTEPS = 5  # the first number of substeps when it is "auto" …
+MOST_SUBSTEPS = 50  # … and the last; where more are needed, the fit warns at its end
 _passed = Passed()  # a likelihood and its data, which it would otherwise check at every step of a fit
 STEPS_PER_UNIT = 10
 """The unit of time, in median observation intervals, when the model takes it from data (the paper's Δt = 0.1)."""
@@ -47,7 +48,7 @@ class LatentLangevin(Described, Module):
     dynamics: prior of the path, overdamped or underdamped.
     likelihood: p(x | q).
     substeps: steps of the integrator per observation interval, ≥ 1. Every number of the landscape depends on it. "auto"
-        starts with 5, and `fit` takes more where the landscape requires it.
+        is 5, and up to 50 where the landscape asks for more.
     time_unit: the unit of time of the dynamics, in the user's unit. When None, it is ten median observation intervals
         of the first data, so that the user's unit does not change the fit. Give 1.0 if the prior of temperature or
         friction is meant in the user's unit.
@@ -58,6 +59,8 @@ class LatentLangevin(Described, Module):
         position at a point of time) to 1 (a camera whose shutter never closes). The likelihood is then given the mean
         position, by the trapezoidal rule on the steps, which is exact for decoders that are straight. It takes a few
         substeps. The first observation has no interval before it and sees z₀.
+    most_substeps: up to so many are taken in the course of `fit`, where curvature × step is above 0.2; when None, as
+        many as are given.
     name: of the module, in front of the names of its parameters: two models in one store of Pyro need two names.
 
     Raises
@@ -90,6 +93,7 @@ class LatentLangevin(Described, Module):
         integrator: Integrator | None = None,
         name: str = "",
         exposure: Share = 0.0,
+        most_substeps: Count | None = None,
     ) -> None:
         super().__init__(name)
         _check_parts(dynamics, likelihood)
@@ -120,6 +124,7 @@ class LatentLangevin(Described, Module):
         dynamics.root = likelihood.root = name
         self.refines = substeps == "auto"
         self.substeps: int = FIRST_SUBSTEPS if substeps == "auto" else substeps
+        self.most_substeps = MOST_SUBSTEPS if substeps == "auto" and most_substeps is None else most_substeps
         self.integrator, self.start, self.exposure = integrator, start, float(exposure)
         # The name of this part stands in the checkpoints of fits.
         self.equilibrium = StationaryLaw(dynamics.latent) if start == "equilibrium" else None
@@ -133,7 +138,9 @@ class LatentLangevin(Described, Module):
 
     def _facts(self) -> dict[str, object]:
         known = not bool(self.time_unit.isnan())
-        steps = f"{self.substeps} per observation interval" + ", more where the landscape asks for it" * self.refines
+        steps = f"{self.substeps} per observation interval" + ", more where the landscape asks for it" * (
+            self.most_substeps is not None
+        )
         return {
             "dynamics": self.dynamics,
             "likelihood": self.likelihood,
