@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from functools import wraps
-from weakref import WeakKeyDictionary
 
 # ArviZ 0.23 leaves a stamp in the user's cache at its first import of each day, and two processes that do so at once
 # trip over each other: here it happens in the parent, before there are workers.
@@ -14,39 +12,13 @@ import jaxtyping
 import matplotlib
 import pyro
 import pytest
+import sparing
 import torch
 from matplotlib import pyplot as plt
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 pyro.enable_validation(True)
-
-FIRST, EVERY = 3, 25  # steps of a fit, or of a flow to a minimum, in which annotations are executed
-
-
-def sparing(advance):
-    """A step whose annotations are executed now and then: the others repeat its shapes, in half the time."""
-    made = WeakKeyDictionary()
-
-    @wraps(advance)
-    def step(thing):
-        before, count = jaxtyping.config.jaxtyping_disable, made.get(thing, 0)
-        made[thing] = count + 1
-        jaxtyping.config.update("jaxtyping_disable", before or (count >= FIRST and count % EVERY > 0))
-        try:
-            return advance(thing)
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", before)
-
-    return step
-
-
-def pytest_configure() -> None:
-    """Annotations are in force only in what is imported after the plugins."""
-    from pyro_nld.fitting.trainer import Trainer
-    from pyro_nld.landscape.flows import Flow
-
-    Trainer.advance, Flow.advance = sparing(Trainer.advance), sparing(Flow.advance)
 
 
 @pytest.fixture
@@ -57,6 +29,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def _fresh(seed: int) -> Iterator[None]:
+    sparing.begin()
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     dtype = torch.get_default_dtype()

@@ -101,7 +101,27 @@ def sites(file, data: xr.Dataset) -> set[str]:
     return set(trace.nodes)
 
 
-@pytest.mark.parametrize("path", GALLERY, ids=NAMES)
+IN_NOTEBOOKS = {
+    "three_state_switching": "05_the_paper",
+    "neural_sde": "05_the_paper",
+    "smfret": "08_instruments",
+    "spike_counts": "08_instruments",
+}
+
+
+@pytest.mark.parametrize(("name", "notebook"), IN_NOTEBOOKS.items())
+def test_the_answer_of_a_model_file_is_found_in_a_notebook(name, notebook):
+    """CI executes notebooks; these models are fitted there, and need not be fitted twice."""
+    text = (ROOT / "notebooks" / f"{notebook}.ipynb").read_text()
+    assert name in text
+    assert "assert " in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.science) if path.stem in IN_NOTEBOOKS else path for path in GALLERY],
+    ids=NAMES,
+)
 def test_a_model_file_run_directly_finds_its_answer(programs, path):
     done = programs.run(str(path))
     assert done.code == 0, done.err[-2000:]
