@@ -58,7 +58,7 @@ def simulate(seed):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=200))
+    fit = nld.fit(*build(data, choose(data, steps=60).attrs), data, nld.Schedule(steps=200))
     wells = fit.wells()
     truth = nld.tables.score(nld.segment(fit, wells=wells), data)
     found, expected = wells["decoded"].values, data["means"].values[truth["partner"].values]

@@ -80,7 +80,8 @@ def select(
     """Choose latent axes, decoder and substeps by the evidence of sequences held out, in short fits.
 
     Candidates are tried from the simplest on: fewer axes before more, straight before bent. Another axis is tried as
-    long as the last one has raised the held-out bound by more than two standard errors. Substeps are those that keep
+    long as the last one has raised the held-out bound by more than two standard errors. A candidate that predicts worse
+    than the same without its last axis is fitted once more, from another seed. Substeps are those that keep
     curvature × step below 0.2, were the landscape of the chosen short fit half as curved again.
 
     Parameters
@@ -150,6 +151,9 @@ def select(
                 choice = {"latent": q, "decoder": shape, "substeps": fixed or SHORT_SUBSTEPS}
                 with suppress(FitError):  # a candidate that cannot be fitted is none
                     tried[q, shape] = _short_fit(build, seen, (times, x), choice, steps, seed, slow)
+                    if _went_astray(tried, observed, q, shape):
+                        again = _short_fit(build, seen, (times, x), choice, steps, seed + 1, slow)
+                        tried[q, shape] = max(tried[q, shape], again, key=lambda one: one.bound.sum())
                 bar.update()
             missed = tried and (np.max([one.shown for one in tried.values()], 0) < SEEN).any() and q <= slow.shape[-1]
             if not (missed or _worth_another_axis(tried, observed, q)):
@@ -235,6 +239,15 @@ def _worth_another_axis(tried: Mapping[tuple[int, str], _Score], observed: Array
         return False
     best, count = max(with_it, key=np.sum), observed[told]
     return _mean(best, count) > max(_mean(one, count) for one in fewer) + ERRORS * _error(best, count)
+
+
+def _went_astray(tried: Mapping[tuple[int, str], _Score], observed: Array, latent: int, shape: str) -> bool:
+    """Whether a candidate predicts worse than the same without its last axis, which it contains, by two errors."""
+    fewer, told = tried.get((latent - 1, shape)), _telling(tried, observed)
+    if fewer is None:
+        return False
+    bound, count = tried[latent, shape].bound[told], observed[told]
+    return _mean(bound, count) < _mean(fewer.bound[told], count) - ERRORS * _error(bound, count)
 
 
 def _telling(tried: Mapping[tuple[int, str], _Score], observed: Array) -> Where:
