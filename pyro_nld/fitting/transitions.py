@@ -28,7 +28,7 @@ from .posterior import CHAINS, PATHS, Posterior
 POINTS = 20_000  # of the data, at which the information is averaged
 REACTIVE = 200_000  # of a simulated chain, at which the response of rates is averaged
 CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
-TURNS = 15  # simulations of the fitted chain, at most; three or four are usual; six end too early where the response is poor
+TURNS = 15  # simulations of the fitted chain, at most; three or four are usual, unless the response is poor
 FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
 NEAR = 0.3  # change of a log rate over which the response carries a simulated one
 VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
