@@ -103,6 +103,9 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
         moved_to(change)
         if off < CLOSE:
             break
+    else:  # it goes to and fro: the best of what was simulated, and not the last step, which was not
+        change = min(seen, key=lambda one: float(0.5 * one[1] @ metric @ one[1] + counts.misfit(one[0])))[1]
+        moved_to(change)
     before, after = seen[0][0], _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST
     told = _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)

@@ -211,6 +211,21 @@ def test_the_information_is_that_of_an_euler_path(bent):
     torch.testing.assert_close(transitions._information(fit, points), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_where_the_turns_run_out_the_best_of_what_was_simulated_is_kept(bent, monkeypatch):
+    """After one turn that is the fit itself; a second is better, and the step that it asks for is not taken."""
+    weight = bent[0].model.dynamics.potential.weight
+    before = weight.detach().clone()
+    monkeypatch.setattr(transitions, "CLOSE", 0.0)
+    monkeypatch.setattr(transitions, "TURNS", 1)
+    assert balance(bent[0]).attrs["path_kl"] == 0
+    assert torch.equal(weight, before)
+    monkeypatch.setattr(transitions, "TURNS", 2)
+    found = balance(bent[0])
+    off = [abs(apart(found[when]) - apart(found["counted"])).max() for when in ("before", "after")]
+    assert off[1] < off[0] / 2
+    assert not torch.equal(weight, before)
+
+
 def test_one_well_or_no_coefficients_change_nothing(bent, monkeypatch):
     fit, _ = bent
     with torch.no_grad():
