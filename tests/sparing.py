@@ -1,7 +1,7 @@
 """Annotations are executed in the first calls of each function in a test, then now and then.
 
-The others repeat their shapes, and took more than half of the time of all tests. jaxtyping decorates a function
-wherever its definition is executed, and asks before each call whether it is switched off.
+The others repeat their shapes: tests of EM take 46 processor seconds without any annotation, 102 with all, 62 like
+this. jaxtyping decorates a function wherever its definition is executed, and asks before each call whether it is off.
 """
 
 import sys

@@ -101,9 +101,8 @@ def select(
     some candidate has a place for, its standard `error` over these, `gap`, what it lacks to the best, `shown`, the
     least share that its positions tell of a slow coordinate of the data, and `lost`, the number of pieces to which
     another candidate gives two nats per value more. Attrs: what was chosen, `latent`, `decoder`, `substeps`, its
-    `heldout_elbo_per_observation` of all pieces, and a `message`. With
-    fewer than 120 observations there are no candidates; then two axes, a straight decoder and 8 substeps are taken,
-    unless others are given.
+    `heldout_elbo_per_observation` of all pieces, and a `message`. With fewer than 120 observations there are no
+    candidates; then two axes, a straight decoder and 8 substeps are taken, unless others are given.
 
     Raises
     ------
@@ -292,11 +291,8 @@ def _chosen(tried: Mapping[tuple[int, str], _Score], observed: Array, fixed: int
             "shown": ("candidate", shown.min(1, initial=1.0)),
             "lost": ("candidate", lost),
         },
-        attrs={"latent": latent, "decoder": decoder, "substeps": substeps}
-        | {
-            "heldout_elbo_per_observation": _mean(tried[names[place]].bound, observed),
-            "message": message,
-        },
+        attrs={"latent": latent, "decoder": decoder, "substeps": substeps, "message": message}
+        | {"heldout_elbo_per_observation": _mean(tried[names[place]].bound, observed)},
     )
 
 

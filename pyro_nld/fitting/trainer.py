@@ -84,7 +84,7 @@ class Trainer:
         """Take one gradient step. A step that is not finite is undone, and the learning rate is halved from then on."""
         started = time.perf_counter()
         position = self.position(self.step)
-        if not self.model.refines and self.schedule.substeps(position, self.substeps) > self.model.substeps:
+        if self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
         if self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
             self._refine()
@@ -131,7 +131,7 @@ class Trainer:
     def _refine(self) -> None:
         """Take as many substeps as the landscape will need, if the model allows it; a coarse beginning stays coarse."""
         pair, needed, most = (self.model, self.guide), 0, self.model.most_substeps or 0
-        if most <= self.model.substeps or (self.model.substeps < self.substeps):
+        if most <= self.model.substeps or self.model.substeps < self.substeps:
             return
         with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)

@@ -48,7 +48,7 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data. Where sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the
     number b_i of those that begin in state i. A turn takes the derivative of log k_ij from `kinetics.reactive`, solves,
-    and simulates again.
+    and simulates again. Where the turns run out, the best of what was simulated is kept.
 
     Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
     The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.

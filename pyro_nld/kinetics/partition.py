@@ -133,7 +133,7 @@ def carried(value: Array, labels: States, series: Series, lag: int) -> float:
     across = (f[end] @ state[begin] + f[begin] @ state[end]) / 2
     own = (state[begin].T @ state[end] + state[end].T @ state[begin]) / 2
     total = f[begin] @ f[end]
-    return float(across @ np.linalg.pinv(own) @ across / total) if total > 0 else 0.0
+    return float(_explained(across[None], own, np.array([total]))[0]) if total > 0 else 0.0
 
 
 def _implied(counts: Array, length: float) -> Array:
@@ -148,6 +148,10 @@ def _carried(functions: Array, cells: Array, mixed: Array, states: Array) -> Arr
     own = own - np.outer(own.sum(1), own.sum(1))
     across = across / cells.sum()
     total = np.einsum("cm,cd,dm->m", functions, cells / cells.sum(), functions)
-    return np.asarray(
-        np.clip(np.einsum("ms,st,mt->m", across, np.linalg.pinv(own), across) / np.maximum(total, 1e-300), 0, 1)
-    )
+    return _explained(across, own, total)
+
+
+def _explained(across: Array, own: Array, total: Array) -> Array:
+    """Cψs C⁻¹ss Csψ / Cψψ of functions ψ `(mode,)` by states s."""
+    parts = np.einsum("ms,st,mt->m", across, np.linalg.pinv(own), across)
+    return np.asarray(np.clip(parts / np.maximum(total, 1e-300), 0, 1))

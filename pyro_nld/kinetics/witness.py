@@ -30,8 +30,8 @@ from .partition import (
     step_of,
     timescales,
 )
+from .testimony import said
 from .visits import recordings
-from .words import testimony
 
 States = NDArray[np.integer]
 
@@ -114,9 +114,9 @@ def processes(
     states = np.unique(labels[labels >= 0]).tolist()
     inside = [process for state in states for process in _inside(seen, labels == state, state, seed)]
     for process in _overlooked(seen, labels, observations, seed) if len(states) > 1 else ():
-        alike = [other.state == process.state and _alike(process.value, other.value) for other in inside]
-        if not any(same and other.kind == "hopping" for same, other in zip(alike, inside, strict=True)):
-            inside = [other for same, other in zip(alike, inside, strict=True) if not same] + [process]
+        alike = [other for other in inside if other.state == process.state and _alike(process.value, other.value)]
+        if not any(other.kind == "hopping" for other in alike):
+            inside = [other for other in inside if not any(other is one for one in alike)] + [process]
     found = sorted(inside, key=lambda process: -process.time)
     ends = [_ends(process.value, observations) for process in found]
     shape = (len(found), observations.shape[-1])
@@ -129,7 +129,7 @@ def processes(
     made = xr.Dataset(
         {**single, **levels, **timescales(series, labels, seed)}, coords={"lag": series.lags, "channel": names}
     )
-    verdict, message = testimony(made, len(states), np.nanstd(observations, (0, 1)))
+    verdict, message = said(made, len(states), np.nanstd(observations, (0, 1)))
     return made.assign_attrs(verdict=verdict, ok=int(verdict == "good"), message=message)
 
 
@@ -220,7 +220,8 @@ def _overlooked(seen: Sequence[Series], labels: States, observations: Array, see
         lag = round(process.time / seen[0].step / 4)
         if process.kind != "hopping" or carried(process.value, labels, seen[0], lag) > CARRIED:
             continue
-        upper, there = process.value > cut(process.value[np.isfinite(process.value)]), np.isfinite(process.value)
+        there = np.isfinite(process.value)
+        upper = process.value > cut(process.value[there])
         rare = upper if 2 * upper[there].sum() < there.sum() else ~upper
         state = int(np.bincount(labels[there & rare & (labels >= 0)], minlength=1).argmax())
         mine = there & (labels == state) & np.isfinite(observations).all(-1)
