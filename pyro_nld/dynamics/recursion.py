@@ -33,9 +33,34 @@ def recursion(
     return _Recursion.apply(initial, matrix, shift)
 
 
-class _Recursion(torch.autograd.Function):
-    """The adjoint of a recursion is the recursion of the transposed matrices, backwards."""
+def along(
+    initial: Float[Tensor, "block n"],
+    jacobian: Float[Tensor, "time block n n"],
+    landed: Float[Tensor, "time block n"],
+) -> Float[Tensor, "time block n"]:
+    """The path z_{k+1} = f_k(z_k), known already, as a function of z₀ and of what the f_k depend on.
 
+    `landed` is f_k(z_k) out of fixed states z_k, and `jacobian` is ∂f_k/∂z there. To first order a path is a recursion
+    of these matrices, so that its gradient needs no loop over steps.
+    """
+    return _Along.apply(initial, jacobian, landed)
+
+
+class _Along(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, initial: Tensor, jacobian: Tensor, landed: Tensor) -> Tensor:
+        ctx.save_for_backward(jacobian)
+        return landed.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
+        (jacobian,) = ctx.saved_tensors
+        adjoint = _adjoint(jacobian, grad.unsqueeze(-1))
+        return (jacobian[0].mT @ adjoint[0]).squeeze(-1), None, adjoint.squeeze(-1)
+
+
+class _Recursion(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
         path = _scan(initial, matrix, shift)
@@ -46,12 +71,17 @@ class _Recursion(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         initial, matrix, path = ctx.saved_tensors
-        grad = grad.contiguous()
-        adjoint = _scan(grad[-1], matrix[1:].mT.flip(0), grad[:-1].flip(0)).flip(0)
-        adjoint = torch.cat([adjoint, grad[-1:]])
+        adjoint = _adjoint(matrix, grad)
         origins = torch.cat([initial.unsqueeze(0), path[:-1]])
         outer = adjoint * origins.mT if origins.shape[-1] == 1 else adjoint @ origins.mT
         return matrix[0].mT @ adjoint[0], outer, adjoint
+
+
+def _adjoint(matrix: Tensor, grad: Tensor) -> Tensor:
+    """The adjoint of a recursion is the recursion of the transposed matrices, backwards."""
+    grad = grad.contiguous()
+    adjoint = _scan(grad[-1], matrix[1:].mT.flip(0), grad[:-1].flip(0)).flip(0)
+    return torch.cat([adjoint, grad[-1:]])
 
 
 def _scan(initial: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from ..dynamics.circles import Circles, circles_of
 from ..dynamics.equations import Dynamics
-from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run
+from ..dynamics.paths import ControlledPath, Forces, Path, Plan, run_cheaply
 from ..errors import Count, PriorError, checked
 from .controls import Contexts, Control, both_ends
 
@@ -128,7 +128,7 @@ class _CircularPlan:
             cosine, sine, place, *now = next(steps)
             return self._force(path, state, _Target(cosine, sine, place), now)
 
-        return run(path, force, noise), None
+        return run_cheaply(path, force, noise), None
 
     def at(self, index: Tensor) -> Plan:
         target = _Target(*(part[..., index, :] for part in self.target))

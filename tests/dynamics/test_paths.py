@@ -8,7 +8,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_nld as nld
 from pyro_nld.dynamics.grids import Grid
-from pyro_nld.dynamics.paths import Forces, run, run_linear
+from pyro_nld.dynamics.paths import Forces, run, run_cheaply, run_linear
 from pyro_nld.guide.controls import NeuralControl, _AffinePlan, _Gain
 
 K, T, G, M = torch.tensor([1.5, 0.7], dtype=torch.float64), 0.8, 1.2, 0.6
@@ -247,6 +247,24 @@ def test_gradients_through_the_linear_run(make, coupled, draws):
     gains = [gain.root if gain.coupling is None else gain.coupling for gain in template.gains]
     inputs = [start(make, (*draws, 2)), template.target, template.ratio, *gains]
     assert torch.autograd.gradcheck(path, [tensor.clone().requires_grad_() for tensor in inputs])
+
+
+@BOTH
+@pytest.mark.parametrize("draws", [(), (3,)], ids=["", "draws"])
+def test_a_run_without_a_graph_has_the_gradient_of_one_with_it(make, draws):
+    torch.manual_seed(10)
+    dynamics, integrator = make()
+    dynamics.potential = nld.NeuralPotential(2, hidden=(4,))
+    dynamics.temperature = torch.tensor(0.7, requires_grad=True)
+    initial, noise = start(make, (2,)).requires_grad_(), torch.randn(*draws, 2, STEPS, 2)
+    path = nld.LangevinPath(dynamics, integrator, initial, grid((2,)))
+    weights = torch.randn(*draws, 2, STEPS, dynamics.state)
+    leaves = [initial, dynamics.temperature, *dynamics.potential.layers.parameters()]
+    drawn = [draw(path, dynamics.force, noise) for draw in (run, run_cheaply)]
+    torch.testing.assert_close(*drawn)
+    torch.testing.assert_close(*(torch.autograd.grad((weights * value**2).sum(), leaves) for value in drawn))
+    with torch.no_grad():
+        assert run_cheaply(path, dynamics.force, noise).grad_fn is None
 
 
 @BOTH
