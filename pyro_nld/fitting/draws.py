@@ -85,7 +85,7 @@ def positions(
     """
     steps = draws * times.shape[-1] * model.substeps * model.dynamics.state
     proposal, found = guide, []
-    for chunk in torch.arange(len(x)).split(max(1, PATH_NUMBERS // steps)):
+    for chunk in torch.arange(len(x)).split(max(1, min(DRAW_CHUNK, PATH_NUMBERS // steps))):
         with pyro.plate("draw", draws, dim=-2):
             trace = poutine.trace(proposal).get_trace(times[chunk], x[chunk], **guide.numbers(chunk, len(x)))
         found.append(model.observed_positions(*(trace.nodes[name]["value"] for name in ("z0", "z"))))

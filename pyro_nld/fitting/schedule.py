@@ -20,6 +20,8 @@ class Schedule:
     ----------
     steps: number of gradient steps.
     batch_size: sequences per step (all where there are fewer).
+    parts: into how many parts a batch is cut, one after the other or in several processes, see `processes`. One part of
+        the memory is enough then. Each has random numbers of its own.
     learning_rate: of Adam after the warm-up; from then on it falls to zero along a cosine.
     warmup: share of the steps in which the learning rate rises linearly.
     anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
@@ -60,6 +62,7 @@ class Schedule:
 
     steps: Count = 1000
     batch_size: Count = 32
+    parts: Count = 1
     learning_rate: Positive = 1e-2
     warmup: Share = 0.02
     anneal: Share = 0.2

@@ -7,6 +7,7 @@ import copy
 import math
 import time
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import torch
@@ -24,6 +25,7 @@ from .elbo import ENOUGH_STEPS, TERMS, PathELBO, stride_for
 from .lead import Lead
 from .particles import complete_log_prob, particle_posterior
 from .posterior import Posterior
+from .processes import Crew, own_numbers
 from .schedule import Schedule
 from .settling import COLUMNS, settled
 
@@ -44,13 +46,15 @@ class Trainer:
         data: tuple[Tensor, Tensor],
         schedule: Schedule,
         optimizer: optimizers.Factory | None = None,
-        device: torch.device | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self.model, self.guide, self.schedule, self.factory = model, guide, schedule, optimizer
-        self.stopped, self.device = False, device  # stopped by a callback
-        place(device, model, guide)
+        self.crew = crew or Crew()
+        self.own = self.crew.own(schedule.parts)
+        self.stopped, self.device = False, self.crew.device  # stopped by a callback
+        place(self.device, model, guide)
         self.home = check_rows(*data)
-        self.times, self.x = (part if device is None else part.to(device) for part in self.home)
+        self.times, self.x = (part if self.device is None else part.to(self.device) for part in self.home)
         self.subsample = schedule.batch_size if schedule.batch_size < len(self.x) else None
         self.observed = int(self.x.isfinite().sum())
         self.elbo = PathELBO()
@@ -94,11 +98,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * share
         rate = self.optimizer.param_groups[0]["lr"]
         lead = self.schedule.lead_weight(position) if self.step < self.schedule.steps else 0.0
-        with self._lead if lead > 0 else contextlib.nullcontext():
-            terms = self.elbo.terms(self.model, self.guide, self.times, self.x, self.subsample)
-        loss = -self.elbo.combine(terms) / self.observed
-        self.optimizer.zero_grad()
-        (loss - lead * self._lead.log_weight() / self.observed if lead > 0 else loss).backward()
+        loss, terms = self._learn_from_bound(lead)
         if self.schedule.refining(position):
             self._learn_from_particles()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm())
@@ -107,10 +107,41 @@ class Trainer:
             self.optimizer.step()
         else:
             self._go_back()
-        self.elapsed += time.perf_counter() - started
-        per_value = [terms[name] / self.observed for name in TERMS]
-        row = [float(value.detach()) for value in (loss, *per_value, norm)]
+        (self.elapsed,) = self.crew.agreed([self.elapsed + time.perf_counter() - started])
+        row = [float(value) for value in (loss, *(terms[name] / self.observed for name in TERMS), norm)]
         self.history = torch.cat([self.history, torch.tensor([[*row, rate, self.elapsed]], dtype=torch.float64)])
+
+    def _parts(self) -> Iterator[tuple[Tensor | None, float]]:
+        """The sequences of each part of a batch that is computed here, and its share; None where Pyro draws them."""
+        if self.schedule.parts == 1:
+            yield None, 1.0
+            return
+        chosen, seed = torch.randperm(len(self.x))[: self.schedule.batch_size], int(torch.randint(2**62, ()))
+        for part in self.own:
+            if len(rows := chosen[part :: self.schedule.parts]):
+                with own_numbers(seed, part):
+                    yield rows, len(rows) / len(chosen)
+
+    def _learn_from_bound(self, lead: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Put the gradient of the loss into the parameters, and return the loss and the terms of the bound."""
+        self.optimizer.zero_grad()
+        sums = {name: torch.zeros((), device=self.x.device) for name in ("loss", *TERMS)}
+        for rows, share in self._parts():
+            data = (self.times, self.x) if rows is None else (self.times[rows], self.x[rows])
+            some = {"subsample_size": self.subsample} if rows is None else {"subsample": rows, "size": len(self.x)}
+            with self._lead if lead > 0 else contextlib.nullcontext():
+                terms = self.elbo.terms(self.model, self.guide, *data, **some)
+            loss = -self.elbo.combine(terms) / self.observed
+            whole = loss - lead * self._lead.log_weight() / self.observed if lead > 0 else loss
+            (share * whole).backward()
+            for name, value in {"loss": loss, **terms}.items():
+                sums[name] += share * value.detach()
+        self.crew.sum_([*self._gradients(self.parameters), *sums.values()])
+        return sums.pop("loss"), sums
+
+    @staticmethod
+    def _gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
     def _largest_norm(self) -> float:
         norms = self.history[-MEDIAN_OF:, COLUMNS.index("gradient_norm")]
@@ -119,7 +150,7 @@ class Trainer:
 
     def _optimise(self) -> None:
         # Steps are skipped only where enough of them are left, because one step estimates the KL of many with noise.
-        batch = self.x[: self.schedule.batch_size]
+        batch = self.x[: max(1, self.schedule.batch_size // self.schedule.parts)]
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
         self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
@@ -136,6 +167,7 @@ class Trainer:
         with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             needed = int(Posterior(*pair, *self.home).discretisation()["substeps_needed"])
+        needed = int(self.crew.agreed([float(needed)])[0])
         if needed > self.model.substeps:
             self.substeps = min(math.ceil(GROWTH * needed), most)
             self._take(self.substeps)
@@ -159,13 +191,15 @@ class Trainer:
 
     def _learn_from_particles(self) -> None:
         """Replace the gradient of the model by that of E[log p(x, z)] over the particle posterior."""
-        chosen = torch.randperm(len(self.x))[: self.schedule.batch_size]
-        times, x = self.times[chosen], self.x[chosen]
-        found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
-        score = complete_log_prob(self.model, times, x, found.latents, self.elbo.path_stride)
         for parameter in self.model.parameters():
             parameter.grad = None
-        (-score * len(self.x) / len(chosen) / self.observed).backward()
+        for rows, share in self._parts():
+            chosen = torch.randperm(len(self.x))[: self.schedule.batch_size] if rows is None else rows
+            times, x = self.times[chosen], self.x[chosen]
+            found = particle_posterior(self.model, self.guide, times, x, self.schedule.particles)
+            score = complete_log_prob(self.model, times, x, found.latents, self.elbo.path_stride)
+            (-share * score * len(self.x) / len(chosen) / self.observed).backward()
+        self.crew.sum_(self._gradients(self.model.parameters()))
 
     def _remember_now_and_then(self) -> None:
         self.failures = 0

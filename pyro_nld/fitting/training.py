@@ -30,12 +30,12 @@ from .checkpoints import (  # fmt: skip
     resumed,
     save_checkpoint,
 )
-from .devices import usable
 from .elbo import TERMS, evaluate
 from .em import PARTICLES, maximise
 from .isolation import own_parameters, own_randomness
 from .jobs import one_thread, side_by_side, workers
 from .posterior import Pair, Posterior
+from .processes import Crew, Fabric
 from .schedule import Schedule
 from .settling import COLUMNS, best_run, say_rise
 from .trainer import Trainer
@@ -61,7 +61,7 @@ def train(
     optimizer: optimizers.Factory | None = None,
     callbacks: Sequence[Callback] = (),
     n_jobs: int | None = None,
-    device: str | torch.device | None = None,
+    device: str | torch.device | Fabric | None = None,
 ) -> list[dict]:
     """Maximise the ELBO in place and return the record of every run. Model and guide end as in the best run.
 
@@ -77,9 +77,10 @@ def train(
             f"schedule must be a Schedule: got {type(schedule).__name__}. Give for example nld.Schedule(steps=1000)."
         )
     times, x = data
-    there = usable(device)
-    path = None if checkpoint is None else Path(checkpoint)
-    state = resumed(path, schedule) if resume and path is not None and path.exists() else None
+    crew = Crew(device)
+    path = None if checkpoint is None or not crew.first else Path(checkpoint)
+    state = crew.told(resumed(path, schedule) if resume and path is not None and path.exists() else None)
+    progress = progress and crew.first
     model.train()
     guide.train()
     with one_thread(), own_randomness(seed), own_parameters():
@@ -91,16 +92,16 @@ def train(
             state = {"schedule": asdict(schedule), "initial": initial, "runs": [], "current": None}
             forget_parts(path)
         load_parameters(model, guide, state["initial"])
-        fixed = data, schedule, seed, every, optimizer, callbacks, there
+        fixed = data, schedule, seed, every, optimizer, callbacks, crew
         # A path that explodes shall give a loss that is not finite, which the trainer undoes, and not an error of Pyro.
         with pyro.validation_enabled(False):
-            if restarts - len(state["runs"]) > 1 and workers(n_jobs) > 1:
+            if restarts - len(state["runs"]) > 1 and crew.size == 1 and workers(n_jobs) > 1:
                 _run_side_by_side((model, guide), state, restarts, path, progress, n_jobs, fixed)
             going_on = True
             while len(state["runs"]) < restarts and going_on:
                 run = len(state["runs"])
                 name = f"run {run + 1} of {restarts}" if restarts > 1 else "fit"
-                begun = begun_part(state, run, path, schedule)
+                begun = crew.told(begun_part(state, run, path, schedule))
                 state |= {"current": begun["current"], "waiting": queued(state)[1:]}
                 if begun["runs"]:  # finished side by side with others
                     state |= {"runs": state["runs"] + begun["runs"], "current": None}
@@ -114,10 +115,10 @@ def train(
 
 def _run(pair: Pair, state: dict, run: int, path: Path | None, name: str | Literal[False], fixed: tuple) -> bool:
     """One run, from where `state` has it, or from fresh weights after the first. False where it was stopped by hand."""
-    data, schedule, seed, every, optimizer, callbacks, device = fixed
+    data, schedule, seed, every, optimizer, callbacks, crew = fixed
     if run > 0:
         _start_anew(*pair, state["initial"], seed + run)
-    trainer = Trainer(*pair, data, schedule, optimizer, device)
+    trainer = Trainer(*pair, data, schedule, optimizer, crew)
     if state["current"] is not None:
         trainer.restore(state["current"])
     try:
@@ -177,7 +178,8 @@ def _train(
                     save_checkpoint(state, path)
                 trainer.advance()
                 row = dict(zip(COLUMNS, trainer.history[-1].tolist(), strict=True))
-                trainer.stopped = sum(callback(trainer.step, row) is True for callback in callbacks) > 0
+                told = trainer.crew.first and sum(callback(trainer.step, row) is True for callback in callbacks) > 0
+                trainer.stopped = bool(trainer.crew.agreed([float(told)])[0])
                 bar.total = trainer.schedule.length(trainer.step, trainer.position(trainer.step))
                 bar.update()
                 bar.set_postfix_str(f"ELBO {-trainer.history[-1, 0]:.4f} per value", refresh=False)

@@ -19,7 +19,7 @@ KNOTS = 41  # values of a committor between two minima
 FEW = 10  # points of the rarer basin that a bin should hold, if that leaves
 LEAST = 8  # bins or more
 SHRINK = 0.1  # of the covariance of all points, in that of a basin, as if as many more points as axes had been seen
-NUMBERS = 4_000_000  # committors evaluated at a time
+NUMBERS = 400_000  # committors evaluated at a time: more would leave the cache of the processor
 
 
 def between(

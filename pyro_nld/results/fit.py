@@ -19,6 +19,7 @@ from ..fitting.draws import AXES, inference_mode
 from ..fitting.optimizers import Factory
 from ..fitting.pairs import check_pair, copied, drive
 from ..fitting.posterior import CHAINS, Posterior
+from ..fitting.processes import Fabric
 from ..fitting.schedule import Schedule
 from ..fitting.settling import best_run, history_dataset
 from ..fitting.training import Callback, train
@@ -44,8 +45,7 @@ class Fit(Described, Posterior):
 
     Parameters
     ----------
-    model, guide: fitted; copied.
-    times, x: the data.
+    model, guide: fitted; copied. times, x: the data.
     history: terms of the loss per observed value, gradient norm, learning rate and seconds, by `step`.
     runs: one entry per restart.
     about: names, units and origins of the data, as coordinates and attributes, where they have any.
@@ -341,7 +341,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     dtype: torch.dtype | None = None,
     n_jobs: int | None = None,
-    device: str | torch.device | None = None,
+    device: str | torch.device | Fabric | None = None,
 ) -> Fit:
     """Maximise the ELBO of `model` and `guide` on `data` with Adam, in place, and return what there is to read.
 
@@ -359,7 +359,7 @@ def fit(
         torch from parameters, `torch.optim.AdamW`. The schedule multiplies its own learning rate where it has one.
     callbacks: called after every step with the number of steps done and the row of the history; True ends the run.
     dtype: of data and parameters, which are converted in place; that of torch by default.
-    device: of the gradient steps, "cuda"; all is then read on the processor, see `fitting.devices`.
+    device: of the gradient steps, "cuda" or a Fabric of Lightning, see `fitting.devices` and `fitting.processes`.
     n_jobs: restarts at once, see `fitting.jobs.side_by_side`, callbacks with them; Ctrl-C is then raised again.
 
     Raises

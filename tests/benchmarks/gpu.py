@@ -26,6 +26,7 @@ from torch import Tensor
 import pyro_nld as nld
 from pyro_nld.fitting.devices import usable
 from pyro_nld.fitting.elbo import terms_of
+from pyro_nld.fitting.processes import Crew
 from pyro_nld.fitting.trainer import Trainer
 from pyro_nld.io.validation import check_rows
 
@@ -84,7 +85,7 @@ def seconds(pair: Pair, times: Tensor, x: Tensor, device: torch.device | None, r
     """Of gradient steps."""
     with pyro.get_param_store().scope():
         pair[1](times, x, 1)
-        trainer = Trainer(*pair, (times, x), nld.Schedule(steps=10**6, batch_size=len(x)), device=device)
+        trainer = Trainer(*pair, (times, x), nld.Schedule(steps=10**6, batch_size=len(x)), crew=Crew(device))
         spent = []
         for turn in range(warm + repeats):
             started = time.perf_counter()
