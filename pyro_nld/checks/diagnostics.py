@@ -326,7 +326,7 @@ def discretisation(states: xr.Dataset) -> xr.Dataset:
     largest, needed = float(states.attrs["max_curvature_step"]), int(states.attrs["substeps_needed"])
     verdict = "good" if states.attrs["ok"] else graded(largest, (0.2, 0.5))
     message = (
-        f"Curvature × step is {largest:.2f} at the stiffest well. "
+        f"Curvature × step is {largest:.3f} at the stiffest well. "
         + {
             "good": "Chain and landscape agree within about 10 %.",
             "doubtful": f"Occupancies and times are approximate: fit with substeps={needed}.",

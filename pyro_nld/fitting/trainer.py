@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
 from ..io.validation import check_rows
+from ..landscape.step_size import LIMIT
 from ..model.latent_langevin import LatentLangevin
 from ..nn import evaluating
 from . import optimizers
@@ -161,15 +162,17 @@ class Trainer:
 
     def _refine(self) -> None:
         """Take as many substeps as the landscape will need, if the model allows it; a coarse beginning stays coarse."""
-        pair, needed, most = (self.model, self.guide), 0, self.model.most_substeps or 0
+        pair, wanted, most = (self.model, self.guide), 0, self.model.most_substeps or 0
         if most <= self.model.substeps or self.model.substeps < self.substeps:
             return
         with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
-            needed = int(Posterior(*pair, *self.home).discretisation()["substeps_needed"])
-        needed = int(self.crew.agreed([float(needed)])[0])
-        if needed > self.model.substeps:
-            self.substeps = min(math.ceil(GROWTH * needed), most)
+            steps = Posterior(*pair, *self.home).discretisation()
+            if GROWTH * steps["max_curvature_step"] > LIMIT:
+                wanted = min(math.ceil(GROWTH * steps["substeps_needed"]), most)
+        wanted = int(self.crew.agreed([float(wanted)])[0])
+        if wanted > self.model.substeps:
+            self.substeps = wanted
             self._take(self.substeps)
 
     def _take(self, substeps: int) -> None:

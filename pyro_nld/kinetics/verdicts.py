@@ -200,7 +200,7 @@ def _step(story: xr.Dataset) -> list[str]:
     if story.attrs["ok"]:
         return []
     return [
-        f"Curvature × step is {story.attrs['max_curvature_step']:.2f}: chain and landscape disagree. Believe counts; "
+        f"Curvature × step is {story.attrs['max_curvature_step']:.3f}: chain and landscape disagree. Believe counts; "
         f"fit with substeps={story.attrs['substeps_needed']}."
     ]
 

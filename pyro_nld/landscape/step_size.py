@@ -52,7 +52,7 @@ def discretisation(
     needed = bisect_left(finer, -LIMIT, key=lambda count: -coarseness(count)) + substeps
     if largest > LIMIT:
         warnings.warn(
-            f"curvature × step is {largest:.2f} at the stiffest minimum, above {LIMIT}: chain and landscape "
+            f"curvature × step is {largest:.3f} at the stiffest minimum, above {LIMIT}: chain and landscape "
             f"disagree there. Use substeps={needed}, or read occupancies as approximate.",
             DoubtfulFitWarning,
             stacklevel=3,

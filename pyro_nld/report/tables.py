@@ -298,7 +298,7 @@ def futures(predicted: xr.Dataset) -> str:
 
 def _step(states: xr.Dataset) -> str:
     check = "fine" if states.attrs["ok"] else f"too coarse; substeps={states.attrs['substeps_needed']} would do"
-    return f"largest curvature × step {states.attrs['max_curvature_step']:.2f}: {check}"
+    return f"largest curvature × step {states.attrs['max_curvature_step']:.3f}: {check}"
 
 
 def checks(findings: Mapping[str, xr.Dataset]) -> str:

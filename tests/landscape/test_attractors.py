@@ -176,5 +176,5 @@ def test_where_there_is_a_landscape_its_wells_are_the_attractors():
 def test_too_coarse_a_step_is_seen_without_a_landscape():
     """Modulus of −½ ± 3i, times 0.1."""
     dynamics, rest = found(spiral)
-    with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is 0.30"):
+    with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is 0.304"):
         nld.landscape.discretisation(dynamics, nld.EulerMaruyama(), rest, step=0.1)

@@ -172,7 +172,7 @@ def test_a_single_well_far_from_all_starts():
 def test_too_coarse_a_step_warns_with_the_cure():
     prior, euler = nld.OverdampedLangevin(nld.Quadratic([2.0, 8.0]), friction=torch.tensor([0.5, 2.0])), EulerMaruyama()
     stiff = minima(prior.potential, torch.randn(20, 2))
-    with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is 0.80 .* Use substeps=20"):
+    with pytest.warns(nld.DoubtfulFitWarning, match=r"curvature × step is 0.800 .* Use substeps=20"):
         check = discretisation(prior, euler, stiff, step=0.2, substeps=5)
     assert check["max_curvature_step"] == pytest.approx(0.8, rel=1e-5)
     assert not check["ok"]

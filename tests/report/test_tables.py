@@ -163,11 +163,11 @@ def test_findings_name_errors_and_the_cure_of_the_step():
     text = tables.findings(STORY, score)
     assert "75.00 % right (online)" in text
     assert "0.400 in the data, 0.480 sampled, 0.500 by energy, 0.440 harmonic" in text
-    assert "curvature × step 0.31: too coarse; substeps=8 would do" in text
+    assert "curvature × step 0.310: too coarse; substeps=8 would do" in text
     assert "r̂ 1.004, 812 effective draws: mixed" in text
     apart = STORY.assign(occupancy_rhat=("state", [1.3, 1.002]))
     assert "r̂ 1.300, 812 effective draws: not mixed" in tables.findings(apart)
-    assert "0.11: fine" in tables.findings(STORY.assign_attrs(max_curvature_step=0.11, ok=1))
+    assert "0.110: fine" in tables.findings(STORY.assign_attrs(max_curvature_step=0.11, ok=1))
 
 
 def test_a_table_of_transitions_has_a_dash_where_nothing_is_known():
