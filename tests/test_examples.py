@@ -68,11 +68,18 @@ def failures(example: doctest.DocTest) -> str:
     return "".join(said)
 
 
-def seconds(example: doctest.DocTest) -> float:
-    """Time of a processor that an example takes once more; the first run also loads modules."""
-    begin = time.process_time()
-    failures(example)
-    return time.process_time() - begin
+def timed(example: doctest.DocTest, limit: float = SECONDS) -> tuple[str, float]:
+    """What `failures` says, and the time of a processor that the example takes.
+
+    One that is slower than the limit is run once more: the first run also loads modules.
+    """
+    for _ in range(2):
+        begin = time.process_time()
+        wrong = failures(example)
+        seconds = time.process_time() - begin
+        if wrong or seconds < limit:
+            break
+    return wrong, seconds
 
 
 def parsed(text: str) -> doctest.DocTest:
@@ -94,8 +101,9 @@ def test_no_example_is_overlooked():
 
 @pytest.mark.parametrize("example", examples(), ids=lambda one: one.name.removeprefix("pyro_nld."))
 def test_an_example_runs_as_written(example):
-    assert failures(example) == ""
-    assert seconds(example) < SECONDS
+    wrong, seconds = timed(example)
+    assert wrong == ""
+    assert seconds < SECONDS
 
 
 # These tests
@@ -123,8 +131,15 @@ def test_a_wrong_result_a_warning_and_an_error_are_seen():
 
 
 def test_a_slow_example_is_seen():
-    assert seconds(parsed(">>> 1\n1")) < SECONDS
-    assert seconds(parsed(">>> end = time.process_time() + 2.1\n>>> while time.process_time() < end: pass")) > SECONDS
+    """And one that is slow once, as it loads a module, is run again."""
+    assert timed(parsed(">>> 1\n1"))[1] < SECONDS
+    slow = ">>> end = time.process_time() + {}\n>>> while time.process_time() < end: pass"
+    assert timed(parsed(slow.format("0.2")), limit=0.1)[1] > 0.1
+    once = parsed(slow.format("0.2 * (not met)") + "\n>>> met[0] = 1")
+    once.globs["met"] = {}
+    wrong, seconds = timed(once, limit=0.1)
+    assert wrong == ""
+    assert seconds < 0.1
 
 
 def test_a_public_example_has_no_hidden_names():
