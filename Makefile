@@ -22,7 +22,7 @@ export PYENV_VERSION := $(shell pyenv version-name):$(shell pyenv versions --bar
 endif
 endif
 
-.PHONY: help venv test quick demo science browser notebooks docs dist lint types clean
+.PHONY: help venv test tests quick demo science browser notebooks docs dist lint types clean
 # Make deletes the target of an interrupted rule; a run directory is whole at every moment and stays.
 .PRECIOUS: $(SUMMARY)
 
@@ -37,7 +37,9 @@ $(VENV): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,kinetics,notebooks,report,tables]'
 	touch $@
 
-test: lint types  ## style, types, tests
+test: lint types tests  ## style, types, tests
+
+tests: $(VENV)  ## tests alone
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 quick: $(VENV)  ## half a minute of tests, for the other Pythons: make quick PYTHON=python3.12
@@ -66,10 +68,10 @@ $(DASK)/.installed: $(VENV)
 	touch $@
 
 browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium chromium-driver)
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser tests/report/test_page.py
 
 notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
-	$(BIN)/python -m pytest -m notebooks --numprocesses $(WORKERS)
+	$(BIN)/python -m pytest -m notebooks --numprocesses $(WORKERS) tests/test_notebooks.py
 
 docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, and any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml

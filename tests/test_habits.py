@@ -59,6 +59,14 @@ def test_hosted_ci_calls_what_ci_calls_here():
     assert found(r"^ +make (quick) ", ".ci/run") == ["quick"]
 
 
+@pytest.mark.parametrize("marker", ["browser", "dask", "notebooks", "release"])
+def test_tests_with_a_mark_are_where_make_looks_for_them(marker):
+    """It collects one file, and not all of them."""
+    (place,) = found(rf"pytest -m {marker} .*(tests/\S+)$", "Makefile")
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if f"mark.{marker}\n" in path.read_text()]
+    assert [str(path.relative_to(ROOT)) for path in marked] == [place]
+
+
 def test_every_pin_holds_one_version_per_python():
     """A part is pinned once, or once for 3.10 and once for the others."""
     pins = found(r"^([\w.-]+)==\S+(?: ; python_version (\S+ \S+))?$", "constraints.txt")
