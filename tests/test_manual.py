@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import pyro_nld as nld
+from pyro_nld.fitting import em, transitions
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
@@ -90,7 +91,10 @@ def referenced() -> set[str]:
 
 @pytest.mark.filterwarnings("ignore::pyro_nld.DoubtfulFitWarning", "ignore::pyro_nld.DoubtfulDataWarning")
 @pytest.mark.parametrize("page", [page for page in pages() if code(page.read_text())], ids=name)
-def test_the_code_of_a_page_runs_as_written(page):
+def test_the_code_of_a_page_runs_as_written(page, monkeypatch):
+    """No number of a last M-step or of a balance is asked for: smaller batches and two turns show that they run."""
+    monkeypatch.setattr(em, "POTENTIAL_BATCH", 256)
+    monkeypatch.setattr(transitions, "TURNS", 2)
     names: dict[str, object] = {"__name__": name(page)}
     with pyro.get_param_store().scope(), torch.random.fork_rng():
         torch.manual_seed(0)

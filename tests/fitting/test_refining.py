@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -15,10 +16,14 @@ TAKEN = 26  # in case the curvature grows
 SCHEDULE = nld.Schedule(steps=10, batch_size=4)
 
 
-@pytest.fixture
-def data():
+def recorded():
     times = INTERVAL * torch.arange(12.0)
     return times, torch.randn(8, 12, 1, generator=torch.Generator().manual_seed(0)) / STIFFNESS**0.5
+
+
+@pytest.fixture
+def data():
+    return recorded()
 
 
 def build(substeps="auto", stiffness=STIFFNESS, most=None):
@@ -85,12 +90,20 @@ def test_there_is_a_limit_beyond_which_the_warning_stands(data):
     assert fitted.model.substeps == MOST_SUBSTEPS
 
 
+TWO_RUNS = {"restarts": 2, "every": 1}
+
+
+@cache
+def whole(substeps, most):
+    """A fit of two runs that nothing stops."""
+    return fit(build(substeps, most=most), recorded(), **TWO_RUNS)
+
+
 @pytest.mark.parametrize(("substeps", "most", "last"), [("auto", None, TAKEN), (NEEDED, None, NEEDED), (12, 30, TAKEN)])
 @pytest.mark.parametrize("stop", [2, 6, 14])
 def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop, substeps, most, last):
     """Stopped before refining, after it, and in the second run, which begins coarse again."""
-    options = {"restarts": 2, "every": 1}
-    whole = fit(build(substeps, most=most), data, checkpoint=tmp_path / "whole.pt", **options)
+    expected = whole(substeps, most)
     advance, done = Trainer.advance, []
 
     def interrupted(trainer):
@@ -102,13 +115,13 @@ def test_a_refined_fit_resumes_to_the_bit(data, tmp_path, monkeypatch, stop, sub
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(build(substeps, most=most), data, checkpoint=tmp_path / "cut.pt", **options)
-    resumed = fit(build(substeps, most=most), data, checkpoint=tmp_path / "cut.pt", resume=True, **options)
-    for one, other in ((whole.model, resumed.model), (whole.guide, resumed.guide)):
+            fit(build(substeps, most=most), data, checkpoint=tmp_path / "cut.pt", **TWO_RUNS)
+    resumed = fit(build(substeps, most=most), data, checkpoint=tmp_path / "cut.pt", resume=True, **TWO_RUNS)
+    for one, other in ((expected.model, resumed.model), (expected.guide, resumed.guide)):
         for (name, tensor), again in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
             assert torch.equal(tensor, again), name
     assert [run["substeps"] for run in resumed.runs] == [last, last]
-    assert [run["elbo"] for run in resumed.runs] == [run["elbo"] for run in whole.runs]
+    assert [run["elbo"] for run in resumed.runs] == [run["elbo"] for run in expected.runs]
 
 
 def test_a_finished_fit_is_read_with_its_substeps(data, tmp_path):

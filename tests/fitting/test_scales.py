@@ -57,10 +57,16 @@ def exact(model, x, friction):
     return float(kalman(fine, oracle)["log_evidence"].sum())
 
 
+@pytest.fixture(scope="module")
+def best(scene):
+    """The most probable friction."""
+    model, _, _, x = scene
+    return minimize_scalar(lambda friction: -exact(model, x.numpy(), friction), bounds=(0.5, 4), method="bounded").x
+
+
 @pytest.mark.parametrize("wrong", [0.9, 1.4])
-def test_the_friction_becomes_the_most_probable_one(scene, wrong):
+def test_the_friction_becomes_the_most_probable_one(scene, best, wrong):
     model, guide, times, x = scene
-    best = minimize_scalar(lambda friction: -exact(model, x.numpy(), friction), bounds=(0.5, 4), method="bounded").x
     with torch.no_grad():
         model.dynamics.friction_unconstrained.fill_(math.log(wrong * best))
     fit_scales(model, guide, times, x)
