@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from importlib import import_module
 
 # ArviZ 0.23 leaves a stamp in the user's cache at its first import of each day, and two processes that do so at once
 # trip over each other: here it happens in the parent, before there are workers.
@@ -15,6 +16,7 @@ import pytest
 import sparing
 import torch
 from matplotlib import pyplot as plt
+from programs import BRIEF
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)
@@ -44,3 +46,10 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is simulated of a fitted prior, as in `programs`."""
+    for module, name, value in BRIEF:
+        monkeypatch.setattr(import_module(module), name, value)

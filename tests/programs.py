@@ -22,6 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds after which a program that does not end is a failure
+BRIEF = (("pyro_nld.kinetics.routes", "LOOKS", (50, 60)), ("pyro_nld.results.fit", "CHAINS", 40))
+"""Little is simulated of a fitted prior, where it is shown what that is for, and not judged."""
 
 
 TINY = '''
@@ -87,10 +89,13 @@ def ended(process: subprocess.Popen) -> None:
 
 
 class Programs:
-    """Programs in a folder. One that does not end within `patience` seconds is a failure."""
+    """Programs in a folder. One that does not end within `patience` seconds is a failure.
 
-    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
-        self.folder, self.patience, self.count = folder, patience, 0
+    Those that are `brief` simulate little of the fitted prior: for tests that show what it is for, and do not judge it.
+    """
+
+    def __init__(self, folder: Path, patience: float = PATIENCE, *, brief: bool = True) -> None:
+        self.folder, self.patience, self.brief, self.count = folder, patience, brief, 0
         self.process = server()
 
     def ask(self, order: dict) -> int | None:
@@ -105,7 +110,8 @@ class Programs:
         streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
         file = recipe if "/" in recipe or recipe.endswith(".py") else str(ROOT / "inference" / f"{recipe}.py")
         words = [file, *map(str, arguments)]
-        pid = self.ask({"run": words, "streams": [str(s) for s in streams], "folder": str(self.folder)})
+        order = {"run": words, "streams": [str(s) for s in streams], "folder": str(self.folder), "brief": self.brief}
+        pid = self.ask(order)
         return Program(self, pid, streams)
 
     def run(self, recipe: str, *arguments: object) -> Ended:
@@ -160,6 +166,8 @@ def child(order: dict) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(order["folder"])
     sys.argv = order["run"]
+    for module, name, value in BRIEF if order["brief"] else ():
+        setattr(sys.modules[module], name, value)
     sys.path.insert(0, str(Path(sys.argv[0]).parent))  # as Python does for a file it runs
     code: object = 0
     try:

@@ -29,7 +29,7 @@ def file(request):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    return Programs(tmp_path_factory.mktemp("gallery"), patience=900.0)
+    return Programs(tmp_path_factory.mktemp("gallery"), patience=900.0, brief=False)
 
 
 @cache

@@ -298,6 +298,7 @@ SMALL = ("double_well_2d", "triple_well_1d", "reaction_times", "white_noise", "r
 
 
 @pytest.mark.filterwarnings("ignore")  # a fit of three steps has much to say of itself
+@pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize(
     "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.science) for name in recordings.SYSTEMS]
 )
@@ -359,6 +360,7 @@ def test_the_table_tells_every_seed_and_what_was_missed(folder):
     assert "stopped after 12 minutes" in text
 
 
+@pytest.mark.usefixtures("brief")
 def test_the_command_fits_reads_and_keeps_its_rows(tmp_path, monkeypatch):
     """At smoke size, which finds nothing, but makes every file; given again it makes none anew."""
     command = ["systems.py", "--out", str(tmp_path), "--system", "reaction_times", "--seeds", "1", "--budget", "smoke"]

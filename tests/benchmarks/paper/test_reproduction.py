@@ -85,6 +85,7 @@ def test_a_hidden_markov_model_is_measured_like_the_rest():
     assert np.isfinite(row["evidence"])
 
 
+@pytest.mark.usefixtures("brief")
 def test_one_seed_from_simulation_to_figures(tmp_path, monkeypatch):
     """Hardly fitted, so that nothing is known of the numbers but what they may be."""
     monkeypatch.setattr(reproduction, "STARTS", 20)
