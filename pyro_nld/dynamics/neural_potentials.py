@@ -68,7 +68,7 @@ class NeuralPotential(Potential):
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch"]:
         """U(z), energy."""
-        return self.output(self.features(z)).squeeze(-1) + self.confinement * z.square().sum(-1)
+        return self._energy(z, self.features(z))
 
     @property
     def coefficients(self) -> nn.Parameter | None:
@@ -77,20 +77,34 @@ class NeuralPotential(Potential):
 
     def features(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch feature"]:
         """φ(z), the last hidden layer."""
-        for layer in self.layers:
-            z = torch.tanh(layer(z))
-        return z
+        return self._layers(z)[-1]
 
     def gradient(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
         """∇U(z) = W₁ᵀ diag(1 − h₁²) … diag(1 − h_L²) w + 2 c z."""
-        weights = [cast(Tensor, layer.weight) for layer in self.layers]
-        hidden, slopes = z, []
+        return self._gradient(z, self._layers(z))
+
+    def energy_and_gradient(
+        self, z: Float[Tensor, "*batch latent"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch latent"]]:
+        """U(z) and ∇U(z), which share the hidden layers, unless a subclass has another U."""
+        if (type(self).forward, type(self).gradient) != (NeuralPotential.forward, NeuralPotential.gradient):
+            return self(z), self.gradient(z)
+        hidden = self._layers(z)
+        return self._energy(z, hidden[-1]), self._gradient(z, hidden)
+
+    def _layers(self, z: Tensor) -> list[Tensor]:
+        hidden = [z]
         for layer in self.layers:
-            hidden = torch.tanh(layer(hidden))
-            slopes.append(1 - hidden.square())
+            hidden.append(torch.tanh(layer(hidden[-1])))
+        return hidden[1:]
+
+    def _energy(self, z: Tensor, last: Tensor) -> Tensor:
+        return self.output(last).squeeze(-1) + self.confinement * z.square().sum(-1)
+
+    def _gradient(self, z: Tensor, hidden: list[Tensor]) -> Tensor:
         back: Tensor = self.output.weight
-        for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
-            back = (back * slope) @ weight
+        for layer, values in zip(reversed(list(self.layers)), reversed(hidden), strict=True):
+            back = (back * (1 - values.square())) @ cast(Tensor, layer.weight)
         return back + 2 * self.confinement * z
 
 

@@ -41,6 +41,27 @@ def gradient(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tens
     return own(z) if own is not None else _autograd_gradient(potential, z)
 
 
+def energy_and_gradient(
+    potential: Energy, z: Float[Tensor, "*batch latent"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch latent"]]:
+    """U(z) and ∇U(z), in one pass through U where it knows how.
+
+    Parameters
+    ----------
+    potential: U, maps `(*batch, latent)` to `(*batch,)`; its own method of this name is used when it has one.
+    z: points, `(*batch, latent)`.
+
+    Examples
+    --------
+    >>> from pyro_nld.dynamics.potentials import energy_and_gradient
+    >>> energy, slope = energy_and_gradient(nld.DoubleWell(barrier=3.0), torch.tensor([0.0]))
+    >>> energy.item(), slope.tolist()
+    (3.0, [-0.0])
+    """
+    own = getattr(potential, "energy_and_gradient", None)
+    return own(z) if own is not None else (potential(z), gradient(potential, z))
+
+
 def hessian(potential: Energy, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent latent"]:
     """∇²U(z), made symmetric. It takes one backward pass per latent axis and keeps no graph.
 

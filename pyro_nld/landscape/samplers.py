@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from ..dynamics.potentials import Energy, gradient, in_double
+from ..dynamics.potentials import Energy, energy_and_gradient, gradient, in_double
 from ..errors import FitError, PriorError, ShapeError
 
 EVERY = 5  # moves from one jump to the next
@@ -156,15 +156,17 @@ class _Chains:
 
     def _move(self, step: float) -> Tensor:
         z, old, _, slope = self.state
-        p = momentum = self.keep * old + math.sqrt(1 - self.keep**2) * torch.randn(old.shape, **self.noise)
+        momentum = self.keep * old + math.sqrt(1 - self.keep**2) * torch.randn(old.shape, **self.noise)
         length = step * self.scale * (1 + JITTER * (self.leaps > 1) * (2 * torch.rand(len(z), 1, **self.noise) - 1))
-        for _ in range(self.leaps):
-            half = p - 0.5 * length * slope
+        half = momentum - 0.5 * length * slope
+        z = z + length * half
+        for _ in range(self.leaps - 1):
+            half = half - length * gradient(self.u, z) / self.temperature
             z = z + length * half
-            slope = gradient(self.u, z) / self.temperature
-            p = half - 0.5 * length * slope
-        there = _State(z, p, self.u(z) / self.temperature, slope)
-        gain = self.state.energy - there.energy + 0.5 * (momentum.square() - p.square()).sum(-1)
+        there = self._at(z, half)
+        there = there._replace(momentum=half - 0.5 * length * there.slope)
+        change = 0.5 * (momentum.square() - there.momentum.square()).sum(-1)
+        gain = self.state.energy - there.energy + change
         # Who stays turns round: without it a momentum that persists would not leave the density as it is.
         return self._choose(self.state._replace(momentum=-momentum), there, gain)
 
@@ -185,7 +187,8 @@ class _Chains:
         return chance
 
     def _at(self, z: Tensor, momentum: Tensor) -> _State:
-        return _State(z, momentum, self.u(z) / self.temperature, gradient(self.u, z) / self.temperature)
+        energy, slope = energy_and_gradient(self.u, z)
+        return _State(z, momentum, energy / self.temperature, slope / self.temperature)
 
 
 def _scale(starts: Tensor) -> Tensor:

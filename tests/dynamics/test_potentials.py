@@ -8,7 +8,7 @@ from pyro import distributions as dist
 from pyro.nn import PyroSample
 
 import pyro_nld as nld
-from pyro_nld.dynamics.potentials import gradient, hessian
+from pyro_nld.dynamics.potentials import energy_and_gradient, gradient, hessian
 from pyro_nld.nn import Dense
 
 MEMBERS = {
@@ -44,6 +44,26 @@ def test_gradient_is_the_derivative_of_the_energy(potential):
     (expected,) = torch.autograd.grad(potential(z).sum(), z)
     torch.testing.assert_close(potential.gradient(z), expected)
     torch.testing.assert_close(gradient(lambda q: potential(q), z), expected)
+
+
+def test_energy_and_gradient_are_the_same_together(potential):
+    z = points(5)
+    energy, slope = energy_and_gradient(potential, z)
+    assert torch.equal(energy, potential(z))
+    assert torch.equal(slope, potential.gradient(z))
+
+
+def test_a_potential_made_from_a_network_is_not_taken_for_it():
+    class Raised(nld.NeuralPotential):
+        def forward(self, z):
+            return super().forward(z) + z.sum(-1)
+
+        def gradient(self, z):
+            return super().gradient(z) + 1
+
+    raised, z = Raised(2), points(5).float()
+    energy, slope = energy_and_gradient(raised, z)
+    torch.testing.assert_close((energy, slope), (raised(z), raised.gradient(z)))
 
 
 def test_gradient_can_be_differentiated_again(potential):
