@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -275,6 +277,17 @@ def test_a_run_is_checked_in_words(programs, finished):
     assert (programs.folder / "checked" / "checks.nc").is_file()
     summary = json.loads((programs.folder / "checked" / "summary.json").read_text())
     assert summary["checks"]["verdicts"]["guide"] == words["guide"]
+
+
+def test_a_run_with_more_than_there_is_room_for_is_checked(programs, finished, monkeypatch, capsys):
+    shutil.copytree(finished, programs.folder / "large")
+    monkeypatch.setattr(
+        importlib.import_module("pyro_nld.results.fit"), "NUMBERS", 3 * 20 * 24
+    )  # three sequences of the eight
+    check = runpy.run_path(str(ROOT / "inference" / "check.py"))["main"]
+    check(programs.folder / "large", draws=20, sequences=6, seed=0)
+    assert "replicates" in capsys.readouterr().out
+    assert (programs.folder / "large" / "checks.nc").is_file()
 
 
 def test_hypotheses_are_compared_on_a_fresh_simulation(programs, finished):
