@@ -35,8 +35,7 @@ def main(
         prior = group(results, "prior") if "prior" in nld.inference_data.groups(results) else None
         observed, times = group(results, "observed_data")["x"], group(results, "constant_data")["times"]
         classes = nld.predictive_checks.state_classes(observed, posterior["basin"]) if "basin" in posterior else None
-        kept = slice(observed.sizes["sequence"])  # of many long sequences, as many as there is room for
-        made = nld.replicates.from_fit(fit, draws=draws, seed=seed).isel(sequence=kept)
+        made = nld.replicates.from_fit(fit, draws=draws, seed=seed).isel(sequence=slice(observed.sizes["sequence"]))
         label = nld.segment(whole, wells=states)["label"].values
         found = {
             "data": nld.checks.stationarity.of_data(loaded.data, label, whole.model.likelihood.discrete),

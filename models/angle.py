@@ -65,7 +65,7 @@ def passage():
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=300, particles=8))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=150, polish=2))
     story = fit.landscape()
     barrier = story["barrier"].values
     grid = nld.generators.generator(fit.dynamics, [-np.pi], [np.pi])

@@ -23,6 +23,8 @@ from ..kinetics.words import listed, named, number
 from .block_means import CHANGES, Recordings, Slow, recordings, slow
 from .findings import VERDICTS, finding
 from .lone_visits import lone_visit
+from .noise_levels import regimes
+from .periods import period
 
 States = NDArray[np.integer]
 
@@ -30,9 +32,6 @@ ODDS = 0.001  # of a false alarm by one cause, over all channels
 ALTERNATES = -0.2  # correlation of successive observations below which it matters
 BRIEF = 2.0  # observations that a state lasts on average, below which it is not resolved
 ALIKE = 0.3  # correlation of a state with itself one observation later, below which it is not either
-CYCLES = 5  # in a recording, from which on a period can be told
-BESIDE = (3, 10)  # frequencies from a spectral line, that it is compared with
-LINE = 0.1  # of the variance, in a line that matters
 RANGE = (0.02, 0.98)  # quantiles between which a recording lies
 MOVING = {"trend", "random walk", "drift", "few changes", "disconnected"}
 VALUES = (10, 50)  # different values of a channel that is discrete, and of one that holds counts
@@ -110,7 +109,7 @@ def examine(
     series = [recordings(x[..., channel], grid) for channel in range(len(names))]
     odds = ODDS / len(names)
     moves = [slow(one, odds) for one in series]
-    periods = [_period(one, step, odds) for one in series]
+    periods = [period(one, step, odds) for one in series]
     columns = {
         "lag_one": [_lag_one(one, step)[0] for one in series],
         "coming_back": [one.back for one in moves],
@@ -132,6 +131,8 @@ def examine(
     ]
     if not {cause.name for cause in found} & MOVING:  # of what never comes back every level is held once
         found += _alone(x, grid, names, clock)
+        if labels is not None and labels.max(initial=0) < 1:
+            found += _noisy(series, names, clock)
     verdict = max((cause.verdict for cause in found), key=VERDICTS.index, default="good")
     message = " ".join(cause.sentence for cause in found) or "Nothing in the data speaks against a stationary process."
     made = finding({name: ("channel", np.array(column)) for name, column in columns.items()}, verdict, message,
@@ -277,28 +278,6 @@ def _periodic(periods: Sequence[float], names: list[str], clock: _Clock) -> Iter
         )
 
 
-def _period(recordings: Recordings, step: float, odds: float) -> float:
-    """The period of a spectral line in the longest recording at regular times; NaN where there is none."""
-    time, x = max(recordings, key=lambda one: len(one[0]), default=(np.zeros(0), np.zeros(0)))
-    place = np.round((time - time[:1]) / step).astype(int)
-    near, far = BESIDE
-    if len(x) < 64 or np.abs(np.diff(time) / step - np.diff(place)).max() > 0.1 or place[-1] > 2 * len(x):
-        return np.nan
-    evenly = np.zeros(place[-1] + 1)
-    evenly[place] = x - x.mean()
-    power = np.abs(np.fft.rfft(evenly * np.hanning(len(evenly)))) ** 2
-    beside = np.concatenate([-np.arange(near, far + 1), np.arange(near, far + 1)])
-    at = np.arange(CYCLES, len(power) - far)
-    around = power[np.maximum(at[:, None] + beside, 1)]
-    # a mean of m exponential ordinates: P(power > r × mean) = (1 + r/m)^−m; the taper makes neighbours one of two
-    count = len(beside) / 2
-    chance = -count * np.log1p(power[at] / around.mean(1) / count)
-    best = int(chance.argmin())
-    share = power[at[best] - 1 : at[best] + 2].sum() / power[1:].sum()
-    line = chance[best] < np.log(odds / len(at)) and share > LINE
-    return float(len(evenly) * step / at[best]) if line else np.nan
-
-
 # What never meets, and what is no number
 
 
@@ -319,7 +298,7 @@ def _apart(x: Array, grid: Array, names: list[str], channels: list[str], clock: 
     longest = max(grid[i][there[i]][-1] - grid[i][there[i]][0] for i in whole)
     ends = [(low[part, where].min(), high[part, where].max()) for part in (first, second)]
     span = [f"{number(one)} to {number(other)}" for one, other in ends]
-    sets = [_few([names[whole[i]] for i in part]) for part in (first, second)]
+    sets = [listed(_few([names[whole[i]] for i in part])) for part in (first, second)]
     yield Cause(
         "disconnected",
         "bad",
@@ -344,6 +323,22 @@ def _alone(x: Array, grid: Array, names: list[str], clock: _Clock) -> Iterator[C
         f"{visit.number} observations): one visit does not tell a rare state from an artefact, the landscape may lack "
         "it, and how often it comes is unknown. Record longer, or leave it out.",
     )
+
+
+def _noisy(series: Sequence[Recordings], names: list[str], clock: _Clock) -> Iterator[Cause]:
+    """Channels whose fluctuations are large for some time, and small for some time, about one state."""
+    found = [regimes(one) for one in series]
+    which = [i for i, one in enumerate(found) if one is not None]
+    if which:
+        told = [one for one in found if one is not None]
+        size = listed([f"{one.ratio:.1f} times as large for about {clock(one.lasts * clock.step)}" for one in told])
+        yield Cause(
+            "changing noise",
+            "doubtful",
+            f"The fluctuations of {_channels(names, which)} are now small, now {size}: regimes that differ in noise "
+            "and not in level are no wells of a landscape, and are not seen here. Give the size of the fluctuations as "
+            "a channel of its own, such as the logarithm of their mean square in short windows.",
+        )
 
 
 def _discrete(x: Array, names: list[str]) -> Iterator[Cause]:
@@ -381,14 +376,13 @@ def _named(values: xr.DataArray, dim: str) -> list[str]:
     return [str(number) for number in range(values.sizes[dim])]
 
 
-def _few(names: Sequence[str]) -> str:
-    """As `listed`, three names at most."""
-    return listed(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
+def _few(names: Sequence[str]) -> list[str]:
+    """Three names at most."""
+    return list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
 
 
 def _channels(names: list[str], which: Sequence[int], start: bool = False) -> str:
-    chosen = [names[i] for i in which]
-    return named("channel", chosen if len(chosen) <= 3 else [*chosen[:2], f"{len(chosen) - 2} more"], start)
+    return named("channel", _few([names[i] for i in which]), start)
 
 
 def _s(which: Sequence[int]) -> str:
