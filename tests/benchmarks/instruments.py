@@ -1,14 +1,17 @@
 """What an instrument written into the model gives: smFRET by photons, and by distances computed from them beforehand.
 
 python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 10
-python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 10 --tweezers
+python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 10 --system tweezers
+python tests/benchmarks/instruments.py --out docs/evidence/instruments --seeds 2 --system hairpin
 python tests/benchmarks/instruments.py --spikes --seeds 1
 
 Every data set of `models/smfret.py` is fitted twice, by photon counts and by the distance R₀ (1/E − 1)^⅙ that the
 acceptor's share E of the photons suggests, with a Gaussian noise that is learned. One file per fit, and what has
 a file is not fitted again: barrier above the shallower well (kT), distance of the wells (nm) and D (nm²/ms), each with
-its 90 % interval, and seconds. The table of all files is written to `smfret.md` at the end, and at once with --table.
-With --tweezers it is the data of `tests/benchmarks/tweezers.py`, by that model and as if the bead were the molecule.
+its 90 % interval, and seconds. The table of all files is written to `smfret.md`, or that of another system, at the end,
+and at once with --table. With --system tweezers it is the data of `models/tweezers.py`, by that model and as if the
+bead were the molecule, with the detector's noise alone; with --system hairpin, those of `tests/benchmarks/hairpin.py`,
+whose molecule is as fast as its bead.
 
 With --spikes, `models/spike_counts.py` is fitted by its counts and by a Gaussian of their square roots, and hidden
 Markov models with Poisson emissions are fitted to the same counts: bits per spike of the neurons that were hidden, and
@@ -20,7 +23,7 @@ import json
 import time
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pyro.distributions as dist
@@ -32,13 +35,19 @@ from pyro_nld.fitting.draws import inference_mode
 from pyro_nld.runs.model_files import load_model_file
 
 SMFRET = load_model_file(Path(__file__).parents[2] / "models" / "smfret.py")
-TWEEZERS = load_model_file(Path(__file__).parent / "tweezers.py")
+TWEEZERS = load_model_file(Path(__file__).parents[2] / "models" / "tweezers.py")
+HAIRPIN = load_model_file(Path(__file__).parent / "hairpin.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
 SCHEDULES = {
     SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "balance": True},
     TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
+    HAIRPIN: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
 }
-TWEEZED = ("bead and linker", "bead alone")
+SYSTEMS = {
+    "smfret": (SMFRET, ("photons", "distances")),
+    "tweezers": (TWEEZERS, ("bead and linker", "bead alone")),
+    "hairpin": (HAIRPIN, ("bead and linker", "bead alone")),
+}  # data, and by what they are fitted: the first with the instrument, the second without
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
 EM = 100  # iterations of Baum and Welch
@@ -52,25 +61,30 @@ def distances(photons: xr.Dataset) -> xr.Dataset:
     return nld.datasets.from_arrays(photons["times"].values, SMFRET.R0 * ((1 / share - 1) ** (1 / 6) - 1))
 
 
-def fitted(kind: str, data: xr.Dataset) -> dict[str, float]:
+def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
     """Barrier, distance and D of a fit, each with its 90 % interval, and the seconds it took.
 
     The intervals of the first two are those of the landscape's last layer, that of D is the guide's.
     """
     torch.manual_seed(0)
-    started, source = time.perf_counter(), TWEEZERS if kind in TWEEZED else SMFRET
-    pair, number, unit = source.build(data), source.barrier_and_distance, 1.0
+    started, pair, number, drag, unit = time.perf_counter(), source.build(data), source.barrier_and_distance, 0.0, 1.0
     if kind == "distances":
         data = distances(data)
         pair = source.build(data, nld.Gaussian(nld.IdentityDecoder(1)))
-    elif kind == "bead alone":
-        pair = bead_alone()
+    elif source is TWEEZERS:
+        unit = TWEEZERS.LENGTH**2
+        if kind == "bead alone":
+            pair = source.build(data, TWEEZERS.DETECTOR)
+        else:
+            drag = TWEEZERS.BEAD
+    elif source is HAIRPIN:
+        unit = HAIRPIN.LENGTH**2 / HAIRPIN.CLOCK
+        if kind == "bead alone":
+            pair = bead_alone()
 
-        def number(potential: nld.Potential) -> tuple[float, float]:
-            return TWEEZERS.barrier_and_distance(SimpleNamespace(molecule=potential))
+            def number(potential: nld.Potential) -> tuple[float, float]:
+                return HAIRPIN.barrier_and_distance(SimpleNamespace(molecule=potential))
 
-    if source is TWEEZERS:
-        unit = TWEEZERS.LENGTH**2 / TWEEZERS.CLOCK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = nld.fit(*pair, data, nld.Schedule(**SCHEDULES[source]), progress=False)
@@ -78,24 +92,28 @@ def fitted(kind: str, data: xr.Dataset) -> dict[str, float]:
         friction = fit.guide.others.quantiles([0.05, 0.5, 0.95], fit.times[:1], fit.x[:1])["friction"]
     ends = nld.results.intervals.of_number(fit, number)
     middle = number(fit.potential)
-    high, diffusion, low = (unit / np.asarray(friction, float).reshape(3, -1)[:, 0]).tolist()
+    high, diffusion, low = (unit / (np.asarray(friction, float).reshape(3, -1)[:, 0] - drag)).tolist()
     found = {}
     for name, value, between in zip(SMFRET.NAMES, [*middle, diffusion], [*ends.T.tolist(), [low, high]], strict=True):
         found |= {name: value, f"{name}_low": between[0], f"{name}_high": between[1]}
-    return found | {"transitions": fit.balance["transitions"], "seconds": time.perf_counter() - started}
+    return found | {
+        "transitions": fit.balance["transitions"],
+        "price": fit.balance["path_kl"] / fit.balance["transitions"],
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def bead_alone() -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
     """The bead's place as if it were the molecule's: one axis, and neither linker nor exposure."""
 
     def place(q: torch.Tensor) -> torch.Tensor:
-        return TWEEZERS.LENGTH * q
+        return HAIRPIN.LENGTH * q
 
     place.latent = place.channels = 1
     molecule, friction = nld.NeuralPotential(latent=1, hidden=(32, 32)), dist.LogNormal(0.0, 1.0)
     prior = nld.OverdampedLangevin(molecule, 1.0, friction)
-    seen = nld.Gaussian(place, TWEEZERS.PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, seen, substeps=10, time_unit=TWEEZERS.CLOCK)
+    seen = nld.Gaussian(place, HAIRPIN.PRIORS["noise_scale"])
+    model = nld.LatentLangevin(prior, seen, substeps=10, time_unit=HAIRPIN.CLOCK)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=32, hidden=32))
 
 
@@ -165,10 +183,10 @@ def hidden_markov_rates(counts: np.ndarray, states: int, seed: int) -> np.ndarra
     return smoothed @ rate
 
 
-def main(seeds: int, first: int, without: int, out: Path, tweezers: bool) -> None:
+def main(seeds: int, first: int, without: int, out: Path, system: str) -> None:
     """Fit what has no file yet, then write the table."""
-    source, kinds = (TWEEZERS, TWEEZED) if tweezers else (SMFRET, ("photons", "distances"))
-    rows = out / ("tweezers" if tweezers else "smfret")
+    source, kinds = SYSTEMS[system]
+    rows = out / system
     rows.mkdir(parents=True, exist_ok=True)
     for seed in range(first, first + seeds):
         for kind in kinds[: 1 + (seed < without)]:
@@ -176,15 +194,14 @@ def main(seeds: int, first: int, without: int, out: Path, tweezers: bool) -> Non
             if not file.exists():
                 data = source.simulate(seed)
                 truth = {key: float(data.attrs[key]) for key in SMFRET.NAMES}
-                file.write_text(json.dumps({"truth": truth, "found": fitted(kind, data)}, indent=1) + "\n")
+                file.write_text(json.dumps({"truth": truth, "found": fitted(source, kind, data)}, indent=1) + "\n")
                 print(file, flush=True)
-    write_table(out, tweezers)
+    write_table(out, system)
 
 
-def write_table(out: Path, tweezers: bool) -> None:
-    """The table of all rows, to `smfret.md` or `tweezers.md`."""
-    name, kinds = ("tweezers", TWEEZED) if tweezers else ("smfret", ("photons", "distances"))
-    (out / f"{name}.md").write_text(table(out / name, kinds))
+def write_table(out: Path, system: str) -> None:
+    """The table of all rows, to `smfret.md`, `tweezers.md` or `hairpin.md`."""
+    (out / f"{system}.md").write_text(table(out / system, SYSTEMS[system][1]))
 
 
 def table(rows: Path, kinds: tuple[str, str]) -> str:
@@ -223,7 +240,7 @@ if __name__ == "__main__":
     parser.add_argument("--without", type=int, default=10, help="also fit distances to data sets below this number")
     parser.add_argument("--out", type=Path, default=Path("docs/evidence/instruments"), help="where the rows are kept")
     parser.add_argument("--table", action="store_true", help="only write the table of the rows there are")
-    parser.add_argument("--tweezers", action="store_true", help="fit models/tweezers.py instead")
+    parser.add_argument("--system", choices=SYSTEMS, default="smfret", help="whose data")
     parser.add_argument("--spikes", action="store_true", help="fit spike counts instead")
     given = vars(parser.parse_args())
     alone = given.pop("table")
@@ -231,6 +248,6 @@ if __name__ == "__main__":
         for seed in range(given["first"], given["first"] + given["seeds"]):
             print(seed, "  ".join(f"{name} {bits:.3f}" for name, bits in spikes(seed).items()), flush=True)
     elif alone:
-        write_table(given["out"], given["tweezers"])
+        write_table(given["out"], given["system"])
     else:
         main(**given)
