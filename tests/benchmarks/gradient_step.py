@@ -12,14 +12,18 @@ is torchsde's (`logqp=True`), which evaluates the prior's drift a second time. T
 with a solver: contexts are projected once before the loop and the prior's drift is evaluated once per step. It has the
 very modules of this library's model, and before anything is timed the two are checked to have the same likelihood and
 path KL.
+
+The last column is the share of the floating-point limit that a row reaches: what its products of matrices would take
+at the speed of one large product, over what the step takes.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import pyro
@@ -29,6 +33,7 @@ import typer
 from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import pyro_nld as nld
@@ -214,15 +219,33 @@ def timed(rows: dict[str, Ours | Reference], repeats: int, warm: int) -> dict[st
     return seconds
 
 
-def table(seconds: dict[str, list[float]], targets: dict[str, str]) -> str:
-    """Markdown: seconds, and the ratio to both references as the median over turns."""
+def least_seconds(row: Ours | Reference, side: int = 1024, products: int = 20) -> float:
+    """What all products of matrices of a step would take at the speed of one large product."""
+
+    def in_place(_: Sequence[int], left: Sequence[int], right: Sequence[int], **others: object) -> int:
+        return 2 * math.prod(left) * right[-1]
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place}) as counted:
+        row.advance()
+    one, fastest = torch.randn(side, side), math.inf
+    for _ in range(products):
+        started = time.perf_counter()
+        one @ one
+        fastest = min(fastest, time.perf_counter() - started)
+    return counted.get_total_flops() * fastest / (2 * side**3)
+
+
+def table(seconds: dict[str, list[float]], targets: dict[str, str], least: dict[str, float]) -> str:
+    """Markdown: seconds, the ratio to both references as the median over turns, and the share of the limit."""
     references = list(seconds)[:2]
     head = ["one gradient step", "seconds (median)", "min … max", *(f"× {name}" for name in references), "target"]
+    head += ["share of the limit"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, own in seconds.items():
         ratios = [statistics.median(b / a for a, b in zip(own, seconds[r], strict=True)) for r in references]
         cells = [name, f"{statistics.median(own):.3f}", f"{min(own):.3f} … {max(own):.3f}"]
-        lines.append("| " + " | ".join([*cells, *(f"{r:.2f}" for r in ratios), targets.get(name, "")]) + " |")
+        share = f"{least[name] / statistics.median(own):.0%}"
+        lines.append("| " + " | ".join([*cells, *(f"{r:.2f}" for r in ratios), targets.get(name, ""), share]) + " |")
     return "\n".join(lines)
 
 
@@ -252,7 +275,8 @@ def main(
     }
     targets = dict(zip(list(rows)[2:], ("2.5", "8", "4"), strict=True))
     print(f"batch {batch} × {length} × {CHANNELS}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print(table(timed(rows, repeats, warm), targets))
+    seconds = timed(rows, repeats, warm)
+    print(table(seconds, targets, {name: least_seconds(row) for name, row in rows.items()}))
 
 
 if __name__ == "__main__":
