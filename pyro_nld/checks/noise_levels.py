@@ -19,7 +19,7 @@ BINS = 20  # of the observation before, by which innovations are standardised
 LAGS = (3, 10)  # observations, between which sizes are compared: what is shorter may be the memory of noise
 MATTERS = 0.1  # rank correlation of sizes from which on it matters
 SURE = 5.0  # standard errors above 0
-FEWEST = 1000  # observations, below which nothing is said
+FEWEST, MOST = 1000, 100_000  # observations: below nothing is said, and no more are looked at
 
 
 class Regimes(NamedTuple):
@@ -48,7 +48,8 @@ def regimes(recordings: Recordings) -> Regimes | None:
     >>> 3 < found.ratio < 5, 20 < found.lasts < 60
     (True, True)
     """
-    long = [x for _, x in recordings if len(x) > 2 * LAGS[1]]
+    long = [x[:MOST] for _, x in recordings if len(x) > 2 * LAGS[1]]
+    long = [x for x, before in zip(long, np.cumsum([0, *map(len, long)]), strict=False) if before < MOST]
     if sum(map(len, long)) < FEWEST or not np.concatenate(long).std() > 0:
         return None
     series = _innovations(long)
@@ -60,7 +61,8 @@ def regimes(recordings: Recordings) -> Regimes | None:
     memory = float(np.mean(first))
     if memory < MATTERS or memory * np.sqrt(count / 2) < SURE:
         return None
-    lasts = next((lag for lag in range(LAGS[1], count) if _memory(sizes, lag) < memory / np.e), count)
+    later = np.unique(np.geomspace(LAGS[1], max(map(len, sizes)), 100).astype(int)).tolist()
+    lasts = next((lag for lag in later if _memory(sizes, lag) < memory / np.e), later[-1])
     window = max(LAGS[1], lasts // 2)
     local = [np.convolve(one**2, np.ones(window) / window, "valid") for one in series if len(one) > window]
     if not local:
