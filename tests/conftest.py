@@ -23,6 +23,14 @@ torch.set_num_threads(1)
 pyro.enable_validation(True)
 
 
+LONG = ("test_models.py", "test_recipes.py", "test_manual.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: one worker was left with the model files while the other waited."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """A number made of the test's name: the same wherever its file stands, whatever runs before it or beside it."""
