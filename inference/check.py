@@ -25,21 +25,21 @@ def main(
     """Check RUN, print a table, and write checks.nc, summary.json and figures."""
     with command_line.noted() as warned, nld.runs.claimed(run):
         group, run_check, diagnostics = nld.inference_data.group, nld.checks.run_check, nld.diagnostics
-        loaded = nld.runs.load(run)
-        whole, states = loaded.fit, nld.runs.recorded_landscape(loaded)
+        whole, states = (loaded := nld.runs.load(run)).fit, nld.runs.recorded_landscape(loaded)
         first, about = slice(sequences), whole.about
         about = None if about is None else about.isel(sequence=first, missing_dims="ignore")
         fit = nld.Fit(whole.model, whole.guide, whole.times[first], whole.x[first], whole.history, whole.runs, about)
         results = fit.inference_data(draws, seed, groups=[*EVERY, "observed_data", "constant_data"])
-        posterior, drawn = group(results, "posterior"), whole.positions()[0].numpy()
+        posterior, drawn = group(results, "posterior"), (whole.positions()[0].numpy(), whole.times.numpy())
         prior = group(results, "prior") if "prior" in nld.inference_data.groups(results) else None
         observed, times = group(results, "observed_data")["x"], group(results, "constant_data")["times"]
+        names = observed["channel"].astype(str).values.tolist()
         classes = nld.predictive_checks.state_classes(observed, posterior["basin"]) if "basin" in posterior else None
         made = nld.replicates.from_fit(fit, draws=draws, seed=seed).isel(sequence=slice(observed.sizes["sequence"]))
         label = nld.segment(whole, wells=states)["label"].values
         found = {
             "data": nld.checks.stationarity.of_data(loaded.data, label, whole.model.likelihood.discrete),
-            "states": nld.kinetics.witness.processes(drawn, whole.times.numpy(), label, whole.x.numpy()),
+            "states": nld.kinetics.witness.processes(*drawn, label, whole.x.numpy(), names),
             "optimisation": diagnostics.optimisation(fit.history),
             "guide": run_check(diagnostics.guide, results),
             "evidence": run_check(diagnostics.evidence, results),

@@ -295,7 +295,9 @@ class Posterior:
         if circles := circles_of(self.model.dynamics.landscape):
             positions = circles.lift(positions)
         x = np.moveaxis(joined(np.moveaxis(self.x.numpy(), -1, 0), order), 0, -1)
-        found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, seed=seed)
+        about = xr.Dataset() if self.about is None else self.about
+        channels = about["channel"].astype(str).values.tolist() if "channel" in about.coords else None
+        found = witness.processes(positions[0].numpy(), times, joined(label, order, -1), x, channels, seed=seed)
         names = {name: f"process_{name}" for name in [*found.data_vars, "lag", "mode", "state_mode"]}
         said = {f"process_{name}": found.attrs[name] for name in ("verdict", "message")}
         return found.drop_vars("channel").rename(names).drop_attrs().assign_attrs(said)

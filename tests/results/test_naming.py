@@ -32,6 +32,15 @@ def walked(tmp_path_factory):
         return fit, data, fit.landscape()
 
 
+def test_slow_processes_are_told_with_the_names_of_channels(walked, monkeypatch):
+    seen, found = [], nld.kinetics.witness.processes
+    monkeypatch.setattr(
+        nld.kinetics.witness, "processes", lambda *given, **more: seen.append(given[4]) or found(*given, **more)
+    )
+    walked[0].processes(np.zeros(walked[0].times.shape, int))
+    assert seen == [["force", "extension"]]
+
+
 def test_a_landscape_has_names_and_units(walked):
     fit, _, landscape = walked
     assert landscape["decoded"].sel(channel="force").dims == ("state",)
