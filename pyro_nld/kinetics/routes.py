@@ -323,6 +323,18 @@ def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:
     return xr.concat(routes.values(), xr.Variable("route", list(routes)), join="outer")
 
 
+def log_ratio(routes: xr.Dataset, one: str, other: str) -> Array:
+    """log of the dwell times of one route over those of another `(state,)`.
+
+    Parameters
+    ----------
+    routes: `joined`. one, other: names of routes in it.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dwell = routes["dwell"]
+        return np.asarray(np.log(dwell.sel(route=one).values / dwell.sel(route=other).values))
+
+
 def _growth(dynamics: Dynamics, place: Array, matrix: Tensor) -> float:
     """The largest eigenvalue of the motion linearised at `place`, where the Hessian is `matrix`."""
     latent = len(matrix)

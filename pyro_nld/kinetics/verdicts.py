@@ -1,8 +1,10 @@
 """Whether to believe the kinetics of a fit: do independent routes agree, and if not, which to trust and why.
 
-A verdict never repairs a number. It says yes only where the fitted prior's dwell times were checked against counts that
-are sampled finely enough, steady in time, and so many that the agreement, within TOLERANCE, leaves no more than OPEN
-open when their error is added. Everything else is a no, with the reason and what to do.
+A verdict never repairs a number, and answers two questions, each with the reasons and what to do. *Times*: yes only
+where the fitted prior's dwell times were checked against counts that are sampled finely enough, steady in time, and so
+many that the agreement, within TOLERANCE, leaves no more than OPEN open when their error is added. *Barriers*: yes only
+where the times are, and nothing says that states are left in another way than by diffusion over these barriers: a
+prior can have the data's times, and be made to, while it crosses as the data never do.
 
 Examples
 --------
@@ -16,15 +18,17 @@ Where there is one state, nothing can be timed:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from .._typing import Array
+from . import crossings
 from .markov import stationary
-from .words import listed, named
+from .routes import log_ratio
+from .words import listed, named, times_of, where
 
 TOLERANCE = 0.15  # of a dwell time, by which the fitted prior may differ from the counts
 OPEN = 0.25  # the same with the error of the counts added: 55 exits of every state at least
@@ -33,22 +37,31 @@ RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none 
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
 FEW = 30  # exits of a state below which its dwell time is known worse than about 30 %
 MISSED = 1.10  # growth of a dwell time without every second observation; what the others miss is then 10 to 20 %
-STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
-FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
-LOOSE = 1.25  # factor between a chain and its own landscape
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
-PRICE = 0.2  # nats per transition; finished fits of wells have .001 and .04, short ones up to .5, impostors .3 to .9
-ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
 CURRENT = 0.2  # of the traffic between two states, that flows one way
 SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
 UNEVEN = 1.5  # factor between exit rates of young and old visits that is more than statistics
 
 
 class Verdict(NamedTuple):
-    """`agree`: the dwell times of the fitted prior can be believed. `messages`: why, or why not and what to do."""
+    """`agree`: the dwell times of the fitted prior can be believed. `messages`: why, or why not and what to do.
+
+    `barriers_agree` and `barrier_messages`: the same of barriers and of how paths cross; no messages for one state.
+    """
 
     agree: bool
     messages: list[str]
+    barriers_agree: bool = False
+    barrier_messages: Sequence[str] = ()
+
+    def attrs(self) -> dict[str, int | str]:
+        """The same as attributes of a Dataset: 1 or 0, one message per line."""
+        return {
+            "kinetics_agree": int(self.agree),
+            "messages": "\n".join(self.messages),
+            "barriers_agree": int(self.barriers_agree),
+            "barrier_messages": "\n".join(self.barrier_messages),
+        }
 
 
 def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdict:
@@ -69,20 +82,20 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         *_left_over(story),
         *_data(counts),
         *_inside(story),
-        *_step(story),
         *_prior(routes),
         *_law(routes),
-        *_price(story),
-        *_landscape(story, routes),
     ]
+    doubts = crossings.doubts(story, routes)
     if against:
-        return Verdict(False, [*against, *_repeated(story)])
+        unsure = "A barrier is as sure as the times on both of its sides, and these are not to be believed."
+        return Verdict(False, [*against, *_repeated(story)], False, [unsure, *doubts])
     seen, most = (100 * np.expm1(part.max()) for part in _off(routes))
     agreement = (
         f"The fitted prior holds its states as long as the data do, within {seen:.0f} %; at most {most:.0f} % if the "
         "error of the counts is added."
     )
-    return Verdict(True, [agreement, *_balanced(story), *_notes(story, routes), *_repeated(story)])
+    times = [agreement, *_balanced(story), *_uneven(routes), *_repeated(story)]
+    return Verdict(True, times, not doubts, doubts or crossings.notes(story))
 
 
 def _left_over(story: xr.Dataset) -> list[str]:
@@ -114,30 +127,30 @@ def _repeated(story: xr.Dataset) -> list[str]:
 def _data(counts: xr.Dataset) -> list[str]:
     """What the data themselves cannot tell."""
     exits = counts["exits"].sum("to").values
-    few = _where((exits < FEW) & (exits >= ONE))
+    few = where((exits < FEW) & (exits >= ONE))
     said = _never_left(counts)
     if few:
         said.append(
-            f"{_states(few)} {_were(few)} left {_times(exits[few], '.0f')}: too few for a dwell time (at least {FEW} "
+            f"{_states(few)} {_were(few)} left {times_of(exits[few], '.0f')}: too few for a dwell time (at least {FEW} "
             "exits are needed). Record longer, or read the interval."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         dwell = counts["time"].values / exits
         growth = counts["sparse_time"].values / counts["sparse_exits"].values / dwell
-    missed = _where((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
+    missed = where((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
     if missed:
         said.append(
-            f"{_states(missed)} would seem to last {_times(growth[missed])} longer without every second observation: "
+            f"{_states(missed)} would seem to last {times_of(growth[missed])} longer without every second observation: "
             "visits between observations are missed, and counted dwell times are too long. Sample more finely."
         )
     first, second = counts["half_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log((second + 0.5) / (first + 0.5) * counts["half_time"][0].values / counts["half_time"][1].values)
     error = np.sqrt(1 / (first + 0.5) + 1 / (second + 0.5))
-    unsteady = _where((np.abs(change) > SIGMAS * error) & np.isfinite(change))
+    unsteady = where((np.abs(change) > SIGMAS * error) & np.isfinite(change))
     if unsteady:
         said.append(
-            f"{_states(unsteady)} {_were(unsteady, 'is', 'are')} left {_times(np.exp(change[unsteady]), '.2g')} as "
+            f"{_states(unsteady)} {_were(unsteady, 'is', 'are')} left {times_of(np.exp(change[unsteady]), '.2g')} as "
             "often in the second half as in the first: the data are not stationary, and one landscape cannot describe "
             "both halves. Fit them apart."
         )
@@ -166,7 +179,7 @@ def _current(counts: xr.Dataset) -> list[str]:
 def _never_left(counts: xr.Dataset) -> list[str]:
     """States without an exit, and how long they last at least: no event in T bounds a rate by −log .05/T."""
     exits, time = counts["exits"].sum("to").values, counts["time"].values
-    never = _where(exits < ONE)
+    never = where(exits < ONE)
     if not never:
         return []
     bounds = listed([f"{time[k] / -np.log(RARE):.3g}" for k in never])
@@ -185,7 +198,7 @@ def _inside(story: xr.Dataset) -> list[str]:
     """States that are told by clear hops alone, since the place in them is remembered for as long as they are held."""
     if "persistence" not in story or "min_persistence" not in story.attrs:
         return []
-    slow = _where(story["persistence"].values < story.attrs["min_persistence"])
+    slow = where(story["persistence"].values < story.attrs["min_persistence"])
     if not slow:
         return []
     memory = listed([f"{value:.3g}" for value in story["memory"].values[slow]])
@@ -196,27 +209,18 @@ def _inside(story: xr.Dataset) -> list[str]:
     ]
 
 
-def _step(story: xr.Dataset) -> list[str]:
-    if story.attrs["ok"]:
-        return []
-    return [
-        f"Curvature × step is {story.attrs['max_curvature_step']:.3f}: chain and landscape disagree. Believe counts; "
-        f"fit with substeps={story.attrs['substeps_needed']}."
-    ]
-
-
 def _prior(routes: xr.Dataset) -> list[str]:
     """The fitted chain against the data, for states that were left in the data."""
     off, most = _off(routes)
-    ratio = _log_ratio(routes, "simulated", "counted")
+    ratio = log_ratio(routes, "simulated", "counted")
     held = [
         f"state {k} {np.exp(abs(one)):.2f} times {'longer' if one > 0 else 'shorter'}" for k, one in enumerate(ratio)
     ]
     exits = routes["exits"].sel(route="counted").values
     doubted = (exits >= ONE) & ~((off <= np.log1p(TOLERANCE)) & (most <= np.log1p(OPEN)))
-    kept = _where(doubted & ~np.isfinite(off))
-    wrong = _where(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
-    unsure = _where(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of
+    kept = where(doubted & ~np.isfinite(off))
+    wrong = where(doubted & np.isfinite(off) & (off > np.log1p(TOLERANCE)))
+    unsure = where(doubted & (off <= np.log1p(TOLERANCE)) & (exits >= FEW))  # fewer were spoken of
     said = []
     if kept:
         said.append(f"The fitted prior never left {named('state', kept)} in simulation: trust the counted dwell time.")
@@ -240,10 +244,10 @@ def _law(routes: xr.Dataset) -> list[str]:
     age, error = (routes[name].sel(route=["counted", "simulated"]).values for name in ("ageing", "ageing_error"))
     with np.errstate(invalid="ignore"):  # states that were never left age infinitely fast in both
         off, sure = age[0] - age[1], SIGMAS * np.sqrt(np.square(error).sum(0))
-    apart = _where((np.abs(off) > sure) & (np.abs(off) > np.log(UNEVEN)))
+    apart = where((np.abs(off) > sure) & (np.abs(off) > np.log(UNEVEN)))
     if not apart:
         return []
-    data, prior = (_times(np.exp(one[apart]), ".2g") for one in age)
+    data, prior = (times_of(np.exp(one[apart]), ".2g") for one in age)
     return [
         f"Old visits to {named('state', apart)} end {data} as often as young ones in the data, and {prior} as often "
         "in the fitted prior: the mean dwell times agree, their laws do not. Such a state may hide others, or is left "
@@ -251,89 +255,28 @@ def _law(routes: xr.Dataset) -> list[str]:
     ]
 
 
-def _price(story: xr.Dataset) -> list[str]:
-    """What it took to make the data's transitions."""
-    price = _per_transition(story)
-    if price is None or price < PRICE:
-        return []
-    return [
-        f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
-        f"{price:.2g} nats per transition (below {PRICE:g} in finished fits of Langevin data): either the paths have "
-        "not yet told all that they know of the barriers, and a longer fit takes less, or states are left in another "
-        "way than by diffusion in these axes. Trust the counted times; barriers are effective ones."
-    ]
-
-
 def _balanced(story: xr.Dataset) -> list[str]:
     """That rates are no second witness."""
-    price = _per_transition(story)
-    if price is None:
+    if crossings.price(story) is None:
         return []
     return [
-        f"Rates were balanced: they are the counted ones by construction, for {price:.2g} nats per transition. What "
-        "speaks for the landscape is that this is little, and that visits end by the same law."
+        "Rates were balanced: they are the counted ones by construction. What speaks for the prior is that its visits "
+        "end by the data's law; whether it also crosses as the data do is the question of the barriers."
     ]
 
 
-def _per_transition(story: xr.Dataset) -> float | None:
-    if "balance_path_kl" not in story.attrs:
-        return None
-    return float(story.attrs["balance_path_kl"]) / max(float(story.attrs["balance_transitions"]), 1.0)
-
-
-def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
-    """The landscape against its own chain."""
-    if "exact" in routes["route"]:
-        off = np.abs(_log_ratio(routes, "simulated", "exact"))
-        loose = _where((off > np.log(LOOSE)) & np.isfinite(off))
-        if loose:
-            return [
-                f"The chain leaves {named('state', loose)} at a rate {_times(np.exp(off[loose]))} off what its "
-                "landscape implies: the step or the observation interval is too long. Use more substeps, or sample "
-                "more finely."
-            ]
-    elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
-        off = np.abs(_log_ratio(routes, "simulated", "eyring_kramers"))
-        apart = _where((off > np.log(2 * FACTOR)) & np.isfinite(off))
-        if apart:
-            return [
-                f"The law of Eyring and Kramers is {_times(np.exp(off[apart]), '.2g')} off the simulated prior in "
-                f"{named('state', apart)} although barriers are high: the wells are not harmonic, or a saddle was "
-                "missed. Trust the simulation."
-            ]
-    return []
-
-
-def _notes(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
-    """What to know beside a yes."""
+def _uneven(routes: xr.Dataset) -> list[str]:
+    """Dwell times that are not exponential, in the data and in the prior."""
     said = []
-    lowest = _lowest(story)
-    if lowest < STEEP:
-        said.append(
-            f"The lowest barrier is {lowest:.1f} kT: rates by Eyring and Kramers are an order of magnitude there."
-        )
-    if "saddle_committor" in story:
-        aside = np.flatnonzero(np.abs(story["saddle_committor"].values - 0.5) > 0.5 - ASIDE)
-        ends = [f"{first} and {second}" for first, second in story["saddle_states"].values[aside]]
-        if ends:
-            said.append(
-                f"The saddle between states {listed(ends)} is not where paths decide (committor near 0 or 1): read the "
-                "barrier as a height, not as a rate."
-            )
     age, error = (routes[name].sel(route="counted").values for name in ("ageing", "ageing_error"))
     uneven = (np.abs(age) > SIGMAS * error) & (np.abs(age) > np.log(UNEVEN)) & np.isfinite(age)
-    for way, which in (("less", _where(uneven & (age < 0))), ("more", _where(uneven & (age > 0)))):
+    for way, which in (("less", where(uneven & (age < 0))), ("more", where(uneven & (age > 0)))):
         if which:
             said.append(
                 f"Old visits to {named('state', which)} end {way} often than young ones: dwell times are not "
                 "exponential, and such a state may hide others."
             )
     return said
-
-
-def _where(true: NDArray[np.bool_]) -> list[int]:
-    """The states that something holds for."""
-    return [int(state) for state in np.flatnonzero(true)]
 
 
 def _states(which: list[int]) -> str:
@@ -349,25 +292,9 @@ def _percent(log_ratio: Array) -> str:
     return listed([f"{100 * np.expm1(one):.0f} %" for one in log_ratio])
 
 
-def _times(factors: Array, form: str = ".2f") -> str:
-    """1.20 times, or 1.20 and 1.35 times."""
-    return f"{listed([f'{factor:{form}}' for factor in factors])} times"
-
-
-def _lowest(story: xr.Dataset) -> float:
-    heights = story["barrier"].values
-    return float(np.nanmin(heights)) if np.isfinite(heights).any() else np.inf
-
-
 def _off(routes: xr.Dataset) -> tuple[Array, Array]:
     """|log| of simulated over counted dwell times `(state,)`: as it is, and with the error of both counts added."""
-    off = np.abs(_log_ratio(routes, "simulated", "counted"))
+    off = np.abs(log_ratio(routes, "simulated", "counted"))
     with np.errstate(divide="ignore"):
         error = np.sqrt((1 / routes["exits"].sel(route=["simulated", "counted"]).values).sum(0))
     return off, off + SURE * error
-
-
-def _log_ratio(routes: xr.Dataset, one: str, other: str) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        dwell = routes["dwell"]
-        return np.asarray(np.log(dwell.sel(route=one).values / dwell.sel(route=other).values))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .._typing import Array
+
 
 def listed(parts: Sequence[str]) -> str:
     """Parts with commas and one "and".
@@ -45,3 +50,29 @@ def number(value: float, form: str = ".4g") -> str:
     '−0.5'
     """
     return f"{value:{form}}".replace("-", "−")
+
+
+def where(true: NDArray[np.bool_]) -> list[int]:
+    """The states that something holds for.
+
+    Examples
+    --------
+    >>> where(np.array([True, False, True]))
+    [0, 2]
+    """
+    return [int(state) for state in np.flatnonzero(true)]
+
+
+def times_of(factors: Array, form: str = ".2f") -> str:
+    """1.20 times, or 1.20 and 1.35 times.
+
+    Parameters
+    ----------
+    factors: at least one. form: of Python's format language.
+
+    Examples
+    --------
+    >>> times_of(np.array([1.2, 1.35]))
+    '1.20 and 1.35 times'
+    """
+    return f"{listed([f'{factor:{form}}' for factor in factors])} times"

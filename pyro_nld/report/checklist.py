@@ -45,7 +45,7 @@ def of_run(landscape: xr.Dataset, segments: xr.Dataset, history: xr.Dataset, sum
         *_sampling(landscape),
         _decided(segments),
         _temperature(summary["temperature"]),
-        _kinetics(landscape),
+        *_kinetics(landscape),
         *_checked(summary["checks"]),
         *(Item("look", "Warning while computing", line) for line in summary["warnings"]),
     ]
@@ -93,9 +93,20 @@ def _temperature(found: dict) -> Item:
     return _found(title, {"verdict": found["verdict"], "message": f"{span}: {found['message']}"})
 
 
-def _kinetics(landscape: xr.Dataset) -> Item:
-    messages = " ".join(landscape.attrs["messages"].splitlines())
-    return Item("good" if landscape.attrs["kinetics_agree"] else "bad", "Can the kinetics be believed?", messages)
+def _kinetics(landscape: xr.Dataset) -> list[Item]:
+    """Of times and of barriers; those without a message, of one state or an older run, are left out."""
+    said = landscape.attrs
+    times = Item(
+        "good" if said["kinetics_agree"] else "bad", "Can the prior's times be believed?", _told(said["messages"])
+    )
+    if not said.get("barrier_messages"):
+        return [times]
+    status: Status = "good" if said["barriers_agree"] else "look"
+    return [times, Item(status, "Can the barriers be believed?", _told(said["barrier_messages"]))]
+
+
+def _told(messages: str) -> str:
+    return " ".join(messages.splitlines())
 
 
 def _checked(checks: dict) -> list[Item]:

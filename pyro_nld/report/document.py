@@ -128,8 +128,10 @@ def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
         lead += f"A visit lasts {span} on average, in {unit_of_time(landscape)}. "
-    believed = "can be believed" if summary["verdict"]["kinetics_agree"] else "are not to be believed, see below"
-    return f"{lead}The speeds that the fitted model itself predicts {believed}."
+    if not summary["verdict"]["kinetics_agree"]:
+        return f"{lead}The speeds that the fitted model itself predicts are not to be believed, see below."
+    barriers = "" if summary["verdict"]["barriers_agree"] else "; its barriers are effective ones, see below"
+    return f"{lead}The speeds that the fitted model itself predicts can be believed{barriers}."
 
 
 def _minima_in_words(landscape: xr.Dataset) -> str:
@@ -254,11 +256,18 @@ def _segmentation(segments: xr.Dataset, data: xr.Dataset, truth: xr.Dataset | No
 
 
 def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
-    agree, messages = summary["verdict"]["kinetics_agree"], summary["verdict"]["messages"]
-    result = "good" if agree else "bad"
-    head = "Believe them." if agree else "Do not believe the fitted model’s own speeds."
-    lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
-    verdict = f'<div class="verdict {result}">{status(result)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
+    said = summary["verdict"]
+    verdict = (
+        _judged("good", "Believe the times.", said["messages"])
+        if said["kinetics_agree"]
+        else _judged("bad", "Do not believe the fitted model’s own speeds.", said["messages"])
+    )
+    if said["barrier_messages"]:  # none where there is one state, or in a run of an older schema
+        verdict += (
+            _judged("good", "Believe the barriers.", said["barrier_messages"])
+            if said["barriers_agree"]
+            else _judged("look", "Do not believe the barriers.", said["barrier_messages"])
+        )
     if landscape.sizes["state"] == 1:
         return verdict
     routes = [route for route in tables.ROUTES if route in landscape["route"]]
@@ -292,6 +301,11 @@ def _kinetics(landscape: xr.Dataset, summary: dict) -> str:
             "rate",
         )
     )
+
+
+def _judged(result: checklist.Status, head: str, messages: Sequence[str]) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in messages)
+    return f'<div class="verdict {result}">{status(result)}<div><h3>{head}</h3><ul>{lines}</ul></div></div>'
 
 
 def _route(route: str) -> str:

@@ -228,14 +228,22 @@ def relaxations(landscape: xr.Dataset) -> str:
 
 
 def verdict(landscape: xr.Dataset) -> str:
-    """The verdict on the kinetics, and its reasons.
+    """The verdicts on times and on barriers, and their reasons.
 
     Parameters
     ----------
     landscape: `Fit.landscape()`.
     """
-    head = "believe them" if landscape.attrs["kinetics_agree"] else "do not believe the fitted prior"
-    return "\n".join([f"kinetics: {head}", *(f"  {line}" for line in landscape.attrs["messages"].splitlines())])
+    heads = {
+        "times": ("kinetics_agree", "messages", "do not believe those of the fitted prior"),
+        "barriers": ("barriers_agree", "barrier_messages", "do not believe them"),
+    }
+    lines = []
+    for what, (agree, messages, no) in heads.items():
+        if reasons := landscape.attrs.get(messages, "").splitlines():  # one state has no barriers
+            head = "believe those of the fitted prior" if what == "times" else "believe them"
+            lines += [f"{what}: {head if landscape.attrs[agree] else no}", *(f"  {line}" for line in reasons)]
+    return "\n".join(lines)
 
 
 def _data(landscape: xr.Dataset) -> list[str]:

@@ -113,9 +113,9 @@ class Fit(Described, Posterior):
         `kinetics`, in the user's unit of time, with 90 % intervals of what was counted, the visits, and timescales
         `implied (route, lag, mode)`, lags in observations; `level (state, channel)`, the means of the observations of
         each state, beside `decoded`, what its minimum shows; the variables of `kinetics.visits` for the labels of
-        `segment`; those of `processes`, slow ones that no pair of states carries; attrs `kinetics_agree` (1 or 0) and
-        `messages`, the verdict, one message per line. Where rates were balanced, attrs `balance_path_kl` and
-        `balance_transitions`, and 90 % intervals of barriers, occupancies and every route, see `intervals.given`.
+        `segment`; those of `processes`, slow ones that no pair of states carries; attrs `kinetics_agree` and
+        `barriers_agree` (1 or 0), the verdicts, `messages` and `barrier_messages`, their reasons, one per line. Where
+        rates were balanced, attrs `balance_path_kl`, `balance_transitions`, and 90 % intervals, see `intervals.given`.
 
         Raises
         ------
@@ -142,8 +142,7 @@ class Fit(Described, Posterior):
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         said = wells.attrs | {f"balance_{name}": value for name, value in self.balance.items() if name != "covariance"}
         found = found.assign(dict(sampled) | {"saddle_committor": committed, "level": level}).assign_attrs(said)
-        verdict = verdicts.kinetics(found, counts, routes)
-        judged = {"kinetics_agree": int(verdict.agree), "messages": "\n".join(verdict.messages)}
+        judged = verdicts.kinetics(found, counts, routes).attrs()
         found = found.assign_attrs(judged | {"interval": counts.attrs["interval"]})
         return named(intervals.given(self, found, self.balance.get("covariance"), seed), self.about)
 

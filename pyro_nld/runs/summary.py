@@ -17,7 +17,7 @@ from ..io.files import write_atomically
 from ..io.inference_data import Results
 from ..results.fit import Fit
 
-SCHEMA = 3
+SCHEMA = 4
 FIELDS: dict[str, tuple[str, ...]] = {
     "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
     "heldout_elbo_per_observation": (),
@@ -36,7 +36,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "visits": ("number", "mean", "median", "longest", "time_share"),
     "merged": (),
     "discretisation": ("max_curvature_step", "ok"),
-    "verdict": ("kinetics_agree", "messages"),
+    "verdict": ("kinetics_agree", "messages", "barriers_agree", "barrier_messages"),
     "checks": ("verdicts", "messages"),
 }
 """Every field of the schema and its subfields; a field without subfields is a number, a list or null."""
@@ -132,6 +132,8 @@ def of_landscape(landscape: xr.Dataset) -> dict:
         "verdict": {
             "kinetics_agree": bool(landscape.attrs["kinetics_agree"]),
             "messages": landscape.attrs["messages"].splitlines(),
+            "barriers_agree": bool(landscape.attrs["barriers_agree"]),
+            "barrier_messages": landscape.attrs["barrier_messages"].splitlines(),
         },
     }
 
@@ -171,7 +173,7 @@ def of_attractors(attractors: xr.Dataset) -> dict:
         "minima": attractors["position"].values,
         "decoded_minima": attractors["decoded"].values,
         "discretisation": _step(attractors),
-        "verdict": {"kinetics_agree": None, "messages": [NO_LANDSCAPE]},
+        "verdict": dict.fromkeys(FIELDS["verdict"]) | {"messages": [NO_LANDSCAPE]},
     }
 
 

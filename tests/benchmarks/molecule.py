@@ -82,6 +82,7 @@ def row(seed: int, latent: int, substeps: int, restarts: int, schedule: nld.Sche
         "implied ps": " ".join(f"{value:.3g}" for value in implied),
         "α_L 90 %": interval(landscape, name),
         "verdict": "yes" if landscape.attrs["kinetics_agree"] else "no",
+        "of barriers": "yes" if landscape.attrs["barriers_agree"] else "no",
         "curvature × step": f"{landscape.attrs['max_curvature_step']:.2f}",
         "seconds": round(seconds),
     }  # fmt: skip

@@ -36,7 +36,8 @@ COLUMNS = {
     "relaxation": "relaxation",
     "prior": "prior's",
     "agreement": "labels %",
-    "believed": "verdict",
+    "believed": "times",
+    "barriers_believed": "barriers",
     "choice": "axes, decoder",
 }
 """What a row holds, and what the table calls it."""
@@ -117,6 +118,7 @@ def told(reading: Reading) -> dict:
         "prior": reading.relaxation("simulated"),
         "agreement": reading.agreement() if "states" in reading.truth else None,
         "believed": bool(landscape.attrs["kinetics_agree"]),
+        "barriers_believed": bool(landscape.attrs["barriers_agree"]),
         "curvature_step": landscape.attrs["max_curvature_step"],
         "said": list(reading.said),
     }
@@ -157,7 +159,8 @@ def table(rows: list[dict]) -> str:
         "# States of known systems",
         "Fitted by `inference/fit.py models/my_data.py` with its default budget and no other option; nothing is chosen "
         "per system by hand. Shares are those of the labels, dwell is that of visits as they are told, dwell of "
-        "labels is counted here from the labels alone, prior's is the relaxation of the fitted prior.",
+        "labels is counted here from the labels alone, prior's is the relaxation of the fitted prior. The last yes and "
+        "no are the verdicts on the prior's times and on its barriers.",
         _markdown(
             ["system", "seeds", "all criteria met", "states found", "missed (times)"], map(_summary, systems.values())
         ),

@@ -129,13 +129,14 @@ def row(
             "dwell simulated": " ".join(f"{value:.2f}" for value in dwell["simulated"]),
             "true": " ".join(f"{value:.2f}" for value in true["simulated"][order]),
             "verdict": "yes" if landscape.attrs["kinetics_agree"] else "no",
+            "of barriers": "yes" if landscape.attrs["barriers_agree"] else "no",
         }
     return found | {
         "accuracy %": f"{100 * float(score['accuracy']):.2f}",
         "curvature × step": f"{landscape.attrs['max_curvature_step']:.2f}",
         "ELBO per value": f"{fit.elbo()['per_observation']:.4f}",
         "seconds": round(seconds),
-        "says": landscape.attrs["messages"].replace("\n", " "),
+        "says": f"{landscape.attrs['messages']} {landscape.attrs['barrier_messages']}".replace("\n", " "),
     }
 
 

@@ -157,7 +157,6 @@ HONEST = [own_double_well, own_triple_well, own_momenta, own_in_twenty_axes, rag
 MISLEADING = {
     instant_switching: "longer than the data do",
     too_coarse_a_look: "visits between observations are missed",
-    too_coarse_a_step: "chain and landscape disagree",
     one_well: "There is one state",
     never_visited_twice: "No transition between states 0 and 1 was ever seen",
     drifting: "not stationary",
@@ -171,6 +170,7 @@ def test_an_honest_case_is_believed(case):
     verdict = judged(case())
     assert verdict.agree, verdict.messages
     assert "within" in verdict.messages[0]
+    assert verdict.barriers_agree, verdict.barrier_messages
 
 
 @pytest.mark.parametrize("case", MISLEADING, ids=lambda case: case.__name__)
@@ -178,6 +178,12 @@ def test_a_misleading_case_is_not_and_is_told_why(case):
     verdict = judged(case())
     assert not verdict.agree
     assert any(MISLEADING[case] in message for message in verdict.messages), verdict.messages
+    assert not verdict.barriers_agree
+    assert case is one_well or verdict.barrier_messages[0].startswith("A barrier is as sure as the times")
+
+
+def test_a_step_that_is_too_coarse_speaks_against_barriers():
+    assert any("chain and landscape disagree" in said for said in judged(too_coarse_a_step()).barrier_messages)
 
 
 def routes_of(exits=10_000.0, old=(1.0, 1.0), **dwell):
@@ -276,12 +282,13 @@ def test_a_prior_that_never_leaves_is_said_once():
 def test_high_barriers_that_kramers_contradicts_are_doubted():
     routes = routes_of(counted=(50, 50), simulated=(50, 50), eyring_kramers=(300, 50))
     verdict = verdicts.kinetics(STORY, steady(), routes)
-    assert not verdict.agree
-    assert "a saddle was missed" in verdict.messages[0]
+    assert verdict.agree  # times were simulated
+    assert not verdict.barriers_agree
+    assert "a saddle was missed" in verdict.barrier_messages[0]
     low = STORY.assign(barrier=STORY["barrier"] / 4)
     verdict = verdicts.kinetics(low, steady(), routes)
-    assert verdict.agree
-    assert "lowest barrier is 1.2 kT" in verdict.messages[1]
+    assert verdict.barriers_agree
+    assert "lowest barrier is 1.2 kT" in verdict.barrier_messages[1]
 
 
 def test_visits_that_do_not_forget_are_mentioned():
@@ -302,11 +309,22 @@ def test_another_law_of_dwell_times_is_a_reason_not_to_believe():
 
 @pytest.mark.parametrize(("price", "agree"), [(20.0, True), (4000.0, False)])
 def test_a_balanced_landscape_says_its_price(price, agree):
-    """400 transitions for 20 nats are nothing; for 4000 the paths say something else."""
+    """400 transitions for 20 nats are nothing; for 4000 the paths say something else, whatever the times are."""
     story = STORY.assign_attrs(balance_path_kl=price, balance_transitions=400.0)
     verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
-    assert verdict.agree == agree
-    assert f"{price / 400:.2g} nats per transition" in " ".join(verdict.messages)
+    assert verdict.agree
+    assert "by construction" in verdict.messages[1]
+    assert verdict.barriers_agree == agree
+    assert f"{price / 400:.2g} nats per transition" in verdict.barrier_messages[0]
+
+
+def test_barriers_are_no_surer_than_times():
+    """A prior that is cheap to make and holds a state too long."""
+    story = STORY.assign_attrs(balance_path_kl=1.0, balance_transitions=400.0, ok=0, max_curvature_step=0.5)
+    story = story.assign_attrs(substeps_needed=30)
+    verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(70, 50)))
+    assert not verdict.barriers_agree
+    assert [said.split()[0] for said in verdict.barrier_messages] == ["A", "Curvature"]
 
 
 def test_states_that_drift_inside_are_not_believed():
@@ -343,8 +361,8 @@ def test_sequences_that_all_begin_in_one_state_make_no_current():
 def test_a_saddle_where_paths_do_not_decide_is_mentioned():
     story = STORY.assign(saddle_committor=("saddle", [0.02]), saddle_states=(("saddle", "end"), [[0, 1]]))
     verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
-    assert verdict.agree
-    assert "The saddle between states 0 and 1 is not where paths decide" in " ".join(verdict.messages)
+    assert verdict.barriers_agree
+    assert "The saddle between states 0 and 1 is not where paths decide" in " ".join(verdict.barrier_messages)
 
 
 @pytest.mark.parametrize("case", [own_double_well, one_well], ids=lambda case: case.__name__)

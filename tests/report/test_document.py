@@ -173,8 +173,10 @@ def test_a_number_is_written_as_it_is_meant():
 def test_the_verdict_is_told_whole(page):
     text = Reader(page.text).text
     assert all(" ".join(line.split()) in text for line in page.summary["verdict"]["messages"])
-    said = "Believe them." if page.summary["verdict"]["kinetics_agree"] else "Do not believe the fitted model’s own"
-    assert said in text
+    times, barriers = (page.summary["verdict"][name] for name in ("kinetics_agree", "barriers_agree"))
+    assert ("Believe the times." if times else "Do not believe the fitted model’s own") in text
+    assert ("Believe the barriers." if barriers else "Do not believe the barriers.") in text
+    assert all(" ".join(line.split()) in text for line in page.summary["verdict"]["barrier_messages"])
 
 
 def test_one_axis_is_a_line(line):
@@ -428,11 +430,16 @@ def test_the_temperature_is_graded_as_the_checks_grade_it(page, temperature, sta
     assert said in found.words
 
 
-@pytest.mark.parametrize(("agree", "status"), [(1, "good"), (0, "bad")])
-def test_the_verdict_is_an_item(page, agree, status):
-    landscape = page.landscape.assign_attrs(kinetics_agree=agree, messages="one.\ntwo.")
-    found = one_item(changed(page, landscape=landscape), "Can the kinetics be believed?")
-    assert found == checklist.Item(status, "Can the kinetics be believed?", "one. two.")
+@pytest.mark.parametrize(("agree", "times", "barriers"), [(1, "good", "good"), (0, "bad", "look")])
+def test_the_verdicts_are_items(page, agree, times, barriers):
+    said = {"kinetics_agree": agree, "messages": "one.\ntwo.", "barriers_agree": agree, "barrier_messages": "three."}
+    items = changed(page, landscape=page.landscape.assign_attrs(said))
+    title = "Can the prior's times be believed?"
+    assert one_item(items, title) == checklist.Item(times, title, "one. two.")
+    title = "Can the barriers be believed?"
+    assert one_item(items, title) == checklist.Item(barriers, title, "three.")
+    older = page.landscape.assign_attrs(said | {"barrier_messages": ""})
+    assert title not in [item.title for item in changed(page, landscape=older)]
 
 
 @pytest.mark.parametrize(

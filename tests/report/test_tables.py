@@ -197,10 +197,21 @@ def test_a_table_of_relaxations_has_a_row_per_process():
 
 
 def test_a_verdict_is_read_out():
-    believed = STORY.assign_attrs(kinetics_agree=1, messages="They agree.")
-    assert tables.verdict(believed).splitlines() == ["kinetics: believe them", "  They agree."]
-    doubted = STORY.assign_attrs(kinetics_agree=0, messages="One reason.\nAnother.")
-    assert tables.verdict(doubted) == "kinetics: do not believe the fitted prior\n  One reason.\n  Another."
+    alone = STORY.assign_attrs(kinetics_agree=0, messages="There is one state.", barriers_agree=0, barrier_messages="")
+    assert tables.verdict(alone).splitlines() == [
+        "times: do not believe those of the fitted prior",
+        "  There is one state.",
+    ]
+    times = STORY.assign_attrs(kinetics_agree=1, messages="They agree.\nAnd more.")
+    assert tables.verdict(times.assign_attrs(barriers_agree=0, barrier_messages="Too dear.")).splitlines() == [
+        "times: believe those of the fitted prior",
+        "  They agree.",
+        "  And more.",
+        "barriers: do not believe them",
+        "  Too dear.",
+    ]
+    both = times.assign_attrs(barriers_agree=1, barrier_messages="Cheap.")
+    assert "barriers: believe them\n  Cheap." in tables.verdict(both)
 
 
 def test_segments_tell_what_stayed_undecided():

@@ -1,0 +1,143 @@
+"""The second verdict: do paths of the fitted prior go from state to state as those of the data do?
+
+Barriers are read from the landscape, and mean something only if states are left by diffusion over them. Rates do not
+tell: those of a balanced prior are the data's by construction.
+
+Examples
+--------
+Two states whose transitions were cheap to make, behind a barrier of two kT:
+
+>>> from pyro_nld.kinetics import crossings
+>>> barrier = (("state", "to"), [[np.nan, 2.0], [2.0, np.nan]])
+>>> story = xr.Dataset({"barrier": barrier}, attrs={"ok": 1, "balance_path_kl": 3.0, "balance_transitions": 100.0})
+>>> crossings.price(story), crossings.doubts(story, xr.Dataset(coords={"route": ["counted"]}))
+(0.03, [])
+>>> crossings.notes(story)[1]
+'The lowest barrier is 2.0 kT: rates by Eyring and Kramers are an order of magnitude there.'
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from .routes import log_ratio
+from .words import listed, named, times_of, where
+
+STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
+FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
+LOOSE = 1.25  # factor between a chain and its own landscape
+PRICE = 0.2  # nats per transition; finished fits of wells have .001 and .04, short ones up to .5, impostors .3 to .9
+ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
+
+
+def doubts(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
+    """What speaks against the barriers, whatever the times are.
+
+    Parameters
+    ----------
+    story, routes: as for `verdicts.kinetics`.
+    """
+    return [*_step(story), *_price(story), *_landscape(story, routes)]
+
+
+def notes(story: xr.Dataset) -> list[str]:
+    """What speaks for the barriers, and what to know of them.
+
+    Parameters
+    ----------
+    story: as for `verdicts.kinetics`.
+    """
+    return [*_crossed(story), *_saddles(story)]
+
+
+def price(story: xr.Dataset) -> float | None:
+    """What balance cost, in nats per transition of the data; None where rates were not set.
+
+    Parameters
+    ----------
+    story: as for `doubts`.
+    """
+    if "balance_path_kl" not in story.attrs:
+        return None
+    return float(story.attrs["balance_path_kl"]) / max(float(story.attrs["balance_transitions"]), 1.0)
+
+
+def _step(story: xr.Dataset) -> list[str]:
+    if story.attrs["ok"]:
+        return []
+    return [
+        f"Curvature × step is {story.attrs['max_curvature_step']:.3f}: chain and landscape disagree, and barriers are "
+        f"read from the landscape. Fit with substeps={story.attrs['substeps_needed']}."
+    ]
+
+
+def _price(story: xr.Dataset) -> list[str]:
+    """What it took to make the data's transitions."""
+    paid = price(story)
+    if paid is None or paid < PRICE:
+        return []
+    return [
+        f"To make the transitions of the data, the landscape was bent against what the paths say of it, for "
+        f"{paid:.2g} nats per transition (below {PRICE:g} in finished fits of Langevin data): either the paths have "
+        "not yet told all that they know of the barriers, and a longer fit takes less, or states are left in another "
+        "way than by diffusion in these axes. Barriers are effective ones: they make these times, and no more."
+    ]
+
+
+def _crossed(story: xr.Dataset) -> list[str]:
+    """What speaks for the barriers."""
+    paid = price(story)
+    if paid is None:
+        return ["The rates of the data came out of the landscape by themselves: nothing was set by counts."]
+    return [
+        f"To make the transitions of the data took {paid:.2g} nats per transition (below {PRICE:g} in finished fits "
+        "of Langevin data): the paths say the same of the barriers as the counts do."
+    ]
+
+
+def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
+    """The landscape against its own chain."""
+    if "exact" in routes["route"]:
+        off = np.abs(log_ratio(routes, "simulated", "exact"))
+        loose = where((off > np.log(LOOSE)) & np.isfinite(off))
+        if loose:
+            return [
+                f"The chain leaves {named('state', loose)} at a rate {times_of(np.exp(off[loose]))} off what its "
+                "landscape implies: the step or the observation interval is too long. Use more substeps, or sample "
+                "more finely."
+            ]
+    elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
+        off = np.abs(log_ratio(routes, "simulated", "eyring_kramers"))
+        apart = where((off > np.log(2 * FACTOR)) & np.isfinite(off))
+        if apart:
+            return [
+                f"The law of Eyring and Kramers is {times_of(np.exp(off[apart]), '.2g')} off the simulated prior in "
+                f"{named('state', apart)} although barriers are high: the wells are not harmonic, or a saddle was "
+                "missed. Trust the simulation."
+            ]
+    return []
+
+
+def _saddles(story: xr.Dataset) -> list[str]:
+    """What to know beside a yes for barriers."""
+    said = []
+    lowest = _lowest(story)
+    if lowest < STEEP:
+        said.append(
+            f"The lowest barrier is {lowest:.1f} kT: rates by Eyring and Kramers are an order of magnitude there."
+        )
+    if "saddle_committor" in story:
+        aside = np.flatnonzero(np.abs(story["saddle_committor"].values - 0.5) > 0.5 - ASIDE)
+        ends = [f"{first} and {second}" for first, second in story["saddle_states"].values[aside]]
+        if ends:
+            said.append(
+                f"The saddle between states {listed(ends)} is not where paths decide (committor near 0 or 1): read the "
+                "barrier as a height, not as a rate."
+            )
+    return said
+
+
+def _lowest(story: xr.Dataset) -> float:
+    heights = story["barrier"].values
+    return float(np.nanmin(heights)) if np.isfinite(heights).any() else np.inf
