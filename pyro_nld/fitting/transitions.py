@@ -30,6 +30,7 @@ REACTIVE = 200_000  # of a simulated chain, at which the response of rates is av
 CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
 TURNS = 15  # simulations of the fitted chain, at most; three or four are usual, unless the response is poor
 FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
+WORSE = 5.0  # nats by which a simulation may be worse than the best one: of the noise of both
 NEAR = 0.3  # change of a log rate over which the response carries a simulated one
 VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
 LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
@@ -48,7 +49,8 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data. Where sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the
     number b_i of those that begin in state i. A turn takes the derivative of log k_ij from `kinetics.reactive`, solves,
-    and simulates again. Where the turns run out, the best of what was simulated is kept.
+    and simulates again; one that is worse than the best by more than noise is taken back, and the next change is half
+    as long. Where the turns run out, the best of what was simulated is kept.
 
     Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
     The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.
@@ -87,24 +89,29 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
         coefficients.copy_(start + change.to(coefficients).view_as(coefficients))
         fit.forget()
 
-    change, since = torch.zeros(len(metric), dtype=torch.float64), torch.inf
+    change, since, furthest = torch.zeros(len(metric), dtype=torch.float64), torch.inf, FURTHEST
     seen: list[tuple[Tensor, Tensor]] = []  # log rates of a simulation, and the change it was made with
+    costs: list[float] = []
     for turn in range(TURNS):
         chain = _Chain.of(fit, wells, counts, starts, seed + turn)
         if not seen:
             counts = counts._replace(prior=chain.rate())
-        if since > FURTHEST:
-            slope, since = chain.response(fit), 0.0
         seen.append((chain.rate().log(), change))
+        costs.append(float(0.5 * change @ metric @ change + counts.misfit(seen[-1][0])))
+        best = seen[int(np.argmin(costs))][1]
+        if costs[-1] > min(costs) + WORSE:  # the response was that of a smaller change: back, and on by half
+            change, furthest, since = best, furthest / 2, 0.0
+        elif since > FURTHEST:
+            slope, since = chain.response(fit), 0.0
         wanted = _solve(change, metric, slope, _averaged(seen, change, slope), counts) - change
         off = float((slope @ wanted).abs().max())
-        step = min(1.0, FURTHEST / max(off, 1e-300))
+        step = min(1.0, furthest / max(off, 1e-300))
         change, since = change + step * wanted, since + step * off
         moved_to(change)
         if off < CLOSE:
             break
     else:  # it goes to and fro: the best of what was simulated, and not the last step, which was not
-        change = min(seen, key=lambda one: float(0.5 * one[1] @ metric @ one[1] + counts.misfit(one[0])))[1]
+        change = best
         moved_to(change)
     before, after = seen[0][0], _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST

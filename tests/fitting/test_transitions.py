@@ -245,6 +245,16 @@ def test_where_the_turns_run_out_the_best_of_what_was_simulated_is_kept(bent, mo
     assert not torch.equal(weight, before)
 
 
+def test_a_response_that_is_wrong_does_not_lead_astray(bent, monkeypatch):
+    """Rates that answer four times as strongly as was thought: steps are too long, and what is worse is taken back."""
+    response = transitions._Chain.response
+    monkeypatch.setattr(transitions._Chain, "response", lambda chain, fit: 0.25 * response(chain, fit))
+    monkeypatch.setattr(transitions, "FURTHEST", 0.5)
+    found = balance(bent[0])
+    off = [abs(apart(found[when]) - apart(found["counted"])).max() for when in ("before", "after")]
+    assert off[1] < off[0] / 4
+
+
 def test_one_well_or_no_coefficients_change_nothing(bent, monkeypatch):
     fit, _ = bent
     with torch.no_grad():
