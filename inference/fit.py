@@ -27,6 +27,7 @@ def main(
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
     log: command_line.Log = None,
+    angle: command_line.Angle = None,
     covariates: command_line.Covariates = None,
     pieces: Annotated[int | None, typer.Option(min=2, help="Most observations in a piece. [200 where long]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
@@ -38,7 +39,7 @@ def main(
 ) -> None:
     """Fit MODEL to data and write the run directory --out."""
     with command_line.noted() as warned:
-        reading = command_line.reading(time, sequence, channels, missing, log, covariates)
+        reading = command_line.reading(time, sequence, channels, missing, log, angle, covariates)
         model = nld.runs.model_files.named(model, data)
         config = nld.runs.settings(data, seed, restarts, minutes, budget, pieces or "auto", reading)
         source = nld.runs.model_files.load_model_file(model)

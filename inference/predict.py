@@ -23,6 +23,7 @@ def main(
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
     log: command_line.Log = None,
+    angle: command_line.Angle = None,
     covariates: command_line.Covariates = None,
     ahead: Annotated[str | None, typer.Option(help="The stimulus to come: numbers that stay, with commas.")] = None,
 ) -> None:
@@ -31,7 +32,7 @@ def main(
         loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
-            reading = command_line.reading(time, sequence, channels, missing, log, covariates)
+            reading = command_line.reading(time, sequence, channels, missing, log, angle, covariates)
             series = nld.runs.more_data(loaded, data, reading=reading)
             command_line.tell(series.attrs)
         wells, stimulus = nld.runs.recorded_landscape(loaded), command_line.numbers("--ahead", ahead)

@@ -22,6 +22,7 @@ def main(
     channels: command_line.Channels = None,
     missing: command_line.Missing = None,
     log: command_line.Log = None,
+    angle: command_line.Angle = None,
     covariates: command_line.Covariates = None,
     online: Annotated[bool, typer.Option("--online", help="Use the past and present alone.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per sequence.")] = 20,
@@ -38,7 +39,7 @@ def main(
         loaded = nld.runs.load(run)
         series = loaded.data
         if data is not None:
-            reading = command_line.reading(time, sequence, channels, missing, log, covariates)
+            reading = command_line.reading(time, sequence, channels, missing, log, angle, covariates)
             series = nld.runs.more_data(loaded, data, loaded.config["pieces"], reading)
             command_line.tell(series.attrs)
         found = nld.runs.recorded_landscape(loaded, min_persistence, min_barrier)

@@ -30,6 +30,7 @@ Sequences = Annotated[str | None, typer.Option("--sequence", help="Columns that 
 Channels = Annotated[str | None, typer.Option(help="Columns to use, with commas.")]
 Missing = Annotated[str | None, typer.Option(help="What means missing beside the empty cell, with commas.")]
 Log = Annotated[str | None, typer.Option(help="Channels of which the logarithm is taken, with commas.")]
+Angle = Annotated[str | None, typer.Option(help="Channels that are angles, with commas: cosine and sine are taken.")]
 Covariates = Annotated[str | None, typer.Option(help="Columns of what acts from outside, with commas.")]
 """Options for reading a table; what is not given is guessed."""
 Jobs = Annotated[int, typer.Option(help="Processes at once; -1: as many as there are cores. Results are the same.")]
@@ -176,11 +177,12 @@ def reading(
     channels: str | None,
     missing: str | None,
     log: str | None,
+    angle: str | None,
     covariates: str | None = None,
 ) -> dict[str, str]:
     """The options of a command for reading a table, those that were given."""
     given = {"time": time, "sequence": sequence, "channels": channels, "missing": missing, "log": log}
-    given["covariates"] = covariates
+    given |= {"angle": angle, "covariates": covariates}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -91,12 +91,21 @@ def time_titles(sheet: Sheet) -> list[str]:
     ordered = [
         name for name in sheet.free if sheet.frame[name].is_monotonic_increasing and sheet.kind(name) == "number"
     ]
+    even = [name for name in ordered if _is_even(sheet.frame[name])]
+    if len(even) == 1 and len(sheet.free) > 1:  # whatever its title is, a column that counts is a clock
+        return even
     grows = [name for name in ordered if sheet.frame[name].is_unique]
     perhaps = f" (perhaps {grows[0]}, which only grows)" if grows else ""
     raise DataError(
         f"no column is a time: it has {', '.join(sheet.free)}. Name it with --time{perhaps}, or count the rows with "
         "--time rows."
     )
+
+
+def _is_even(column: pd.Series) -> bool:
+    """Whether numbers grow by the same step from row to row."""
+    steps = np.diff(column.to_numpy(float))
+    return bool(len(steps) > 1 and steps[0] > 0 and np.allclose(steps, steps[0], atol=0))
 
 
 def _parts(sheet: Sheet) -> list[str]:

@@ -1,4 +1,4 @@
-"""What in a table is legal but probably not what was meant: sentinels, counters, names taken for channels."""
+"""What in a table is legal but probably not what was meant: sentinels, counters, angles, names taken for channels."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ FAR_OFF = 5.0
 
 FAR_OUT, RARE = 5.0, 0.01
 """Standard deviations beyond the fitted range, and the share of values there, from which new data are doubted."""
+
+TURNS = (360.0, 2 * np.pi)
+"""What an angle goes round in."""
+
+FILLED, ACROSS, FURTHER = 0.9, 0.75, 3.0
+"""Shares of a turn that an angle fills and that a jump over its ends is, and how much further than others it goes."""
 
 BLOCKS = 0.1
 """Changes per row up to which a whole-numbered channel looks like a name."""
@@ -60,6 +66,40 @@ def counters(channels: pd.DataFrame, sequence: NDArray[np.int64]) -> list[str]:
                 f"channel {name} grows by {steps[0]:g} from row to row: is it a counter or another clock? Then leave "
                 "it out with --channels, or name it with --time."
             )
+    return found
+
+
+def angles(channels: pd.DataFrame, sequence: NDArray[np.int64]) -> list[str]:
+    """Channels that fill one turn, of degrees or radians, and jump from one of its ends to the other: a sentence each.
+
+    Across the ends they go on as they do elsewhere, which a channel that hops between two levels does not.
+
+    Parameters
+    ----------
+    channels: one column of numbers each, rows in the order of time. sequence: the number of each row's sequence.
+    """
+    same = np.diff(sequence) == 0
+    found = []
+    for name, column in channels.items():
+        values = column.to_numpy(float)
+        steps = np.diff(values)[same]
+        steps = steps[np.isfinite(steps)]
+        if not len(steps):
+            continue
+        low, high = np.nanmin(values), np.nanmax(values)
+        for turn in TURNS:
+            slack = 1e-3 * turn
+            within = any(start - slack <= low and high <= start + turn + slack for start in (0.0, -turn / 2))
+            far = np.abs(steps) > ACROSS * turn
+            if not within or high - low < FILLED * turn or far.sum() < 3 or far.all():
+                continue
+            across = np.median(turn - np.abs(steps[far]))
+            if across < FURTHER * np.median(np.abs(steps[~far])):
+                found.append(
+                    f"channel {name} lies between {low:.4g} and {high:.4g} and jumps {_times(int(far.sum()))} from one "
+                    f"end to the other: is it an angle? Then give --angle {name}, and its cosine and sine are read."
+                )
+                break
     return found
 
 

@@ -47,6 +47,7 @@ def load(
     channels: Titles | None = None,
     missing: object = None,
     log: Titles | None = None,
+    angle: Titles | None = None,
     covariates: Titles | None = None,
 ) -> xr.Dataset:
     """Read a data file into a Dataset, validated.
@@ -59,7 +60,7 @@ def load(
         `.nc`: netCDF-4, the variables of a Dataset; units of time are left alone;
         `.csv`, `.tsv`, `.txt`, `.dat`, PLUMED's `COLVAR`, GROMACS' `.xvg`, Igor's `.itx`, all also compressed, and
         `.parquet`: a long table, one row per sequence and time, one column per channel.
-    time, sequence, channels, missing, log, covariates: of a table, as in `from_table`; what is left out is
+    time, sequence, channels, missing, log, angle, covariates: of a table, as in `from_table`; what is left out is
         guessed, and what was guessed stands in `attrs["read_as"]`.
 
     Returns
@@ -96,7 +97,7 @@ def load(
     if not path.is_file():
         raise DataError(f"{path} must be a data file: there is none. Check the path.")
     asked: dict[str, Any] = {"time": time, "sequence": sequence, "channels": channels, "missing": missing, "log": log}
-    asked["covariates"] = covariates
+    asked |= {"angle": angle, "covariates": covariates}
     try:
         if suffix in READERS:
             _refuse_options(asked)

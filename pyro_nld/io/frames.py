@@ -21,7 +21,7 @@ from .clocks import Clock
 from .columns import Groups, clock_of, groups_of, time_titles
 from .readers import Table
 from .sheets import Sheet, sheet_of
-from .values import Values, logarithms, numbers, values_of
+from .values import Values, circles, logarithms, numbers, values_of
 from .wide import COLUMNS, ROWS, lengthened, narrow_in, unfolded, wide_in
 
 LISTED = 6  # channels that are named in one line
@@ -38,6 +38,7 @@ def from_table(
     channels: Titles | None = None,
     missing: object = None,
     log: Titles | None = None,
+    angle: Titles | None = None,
     covariates: Titles | None = None,
 ) -> xr.Dataset:
     """The Dataset of a long table: one row per sequence and time, one column per channel.
@@ -52,6 +53,8 @@ def from_table(
     channels: titles of the channels, in this order; all columns of numbers when None.
     missing: what stands for a missing value beside the empty cell: a number, a word, or several.
     log: titles of channels of which the natural logarithm is taken, `log x`: concentrations, intensities.
+    angle: titles of channels that are angles, degrees or radians: each becomes two, `cos x` and `sin x`, since a value
+        that leaves at one end of a turn and comes back at the other has not moved.
     covariates: titles of what acts from outside, a stimulus or a force, and is no channel; of a long table alone.
 
     Returns
@@ -68,7 +71,7 @@ def from_table(
 
     Warns
     -----
-    DoubtfulDataWarning: sentinels, counters, names of sequences among the channels, titles that come twice.
+    DoubtfulDataWarning: sentinels, counters, angles, names of sequences among the channels, titles that come twice.
 
     Examples
     --------
@@ -103,6 +106,7 @@ def from_table(
     groups = groups_of(sheet, None if clock is None else clock.values, asked)
     clock = clock or Clock(pd.Series(groups.codes).groupby(groups.codes).cumcount().to_numpy(float), "", "", [])
     values = logarithms(values_of(sheet, wanted, marks), sheet.find(_listed(log, sheet.free)), sheet)
+    values = circles(values, sheet.find(_listed(angle, sheet.free)), sheet)
     return _dataset(sheet, clock, groups, values, {name: numbers(sheet.frame[name], marks) for name in acting})
 
 
@@ -201,7 +205,7 @@ def _with_words(
 
 
 def _doubt(channels: pd.DataFrame, row: NDArray[np.int64]) -> None:
-    found = [*doubts.sentinels(channels), *doubts.counters(channels, row)]
+    found = [*doubts.sentinels(channels), *doubts.counters(channels, row), *doubts.angles(channels, row)]
     if row.max() == 0:
         found += doubts.identifiers(channels)
     for doubt in found:

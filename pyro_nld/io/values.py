@@ -129,6 +129,30 @@ def logarithms(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
     return values._replace(channels=channels.rename(columns=renamed))
 
 
+def circles(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
+    """The channels with some of them, angles, replaced by their cosine and sine, `cos x` and `sin x`.
+
+    An angle is in the unit of its title; without one in degrees, unless it fits into a turn of 2π.
+
+    Raises
+    ------
+    DataError: one of the titles is no channel.
+    """
+    parts = []
+    for title, column in values.channels.items():
+        if title not in titles:
+            parts.append(column)
+            continue
+        unit = sheet.units.get(str(title), "").lower()
+        degrees = unit.startswith(("deg", "°")) or (not unit.startswith("rad") and column.abs().max() > 2.01 * np.pi)
+        turned = np.radians(column) if degrees else column
+        parts += [np.cos(turned).rename(f"cos {title}"), np.sin(turned).rename(f"sin {title}")]
+    if absent := [title for title in titles if title not in values.channels]:
+        every = ", ".join(values.channels)
+        raise DataError(f"--angle must name channels: {absent[0]} is none of {every}. Leave it out.")
+    return values._replace(channels=pd.concat(parts, axis=1))
+
+
 def _as_number(mark: object) -> float | None:
     try:
         return float(mark)  # type: ignore[arg-type]

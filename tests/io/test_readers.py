@@ -636,6 +636,18 @@ def test_options_say_what_would_be_guessed_otherwise(put):
     assert data.attrs["read_as"] == "comma separated, time by when, 2 sequences by who, channels b, a"
 
 
+def test_a_column_that_counts_is_the_time_whatever_its_title(put):
+    text = "bin,a,b\n" + "".join(f"{3 * i},{a},{b}\n" for i, (a, b) in enumerate(VALUES))
+    data = load(put("a.csv", text))
+    assert data["time"].values[:3].tolist() == [0, 3, 6]
+    assert data.attrs["read_as"] == "comma separated, time by bin, one sequence, channels a, b"
+    two = "bin,pixel,a\n" + "".join(f"{3 * i},{i},{a}\n" for i, (a, _) in enumerate(VALUES))
+    with pytest.raises(
+        DataError, match=r"no column is a time: it has bin, pixel, a\. Name it with --time \(perhaps bin"
+    ):
+        load(put("two.csv", two))
+
+
 def test_rows_may_be_the_times(put):
     text = "a,b\n" + rows("{a},{b}")
     data = load(put("a.csv", text), time="rows")
