@@ -107,6 +107,7 @@ def from_table(
     clock = clock or Clock(pd.Series(groups.codes).groupby(groups.codes).cumcount().to_numpy(float), "", "", [])
     values = logarithms(values_of(sheet, wanted, marks), sheet.find(_listed(log, sheet.free)), sheet)
     values = circles(values, sheet.find(_listed(angle, sheet.free)), sheet)
+    _doubt_periodic([name for name in getattr(table, "periodic", []) if name in values.channels])
     return _dataset(sheet, clock, groups, values, {name: numbers(sheet.frame[name], marks) for name in acting})
 
 
@@ -202,6 +203,15 @@ def _with_words(
         return data
     sheet.said.append(f"{name} of every sequence")
     return data.assign_coords({name: ("sequence", first.astype(str))})
+
+
+def _doubt_periodic(titles: Sequence[str]) -> None:
+    if titles:
+        doubt = (
+            f"{', '.join(titles)}: the file says that this is periodic, and a value beyond the end comes back at the "
+            f"other. Give --angle {','.join(titles)}, and cosine and sine are read."
+        )
+        warnings.warn(doubt, DoubtfulDataWarning, stacklevel=4)
 
 
 def _doubt(channels: pd.DataFrame, row: NDArray[np.int64]) -> None:

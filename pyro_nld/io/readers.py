@@ -59,12 +59,14 @@ class Table:
     units: of the columns, where a line of units or a comment says them, else "".
     read_as: what was guessed, in words.
     doubts: what is probably not meant, each with its remedy.
+    periodic: titles of columns that the file declares to be.
     """
 
     frame: pd.DataFrame
     units: list[str]
     read_as: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    periodic: list[str] = field(default_factory=list)
 
 
 def read_text(path: Path) -> Table:
@@ -103,7 +105,7 @@ def read_text(path: Path) -> Table:
     said += [f"thousands as in {spaced[0]}"] if spaced else []
     mixed = _pointed(frame, "." if "decimal comma" in how else ",") if how else []
     frame.columns = pd.Index(head.names)
-    return Table(frame, head.units, [*said, *how, *head.read_as], [*short, *mixed, *_periodic(comments)])
+    return Table(frame, head.units, [*said, *how, *head.read_as], [*short, *mixed], _periodic(comments))
 
 
 # From bytes to lines
@@ -258,11 +260,5 @@ def _short_rows(body: Sequence[Line], separator: str, width: int) -> list[str]:
 
 
 def _periodic(comments: Sequence[Line]) -> list[str]:
-    """What is to be said of columns that PLUMED declares to be periodic."""
-    names = [found[1] for _, line in comments if (found := _PERIODIC.match(line))]
-    if not names:
-        return []
-    return [
-        f"{', '.join(dict.fromkeys(names))}: the file says that this is periodic, and a value beyond the end comes "
-        "back at the other. Give its sine and cosine as channels."
-    ]
+    """The columns that PLUMED declares to be periodic."""
+    return list(dict.fromkeys(found[1] for _, line in comments if (found := _PERIODIC.match(line))))

@@ -19,11 +19,12 @@ In equilibrium, an observation of a harmonic well has the standard deviation √
 
 from __future__ import annotations
 
+import pyro
 import torch
 import xarray as xr
 from pyro import poutine
 
-from ..fitting.draws import AXES, inference_mode
+from ..fitting.draws import AXES, PRIOR_NUMBERS, inference_mode
 from ..fitting.pairs import under
 from ..guide.amortized import PATH_SITES
 from .fit import Fit
@@ -44,11 +45,12 @@ def from_fit(fit: Fit, data: object = None, *, draws: int = 50, seed: int = 0) -
     `(chain, draw, sequence, time, channel)`, NaN where nothing was observed.
     """
     times, x = fit.series(data)
-    drawn = []
+    size, drawn = times.numel() * fit.model.substeps * fit.model.dynamics.state, []
     with under(fit.model, data), inference_mode(seed):
-        for _ in range(draws):
-            sites = poutine.trace(fit.guide).get_trace(times, x).nodes
-            held = {name: sites[name]["value"] for name in (*fit.medians, PATH_SITES[0])}
-            drawn.append(poutine.condition(fit.model, data=held)(times))
-    values = torch.where(x.isfinite(), torch.stack(drawn), torch.nan).unsqueeze(0)
+        for some in torch.arange(draws).split(max(1, PRIOR_NUMBERS // size)):
+            with pyro.plate("replicate", len(some), dim=-2):  # left of the sequences, as vectorised particles are
+                sites = poutine.trace(fit.guide).get_trace(times, x).nodes
+                held = {name: sites[name]["value"] for name in (*fit.medians, PATH_SITES[0])}
+                drawn.append(poutine.condition(fit.model, data=held)(times))
+    values = torch.where(x.isfinite(), torch.cat(drawn), torch.nan).unsqueeze(0)
     return xr.DataArray(values.numpy(), dims=("chain", "draw", *AXES))

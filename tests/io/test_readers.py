@@ -706,9 +706,14 @@ DOUBTED: dict[str, tuple[str, str]] = {
     ),
     "angles of PLUMED": (
         "#! FIELDS time phi\n#! SET min_phi -pi\n#! SET max_phi pi\n" + rows("{t} {a}"),
-        r"phi: the file says that this is periodic, .* Give its sine and cosine as channels",
+        r"phi: the file says that this is periodic, .* Give --angle phi, and cosine and sine are read\.",
     ),
 }
+
+
+def test_an_angle_that_the_file_declares_is_not_doubted_once_it_is_read_as_one(put):
+    data = load(put("a.csv", DOUBTED["angles of PLUMED"][0]), angle="phi")
+    assert data["channel"].values.tolist() == ["cos phi", "sin phi"]
 
 
 @pytest.mark.parametrize("name", DOUBTED)
