@@ -142,7 +142,58 @@ def calcium(draw: np.random.Generator) -> Stranger:
     return Stranger(pd.DataFrame({"frame": np.arange(8_000), "dff": x}), None, "1 state")
 
 
-STRANGERS = {one.__name__: one for one in (five, genes, flies, adc, short_tracks, golf, volatility, calcium)}
+def dihedrals(draw: np.random.Generator) -> Stranger:
+    """Two angles in degrees, cut at ±180, where the first of three basins lies."""
+    states = chain(np.array([[0.985, 0.012, 0.003], [0.018, 0.98, 0.002], [0.01, 0.01, 0.98]]), 12_000, draw)
+    off = lfilter([11.2], [1, -0.6], draw.standard_normal((12_000, 2)), axis=0)
+    x = (np.array([[-75, 165.0], [-65, -40.0], [55, 45.0]])[states] + off + 180) % 360 - 180
+    return Stranger(pd.DataFrame(x, columns=["phi", "psi"]).assign(time_ps=np.arange(12_000)), states, "3 states")
+
+
+def photons(draw: np.random.Generator) -> Stranger:
+    """Few counts in a bin, at two rates."""
+    states = chain(np.array([[0.99, 0.01], [0.02, 0.98]]), 10_000, draw)
+    counts = draw.poisson(np.array([2.0, 7.0])[states])
+    return Stranger(pd.DataFrame({"bin": np.arange(10_000), "counts": counts}), states, "2 states")
+
+
+def gaits(draw: np.random.Generator) -> Stranger:
+    """An accelerometer at rest, in walking and in running: two of three states oscillate."""
+    leave = np.array([[0.998, 0.002, 0], [0.002, 0.996, 0.002], [0, 0.003, 0.997]])
+    states = chain(leave, 20_000, draw)
+    size, phase = np.array([0.02, 0.35, 1.1])[states], (2 * np.pi * np.array([0, 1.8, 2.8])[states] / 25).cumsum()
+    x = np.stack([size * np.sin(phase), 0.6 * size * np.sin(2 * phase + 0.4), 1 + 0.8 * size * np.cos(phase)], 1)
+    table = pd.DataFrame(x + 0.05 * draw.standard_normal(x.shape), columns=["ax", "ay", "az"])
+    return Stranger(table.assign(t=np.arange(20_000) / 25), states, "a word: what oscillates is no state")
+
+
+def fret(draw: np.random.Generator) -> Stranger:
+    """Eighty short traces of two dyes that end in bleaching."""
+    parts, every = [], []
+    for molecule in range(80):
+        length, bleached = int(draw.integers(80, 300)), int(draw.geometric(1 / 250))
+        states = chain(np.array([[0.95, 0.05], [0.08, 0.92]]), length, draw)
+        share, light = np.array([0.3, 0.75])[states], np.where(np.arange(length) < bleached, 400.0, 0.0)
+        noise = 20 * draw.standard_normal((2, length))
+        columns = {"donor": light * (1 - share) + 40 + noise[0], "acceptor": light * share + 30 + noise[1]}
+        parts.append(pd.DataFrame({"molecule": molecule, "frame": np.arange(length)} | columns))
+        every.append(np.where(light > 0, states, 2))
+    return Stranger(pd.concat(parts), np.concatenate(every), "2 states and the dark one")
+
+
+def microstates(draw: np.random.Generator) -> Stranger:
+    """Four patterns of eight electrodes."""
+    leave = np.full((4, 4), 0.05 / 3)
+    np.fill_diagonal(leave, 0.95)
+    states, patterns = chain(leave, 16_000, draw), draw.standard_normal((4, 8))
+    x = (1.5 + 0.3 * draw.standard_normal((16_000, 1))) * patterns[states] + 0.6 * draw.standard_normal((16_000, 8))
+    table = pd.DataFrame(x, columns=[f"E{electrode}" for electrode in range(8)])
+    return Stranger(table.assign(time=0.004 * np.arange(16_000)), states, "4 states")
+
+
+FIRST = (five, genes, flies, adc, short_tracks, golf, volatility, calcium)
+SECOND = (dihedrals, photons, gaits, fret, microstates)
+STRANGERS = {one.__name__: one for one in (*FIRST, *SECOND)}
 
 
 def read(name: str, out: Path) -> str:
