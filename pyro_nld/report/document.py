@@ -127,7 +127,7 @@ def _lead(data: xr.Dataset, landscape: xr.Dataset, summary: dict, origin: Origin
     dwell = [value for value in summary["dwell"]["counted"] if value]
     if dwell:
         span = f"between {min(dwell):.3g} and {max(dwell):.3g}" if max(dwell) > min(dwell) else f"{dwell[0]:.3g}"
-        lead += f"A visit lasts {span} on average, in {unit_of_time(landscape)}. "
+        lead += f"A visit lasts {span} on average, in {escape(unit_of_time(landscape))}. "
     if not summary["verdict"]["kinetics_agree"]:
         return f"{lead}The speeds that the fitted model itself predicts are not to be believed, see below."
     barriers = "" if summary["verdict"]["barriers_agree"] else "; its barriers are effective ones, see below"

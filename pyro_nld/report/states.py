@@ -64,8 +64,8 @@ def _visits(landscape: xr.Dataset) -> str:
 
 
 def unit_of_time(landscape: xr.Dataset) -> str:
-    """The unit of time that the data say, in words."""
-    return escape(str(landscape["dwell"].attrs.get("units", "")) or "the data's unit of time")
+    """The unit of time that the data say, in words, not escaped."""
+    return str(landscape["dwell"].attrs.get("units", "")) or "the data's unit of time"
 
 
 def _merged(landscape: xr.Dataset, names: Sequence[str]) -> str:

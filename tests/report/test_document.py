@@ -170,6 +170,12 @@ def test_a_number_is_written_as_it_is_meant():
     assert "–" in number(None) == number(float("nan"))
 
 
+@pytest.mark.parametrize("which", ["page", "line"])
+def test_nothing_is_escaped_twice(which, request):
+    """The words of a page, as a browser shows them, hold no marks of HTML."""
+    assert not re.search(r"&amp;(#x?[0-9a-f]+|[a-z]+);", request.getfixturevalue(which).text)
+
+
 def test_the_verdict_is_told_whole(page):
     text = Reader(page.text).text
     assert all(" ".join(line.split()) in text for line in page.summary["verdict"]["messages"])
