@@ -21,13 +21,17 @@ from ..kinetics.visits import joined, parted
 from ..model.decoders import Decoder
 from ..model.latent_langevin import LatentLangevin
 
-SCALE = 0.3  # of what is left of a coordinate, whose ends are at −1 and 1
+FREE = 0.5  # of a coordinate, whose ends are at −1 and 1, that positions need not tell
+SCALE = 0.3  # of what is left beyond that
 RIDGE = 1e-6  # of the variance of the positions: axes may be alike at first
 MOST = 200_000  # observations of which the slow coordinates are sought; what comes after them is not led
 
 
 class Lead(Messenger):
-    """−½ min Σ (s − A z − b)²/0.3² over A and b: what positions z do not tell of the slow coordinates s of the data.
+    """−½ Σ max(|s − A z − b| − ½, 0)²/0.3²: what positions z do not tell of the slow coordinates s of the data.
+
+    A and b are those of least squares. Half a unit is a quarter of the way from one end of a coordinate to the other:
+    within it the shape of a state is free. Squeezed into a point, a state would never show how its channels vary.
 
     Parameters
     ----------
@@ -76,8 +80,9 @@ class Lead(Messenger):
         z, s = z - z.mean(0), s - s.mean(0)
         spread = z.T @ z
         ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread), dtype=z.dtype, device=z.device)
-        told = torch.linalg.solve(spread + ridge, z.T @ s).detach()  # at the minimum its derivative does not count
-        return -0.5 * ((s - z @ told) / SCALE).square().sum() * len(self.coordinates) / len(chosen)
+        told = torch.linalg.solve(spread + ridge, z.T @ s)
+        off = ((s - z @ told).abs() - FREE).clamp(min=0) / SCALE
+        return -0.5 * off.square().sum() * len(self.coordinates) / len(chosen)
 
 
 def slow_coordinates(times: Tensor, x: Tensor) -> Tensor:
