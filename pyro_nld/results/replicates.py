@@ -10,9 +10,9 @@ In equilibrium, an observation of a harmonic well has the standard deviation √
 >>> model = nld.LatentLangevin(motion, nld.Gaussian(nld.IdentityDecoder(1), 0.5), 4, time_unit=1.0)
 >>> guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
 >>> fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
->>> new = nld.replicates.from_fit(fit, draws=10)
+>>> new = nld.replicates.from_fit(fit, draws=100)
 >>> new.shape
-(1, 10, 10, 10, 1)
+(1, 100, 10, 10, 1)
 >>> round(float(new.isel(time=slice(5, None)).std()), 1)
 1.1
 """
