@@ -112,10 +112,9 @@ def logarithms(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
     ------
     DataError: one of the titles is no channel, or a value has no logarithm.
     """
+    _check_titles("--log", titles, values)
     renamed, channels = {}, values.channels.copy()
     for title in titles:
-        if title not in channels:
-            raise DataError(f"--log must name channels: {title} is none of {', '.join(channels)}. Leave it out.")
         column = channels[title]
         wrong = column.index[(column <= 0).to_numpy()]
         if len(wrong):
@@ -138,6 +137,7 @@ def circles(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
     ------
     DataError: one of the titles is no channel.
     """
+    _check_titles("--angle", titles, values)
     parts = []
     for title, column in values.channels.items():
         if title not in titles:
@@ -147,10 +147,14 @@ def circles(values: Values, titles: Sequence[str], sheet: Sheet) -> Values:
         degrees = unit.startswith(("deg", "°")) or (not unit.startswith("rad") and column.abs().max() > 2.01 * np.pi)
         turned = np.radians(column) if degrees else column
         parts += [np.cos(turned).rename(f"cos {title}"), np.sin(turned).rename(f"sin {title}")]
-    if absent := [title for title in titles if title not in values.channels]:
-        every = ", ".join(values.channels)
-        raise DataError(f"--angle must name channels: {absent[0]} is none of {every}. Leave it out.")
     return values._replace(channels=pd.concat(parts, axis=1))
+
+
+def _check_titles(option: str, titles: Sequence[str], values: Values) -> None:
+    for title in titles:
+        if title not in values.channels:
+            every = ", ".join(values.channels)
+            raise DataError(f"{option} must name channels: {title} is none of {every}. Leave it out.")
 
 
 def _as_number(mark: object) -> float | None:

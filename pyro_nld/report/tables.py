@@ -234,15 +234,14 @@ def verdict(landscape: xr.Dataset) -> str:
     ----------
     landscape: `Fit.landscape()`.
     """
-    heads = {
-        "times": ("kinetics_agree", "messages", "do not believe those of the fitted prior"),
-        "barriers": ("barriers_agree", "barrier_messages", "do not believe them"),
-    }
-    lines = []
-    for what, (agree, messages, no) in heads.items():
-        if reasons := landscape.attrs.get(messages, "").splitlines():  # one state has no barriers
-            head = "believe those of the fitted prior" if what == "times" else "believe them"
-            lines += [f"{what}: {head if landscape.attrs[agree] else no}", *(f"  {line}" for line in reasons)]
+    said, lines = landscape.attrs, []
+    for what, agree, reasons in (
+        ("times: {} those of the fitted prior", "kinetics_agree", "messages"),
+        ("barriers: {} them", "barriers_agree", "barrier_messages"),
+    ):
+        if said.get(reasons):  # one state has no barriers
+            lines += [what.format("believe" if said[agree] else "do not believe")]
+            lines += [f"  {line}" for line in said[reasons].splitlines()]
     return "\n".join(lines)
 
 

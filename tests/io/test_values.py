@@ -36,10 +36,8 @@ def test_what_has_no_logarithm_is_named(tmp_path, log, words):
 # Angles
 
 
-@pytest.mark.parametrize(
-    ("title", "half", "unit"), [("psi (deg)", 180.0, 180.0), ("psi", 180.0, 180.0), ("psi (rad)", np.pi, np.pi)]
-)
-def test_an_angle_is_read_as_its_cosine_and_sine(tmp_path, title, half, unit):
+@pytest.mark.parametrize(("title", "half"), [("psi (deg)", 180.0), ("psi", 180.0), ("psi (rad)", np.pi)])
+def test_an_angle_is_read_as_its_cosine_and_sine(tmp_path, title, half):
     file = tmp_path / "turns.csv"
     file.write_text(f"time,{title},r\n0,{half},1\n1,{-half / 2},2\n2,,3\n")
     data = nld.load(file, angle="psi")
