@@ -16,12 +16,16 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.autograd.functional import hessian, jacobian
+from torch.autograd import functional
+from torch.nn.functional import one_hot
 
 from .. import kinetics
 from .._typing import Array
+from ..dynamics.integrators import EulerMaruyama
+from ..dynamics.potentials import gradient, hessian, in_double
+from ..errors import FitError, PriorError
 from ..kinetics import counting, markov, reactive
-from ..landscape import flows
+from ..landscape import flows, occupancies
 from .em import COEFFICIENT_PRECISION, information
 from .posterior import CHAINS, PATHS, Posterior
 
@@ -30,11 +34,15 @@ REACTIVE = 200_000  # of a simulated chain, at which the response of rates is av
 CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
 TURNS = 15  # simulations of the fitted chain, at most; three or four are usual, unless the response is poor
 FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
-WORSE = 5.0  # nats by which a simulation may be worse than the best one: of the noise of both
+WORSE = 5.0  # nats by which a simulation may be worse than the best one, or NOISE times what its noise costs
+NOISE = 2.0
 NEAR = 0.3  # change of a log rate over which the response carries a simulated one
 VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
 LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
 UNSEEN = 0.5  # transitions of a simulated chain that made none
+THINNED = 5  # of the draws of exp(−U/T), one is looked at: as many moves lie between jumps
+SLOPES = 5000  # of them, at which slopes and curvatures are taken
+SHIFT = 0.1  # of the logarithm of a share by finite steps, up to which its first order is trusted
 OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
 LEAST = 1e-3  # weight of the path KL: of all changes that make the transitions, the one that paths notice least
 NEWTON = 50
@@ -47,10 +55,11 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     Minimised is ½ Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
     data hold of w, so that the first part is the path KL of the change; n_ij transitions and time t_i in state i are
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
-    is looked at as often as the data. Where sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the
-    number b_i of those that begin in state i. A turn takes the derivative of log k_ij from `kinetics.reactive`, solves,
-    and simulates again; one that is worse than the best by more than noise is taken back, and the next change is half
-    as long. Where the turns run out, the best of what was simulated is kept.
+    is looked at as often as the data; its shares of time are those of draws of exp(−U/T) where these tell more. Where
+    sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the number b_i of those that begin in state i. A
+    turn takes the derivative of log k_ij from `kinetics.reactive`, solves, and simulates again; one that is worse than
+    the best by more than noise is taken back, and the next change is half as long. Where the turns run out, the best of
+    what was simulated is kept.
 
     Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
     The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.
@@ -94,12 +103,13 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     costs: list[float] = []
     for turn in range(TURNS):
         chain = _Chain.of(fit, wells, counts, starts, seed + turn)
+        rate = chain.rate(chain.shares(fit, wells, seed + turn))
         if not seen:
-            counts = counts._replace(prior=chain.rate())
-        seen.append((chain.rate().log(), change))
+            counts = counts._replace(prior=rate)
+        seen.append((rate.log(), change))
         costs.append(float(0.5 * change @ metric @ change + counts.misfit(seen[-1][0])))
         best = seen[int(np.argmin(costs))][1]
-        if costs[-1] > min(costs) + WORSE:  # the response was that of a smaller change: back, and on by half
+        if costs[-1] > min(costs) + max(WORSE, NOISE * chain.noise(counts)):  # the response was that of a smaller change: back, and on by half
             change, furthest, since = best, furthest / 2, 0.0
         elif since > FURTHEST:
             slope, since = chain.response(fit), 0.0
@@ -200,9 +210,45 @@ class _Chain(NamedTuple):
         seen = counting.count(labels.numpy(), times, len(counts.time))
         return cls(positions, labels, torch.as_tensor(seen["exits"].values), torch.as_tensor(seen["time"].values))
 
-    def rate(self) -> Tensor:
-        """Rates `(state, to)`; as if half a transition had been seen where none was."""
-        return self.exits.clamp(min=UNSEEN) / self.time.clamp(min=1e-300).unsqueeze(-1)
+    def rate(self, share: Tensor | None = None) -> Tensor:
+        """Rates `(state, to)`; as if half a transition had been seen where none was.
+
+        With shares of time π that are known better than these exits tell them: in equilibrium as many paths go from i
+        to j as come back, π_i k_ij = π_j k_ji, and n_ij and n_ji transitions in the times t_i and t_j are most probable
+        for a flux of (n_ij + n_ji)/(t_i/π_i + t_j/π_j).
+        """
+        time = self.time.clamp(min=1e-300).unsqueeze(-1)
+        if share is None:
+            return self.exits.clamp(min=UNSEEN) / time
+        share = share.unsqueeze(-1)
+        exposed = time / share
+        return (self.exits + self.exits.T).clamp(min=UNSEEN) / (exposed + exposed.T) / share
+
+    def noise(self, counts: _Counts) -> float:
+        """½ Σ_ij n_ij/m_ij: what the noise of m simulated transitions adds to the misfit of n counted ones, on average."""
+        return 0.5 * float((counts.exits / self.exits.clamp(min=UNSEEN)).sum())
+
+    def shares(self, fit: Posterior, wells: xr.Dataset, seed: int) -> Tensor | None:
+        """Shares of time `(state)` from draws of exp(−U/T); None where they tell less than the exits do.
+
+        Draws say how often a core is met; how much longer the state is held than its core, the simulation says. A chain
+        with finite steps is not quite where exp(−U/T) is: see `_shift`.
+        """
+        try:
+            drawn = occupancies.draws(fit.potential, wells, self.positions[:, -1], fit.temperature, seed)[:, ::THINNED]
+        except (FitError, PriorError):  # no chain moves, or a minimum has gone
+            return None
+        label = kinetics.cores(fit.potential, wells, drawn, fit.temperature)
+        each = one_hot(label + 1, len(self.time) + 1)[..., 1:].double().mean(1)  # (chain, state)
+        core, error = each.mean(0), each.std(0) / len(each) ** 0.5
+        if not bool(((error / core).square() < 1 / self.exits.sum(-1)).all()):
+            return None
+        shift = _shift(fit, drawn.flatten(0, 1), label.flatten(), len(core))
+        if shift is None:
+            return None
+        met = self.labels[self.labels >= 0].bincount(minlength=len(core)).double()
+        share = core * shift.exp() * self.time / met
+        return share / share.sum()
 
     def response(self, fit: Posterior) -> Tensor:
         """∂ log k/∂w `(state, to, coefficient)`."""
@@ -213,6 +259,23 @@ class _Chain(NamedTuple):
         committor = reactive.committors(points, met, features, len(self.time))
         friction = torch.as_tensor(fit.dynamics.friction).detach().to(points).expand(points.shape[-1])
         return reactive.response(points, committor, features, 1 / friction, fit.temperature)
+
+
+def _shift(fit: Posterior, points: Tensor, label: Tensor, states: int) -> Tensor | None:
+    """What finite steps add to the logarithm of the share of a core `(state)`; None where that is not known.
+
+    To the first order in h, Euler's chain samples U − h/4 Σ_a (U_a² − 2T U_aa)/γ_a, indices being derivatives by an
+    axis: the share of a core grows by the mean of h/4T Σ_a (U_a² − 2T U_aa)/γ_a in it. In a harmonic well that is −hk/4γ.
+    """
+    friction = fit.dynamics.friction
+    if not isinstance(fit.model.integrator, EulerMaruyama) or not isinstance(friction, (int, float, Tensor)):
+        return None
+    few = torch.linspace(0, len(points) - 1, min(len(points), SLOPES)).long()
+    energy, z, label = in_double(fit.potential), points[few].double(), label[few]
+    steep = gradient(energy, z).square() / fit.temperature - 2 * hessian(energy, z).diagonal(dim1=-2, dim2=-1)
+    grown = fit.step / 4 * (steep.detach() / torch.as_tensor(friction).detach().to(z)).sum(-1)
+    shift = torch.stack([grown[label == state].mean() for state in range(states)])
+    return shift if float(shift.max() - shift.min()) < SHIFT else None
 
 
 def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
@@ -228,11 +291,11 @@ def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, coun
     flat = slope.flatten(0, 1)
     for _ in range(NEWTON):
         theta = rates_of(found)
-        gradient = jacobian(counts.misfit, theta).flatten()
-        curvature = hessian(counts.misfit, theta).reshape(2 * gradient.shape)
+        slopes = functional.jacobian(counts.misfit, theta).flatten()
+        curvature = functional.hessian(counts.misfit, theta).reshape(2 * slopes.shape)
         value, vector = torch.linalg.eigh(curvature)
         curvature = (vector * value.clamp(min=0)) @ vector.T  # shares of time make it indefinite far from the solution
-        downhill = metric @ found + flat.T @ gradient
+        downhill = metric @ found + flat.T @ slopes
         step = torch.linalg.solve(metric + flat.T @ curvature @ flat, downhill)
         size, now = 1.0, objective(found)
         while size > 1e-6 and not objective(found - size * step) <= now:
@@ -250,7 +313,7 @@ def _covariance(metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts
     answer to a change of either is (C + εN)⁻¹; the noise that they put in is C for the counts and ε²N for the fit.
     """
     flat = slope.flatten(0, 1)
-    value, vector = torch.linalg.eigh(hessian(counts.misfit, log_rate).reshape(2 * (flat.shape[0],)))
+    value, vector = torch.linalg.eigh(functional.hessian(counts.misfit, log_rate).reshape(2 * (flat.shape[0],)))
     told = flat.T @ (vector * value.clamp(min=0)) @ vector.T @ flat
     answer = torch.linalg.inv(told + metric)
     return answer @ (told + LEAST * metric) @ answer

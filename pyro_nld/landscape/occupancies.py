@@ -79,16 +79,22 @@ def equilibrium(
     potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
 ) -> tuple[Float[Tensor, "chain draw latent"], Int[Tensor, "chain draw"]]:
     """Draws of exp(−U/T), and the basin that each is in; arguments as for `sampled`."""
+    points = draws(potential, wells, starts, temperature, seed)
+    return points, basins(potential, wells, points)
+
+
+def draws(
+    potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
+) -> Float[Tensor, "chain draw latent"]:
+    """Draws of exp(−U/T); arguments as for `sampled`."""
     if round_axes := chart(potential, wells["minimum_position"].values, temperature):
         lifted = round_axes.circles.lift(starts)
-        points, labels = equilibrium(round_axes, round_axes.states(wells), lifted, temperature, seed)
-        return round_axes.circles.lower(points), labels
+        return round_axes.circles.lower(draws(round_axes, round_axes.states(wells), lifted, temperature, seed))
     minima = torch.as_tensor(wells["minimum_position"].values)
     wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
     jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
     drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)
-    points = torch.as_tensor(drawn["position"].values).to(starts)
-    return points, basins(potential, wells, points)
+    return torch.as_tensor(drawn["position"].values).to(starts)
 
 
 def occupancy(

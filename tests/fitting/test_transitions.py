@@ -12,6 +12,7 @@ from pyro_nld.dynamics.stationary import StationaryLaw
 from pyro_nld.fitting import em, transitions
 from pyro_nld.fitting.em import COEFFICIENT_PRECISION
 from pyro_nld.fitting.transitions import balance
+from pyro_nld.landscape import occupancies
 
 TRUE, TILT = [0.0, -2.0, 0.5], 0.3
 BENT = [TILT, -2.5, 0.6]  # tilted, and a higher ridge
@@ -253,6 +254,75 @@ def test_a_response_that_is_wrong_does_not_lead_astray(bent, monkeypatch):
     found = balance(bent[0])
     off = [abs(apart(found[when]) - apart(found["counted"])).max() for when in ("before", "after")]
     assert off[1] < off[0] / 4
+
+
+def test_shares_that_are_known_make_rates_better():
+    """Exits of a reversible chain: with its law, estimates are those of fluxes, and their noise is smaller."""
+    draw = np.random.default_rng(0)
+    share, flux = np.array([0.2, 0.3, 0.5]), np.array([[0, 3.0, 1.0], [3.0, 0, 2.0], [1.0, 2.0, 0]])
+    rate, found = torch.as_tensor(flux / share[:, None]), []
+    for _ in range(200):
+        time = 100 * share * draw.uniform(0.8, 1.2, 3)  # not in the law itself
+        exits = draw.poisson(rate.numpy() * time[:, None])
+        chain = transitions._Chain(torch.zeros(0), torch.zeros(0), *map(torch.as_tensor, (exits, time)))
+        found.append([chain.rate(torch.as_tensor(share)).numpy(), chain.rate().numpy()])
+        balanced = share[:, None] * found[-1][0]
+        np.testing.assert_allclose(balanced, balanced.T)
+    apart_ = ~np.eye(3, dtype=bool)
+    with_law, alone = np.log(np.array(found)[:, :, apart_]).transpose(1, 0, 2)
+    np.testing.assert_allclose(with_law.mean(0), np.log(rate.numpy()[apart_]), atol=0.02)
+    np.testing.assert_allclose(with_law.std(0), alone.std(0) / np.sqrt(2), rtol=0.25)
+
+
+def test_shares_are_those_that_the_chain_has(bent):
+    """Draws of exp(−U/T), and what the steps of Euler's chain change of it."""
+    fit, _ = bent
+    wells = fit.metastable()
+    counts = transitions._counted(fit, wells, 0)
+    chain = transitions._Chain.of(fit, wells, counts, fit.encoded(400), 0)
+    drawn = float(chain.shares(fit, wells, 0)[0])
+    shift = transitions._shift(fit, fit.encoded(), (fit.encoded()[:, 0] > 0).long(), 2)
+    expected = np.log(shares(BENT)[0] / shares(BENT)[1]) + float(shift[0] - shift[1])
+    assert abs(np.log(drawn / (1 - drawn)) - expected) < 0.1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.model, "integrator", nld.Leapfrog())  # whose shift is not known
+        assert chain.shares(fit, wells, 0) is None
+
+
+def test_draws_that_do_not_mix_are_not_believed(bent, monkeypatch):
+    fit, _ = bent
+    wells = fit.metastable()
+    chain = transitions._Chain.of(fit, wells, transitions._counted(fit, wells, 0), fit.encoded(400), 0)
+    monkeypatch.setattr(occupancies, "draws", lambda potential, wells, starts, *rest: starts[:, None].expand(-1, 9, -1))
+    assert chain.shares(fit, wells, 0) is None
+
+
+def stationary_of_euler(weight, h):
+    """The law of z' = z − h U'(z) + √(2h) ξ on a fine line, by powers of its transition matrix."""
+    line = torch.linspace(-3, 3, 1201, dtype=torch.float64)
+    slope = weight[0] + 2 * weight[1] * line + 4 * weight[2] * line**3
+    kernel = torch.exp(-((line[None] - (line - h * slope)[:, None]) ** 2) / (4 * h))
+    kernel = kernel / kernel.sum(-1, keepdim=True)
+    law = torch.linalg.matrix_power(kernel, 2**14)[600]
+    return line, law / law.sum()
+
+
+def test_the_shift_of_eulers_chain_is_that_of_its_own_law(trained, monkeypatch):
+    """A tilted well is steeper on its deep side; both shares against the exact law of the chain."""
+    fit = with_weight(trained[0], weight := [0.8, -2.0, 0.5])
+    monkeypatch.setattr(type(fit), "step", 0.01)
+    line, law = stationary_of_euler(weight, fit.step)
+    density = torch.exp(-fit.potential(line.float().unsqueeze(-1)).detach().double())
+    density, ridge = density / density.sum(), float(line[400 + int(density[400:900].argmin())])
+    left = line < ridge
+    exact = float(torch.log(law[left].sum() / law[~left].sum() / (density[left].sum() / density[~left].sum())))
+    monkeypatch.setattr(transitions, "SLOPES", 200_000)
+    drawn = line[torch.multinomial(density, 200_000, replacement=True)].float().unsqueeze(-1)
+    shift = transitions._shift(fit, drawn, (drawn[:, 0] >= ridge).long(), 2)
+    assert abs(exact) > 0.005
+    assert float(shift[0] - shift[1]) == pytest.approx(exact, rel=0.3)
+    monkeypatch.setattr(transitions, "SHIFT", abs(exact) / 2)
+    assert transitions._shift(fit, drawn, (drawn[:, 0] >= ridge).long(), 2) is None
 
 
 def test_one_well_or_no_coefficients_change_nothing(bent, monkeypatch):
