@@ -109,7 +109,8 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
         seen.append((rate.log(), change))
         costs.append(float(0.5 * change @ metric @ change + counts.misfit(seen[-1][0])))
         best = seen[int(np.argmin(costs))][1]
-        if costs[-1] > min(costs) + max(WORSE, NOISE * chain.noise(counts)):  # the response was that of a smaller change: back, and on by half
+        if costs[-1] > min(costs) + max(WORSE, NOISE * chain.noise(counts)):
+            # The response was that of a smaller change: back, and on by half.
             change, furthest, since = best, furthest / 2, 0.0
         elif since > FURTHEST:
             slope, since = chain.response(fit), 0.0
@@ -225,7 +226,7 @@ class _Chain(NamedTuple):
         return (self.exits + self.exits.T).clamp(min=UNSEEN) / (exposed + exposed.T) / share
 
     def noise(self, counts: _Counts) -> float:
-        """½ Σ_ij n_ij/m_ij: what the noise of m simulated transitions adds to the misfit of n counted ones, on average."""
+        """½ Σ_ij n_ij/m_ij, what the noise of m simulated transitions adds to the misfit of n counted ones."""
         return 0.5 * float((counts.exits / self.exits.clamp(min=UNSEEN)).sum())
 
     def shares(self, fit: Posterior, wells: xr.Dataset, seed: int) -> Tensor | None:
@@ -265,7 +266,8 @@ def _shift(fit: Posterior, points: Tensor, label: Tensor, states: int) -> Tensor
     """What finite steps add to the logarithm of the share of a core `(state)`; None where that is not known.
 
     To the first order in h, Euler's chain samples U − h/4 Σ_a (U_a² − 2T U_aa)/γ_a, indices being derivatives by an
-    axis: the share of a core grows by the mean of h/4T Σ_a (U_a² − 2T U_aa)/γ_a in it. In a harmonic well that is −hk/4γ.
+    axis: the share of a core grows by the mean of h/4T Σ_a (U_a² − 2T U_aa)/γ_a in it, in a harmonic well by
+    −hk/4γ.
     """
     friction = fit.dynamics.friction
     if not isinstance(fit.model.integrator, EulerMaruyama) or not isinstance(friction, (int, float, Tensor)):
