@@ -40,7 +40,7 @@ $(VENV): pyproject.toml constraints.txt
 test: lint types tests  ## style, types, tests
 
 tests: $(VENV)  ## tests alone
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations=20
 
 quick: $(VENV)  ## half a minute of tests, for the other Pythons: make quick PYTHON=python3.12
 	$(BIN)/python -m pytest $(QUICK)
@@ -71,7 +71,7 @@ browser: $(VENV)  ## the report page in chromium (Debian: apt install chromium c
 	$(BIN)/python -m pytest -m browser tests/report/test_page.py
 
 notebooks: $(VENV)  ## execute notebooks/ from their first cell to their last
-	$(BIN)/python -m pytest -m notebooks --numprocesses $(WORKERS) tests/test_notebooks.py
+	$(BIN)/python -m pytest -m notebooks --numprocesses $(WORKERS) --durations=0 tests/test_notebooks.py
 
 docs: $(MANUAL)  ## the manual, into build/manual; it needs no network to read, and any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml

@@ -46,7 +46,7 @@ def simulate(seed):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=400, batch_size=16))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=250, batch_size=16, coarse=0.7))
     wells = fit.wells()
     truth = nld.tables.score(nld.segment(fit, wells=wells), data)
     names = [STAGES[int(stage)] for stage in wells["decoded"].values[:, 0]]

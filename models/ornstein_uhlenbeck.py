@@ -51,7 +51,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
     model, guide = build(data)
-    fit = nld.fit(model, guide, data, nld.Schedule(steps=400))
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=300, batch_size=16))
     variance = fit.temperature / (2 * float(fit.potential.log_confinement.exp()))
     assert abs(variance - data.attrs["variance"]) < 0.2, f"stationary variance T/k should be 1: got {variance:.2f}"
     evidence = float(nld.oracles.ornstein_uhlenbeck_posterior(data)["log_evidence"].sum())

@@ -42,7 +42,7 @@ def simulate(seed):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=400, batch_size=16, coarse=0.7))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=250, batch_size=16, coarse=0.7))
     wells = fit.wells()
     assert wells.sizes["state"] == data.attrs["states"], f"expected 3 wells, found {wells.sizes['state']}"
     error = float(abs(wells["occupancy_harmonic"] - 1 / 3).sum())
