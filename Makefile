@@ -40,7 +40,7 @@ $(VENV): pyproject.toml constraints.txt
 test: lint types tests  ## style, types, tests
 
 tests: $(VENV)  ## tests alone
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations=20
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations=20 $(and $(MARKS),-m '$(MARKS)')
 
 quick: $(VENV)  ## half a minute of tests, for the other Pythons: make quick PYTHON=python3.12
 	$(BIN)/python -m pytest $(QUICK)

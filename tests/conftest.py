@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 pyro.enable_validation(True)
 
 
-LONG = ("test_models.py", "test_recipes.py", "test_manual.py")
+LONG = ("test_notebooks.py", "test_models.py", "test_recipes.py", "test_manual.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
