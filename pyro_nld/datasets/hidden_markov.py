@@ -50,13 +50,14 @@ def fitted(data: xr.Dataset, states: int, seed: int = 0) -> xr.Dataset:
     ----------
     L. R. Rabiner, Proc. IEEE 77:257–286, 1989; hmmlearn.
     """
-    hmm = optional("hmmlearn.hmm", "kinetics")
+    hmm, pools = optional("hmmlearn.hmm", "kinetics"), optional("threadpoolctl", "kinetics")
     x = dataset_observations(data).astype(float)
     if not np.isfinite(x).all() or np.isnan(dataset_times(data)).any():
         raise DataError("hmmlearn reads whole sequences alone: some observations are missing. Drop or fill those.")
     model = hmm.GaussianHMM(states, covariance_type="full", n_iter=EM_ITERATIONS, tol=1.0, random_state=seed)
     rows, lengths = x.reshape(-1, x.shape[-1]), [x.shape[1]] * len(x)
-    model.fit(rows, lengths)
+    with pools.threadpool_limits(1):  # its first clusters take a thread per processor, which wait for each other
+        model.fit(rows, lengths)
     return xr.Dataset(
         {
             "transition": (("state", "next_state"), model.transmat_),
