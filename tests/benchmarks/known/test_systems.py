@@ -365,6 +365,7 @@ def test_the_command_fits_reads_and_keeps_its_rows(tmp_path, monkeypatch):
     """At smoke size, which finds nothing, but makes every file; given again it makes none anew."""
     command = ["systems.py", "--out", str(tmp_path), "--system", "reaction_times", "--seeds", "1", "--budget", "smoke"]
     monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     systems.main()
     row = tmp_path / "rows" / "reaction_times" / "0.json"
     made = summary.read_json(row)
