@@ -103,8 +103,10 @@ def sites(file, data: xr.Dataset) -> set[str]:
 
 
 IN_A_NOTEBOOK = {
-    "three_state_switching": ("05_the_paper", ["three_state_switching.py", "assert error < 0.1"]),
-    "neural_sde": ("05_the_paper", ["neural_sde.py", "assert short < 0.02"]),
+    "three_state_switching": (
+        "05_the_paper",
+        ["three_state_switching.py", 'assert wells.sizes["state"] == 3', "assert error < 0.1"],
+    ),
     "smfret": ("08_instruments", ["nld.Poisson(Dyes())", 'assert error["photons"] < 0.2 < error["distances"]']),
     "spike_counts": ("08_instruments", ["assert by_counts.wells().sizes", "assert gained > 0.75"]),
     "my_data": ("07_real_recordings", ["nld.select(", "assert with_judge > 0.95"]),

@@ -60,7 +60,7 @@ def test_a_notebook_that_was_not_executed_is_seen():
 
 @pytest.mark.notebooks
 @pytest.mark.filterwarnings("ignore")  # of the messages between two processes, none of ours
-@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=NAMES[::-1])  # the longest first, so that workers end together
+@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=NAMES[::-1])  # the shortest last, so that workers end together
 def test_it_runs_from_the_first_cell_to_the_last(path, monkeypatch):
     """In a kernel of its own, with one thread; a cell that fails is shown with its error."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what is read after a fit takes all, and waits for those of others

@@ -21,6 +21,7 @@ from torch.nn.functional import one_hot
 
 from .. import kinetics
 from .._typing import Array
+from ..dynamics.equations import Dynamics
 from ..dynamics.integrators import EulerMaruyama
 from ..dynamics.potentials import gradient, hessian, in_double
 from ..errors import FitError, PriorError
@@ -34,8 +35,8 @@ REACTIVE = 200_000  # of a simulated chain, at which the response of rates is av
 CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
 TURNS = 15  # simulations of the fitted chain, at most; three or four are usual, unless the response is poor
 FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
-WORSE = 5.0  # nats by which a simulation may be worse than the best one, or NOISE times what its noise costs
-NOISE = 2.0
+WORSE = 5.0  # nats by which a simulation may be worse than the best one
+NOISE = 2.0  # times what the noise of a simulation costs, by which it may be worse where that is more
 NEAR = 0.3  # change of a log rate over which the response carries a simulated one
 VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
 LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
@@ -235,6 +236,8 @@ class _Chain(NamedTuple):
         Draws say how often a core is met; how much longer the state is held than its core, the simulation says. A chain
         with finite steps is not quite where exp(−U/T) is: see `_shift`.
         """
+        if not _steps_are_known(fit):
+            return None
         try:
             drawn = occupancies.draws(fit.potential, wells, self.positions[:, -1], fit.temperature, seed)[:, ::THINNED]
         except (FitError, PriorError):  # no chain moves, or a minimum has gone
@@ -262,20 +265,24 @@ class _Chain(NamedTuple):
         return reactive.response(points, committor, features, 1 / friction, fit.temperature)
 
 
+def _steps_are_known(fit: Posterior) -> bool:
+    """Whether `_shift` holds: for Euler's steps with one friction everywhere."""
+    euler = isinstance(fit.model.integrator, EulerMaruyama)
+    return euler and type(fit.dynamics).friction_at is Dynamics.friction_at
+
+
 def _shift(fit: Posterior, points: Tensor, label: Tensor, states: int) -> Tensor | None:
-    """What finite steps add to the logarithm of the share of a core `(state)`; None where that is not known.
+    """What Euler's steps add to the logarithm of a core's share `(state)`; None where the first order is too little.
 
     To the first order in h, Euler's chain samples U − h/4 Σ_a (U_a² − 2T U_aa)/γ_a, indices being derivatives by an
     axis: the share of a core grows by the mean of h/4T Σ_a (U_a² − 2T U_aa)/γ_a in it, in a harmonic well by
     −hk/4γ.
     """
-    friction = fit.dynamics.friction
-    if not isinstance(fit.model.integrator, EulerMaruyama) or not isinstance(friction, (int, float, Tensor)):
-        return None
     few = torch.linspace(0, len(points) - 1, min(len(points), SLOPES)).long()
     energy, z, label = in_double(fit.potential), points[few].double(), label[few]
     steep = gradient(energy, z).square() / fit.temperature - 2 * hessian(energy, z).diagonal(dim1=-2, dim2=-1)
-    grown = fit.step / 4 * (steep.detach() / torch.as_tensor(friction).detach().to(z)).sum(-1)
+    friction = torch.as_tensor(fit.dynamics.friction).detach().to(z)
+    grown = fit.step / 4 * (steep.detach() / friction).sum(-1)
     shift = torch.stack([grown[label == state].mean() for state in range(states)])
     return shift if float(shift.max() - shift.min()) < SHIFT else None
 

@@ -268,9 +268,9 @@ def test_shares_that_are_known_make_rates_better():
         found.append([chain.rate(torch.as_tensor(share)).numpy(), chain.rate().numpy()])
         balanced = share[:, None] * found[-1][0]
         np.testing.assert_allclose(balanced, balanced.T)
-    apart_ = ~np.eye(3, dtype=bool)
-    with_law, alone = np.log(np.array(found)[:, :, apart_]).transpose(1, 0, 2)
-    np.testing.assert_allclose(with_law.mean(0), np.log(rate.numpy()[apart_]), atol=0.02)
+    pairs = ~np.eye(3, dtype=bool)
+    with_law, alone = np.log(np.array(found)[:, :, pairs]).transpose(1, 0, 2)
+    np.testing.assert_allclose(with_law.mean(0), np.log(rate.numpy()[pairs]), atol=0.02)
     np.testing.assert_allclose(with_law.std(0), alone.std(0) / np.sqrt(2), rtol=0.25)
 
 
@@ -286,6 +286,10 @@ def test_shares_are_those_that_the_chain_has(bent):
     assert abs(np.log(drawn / (1 - drawn)) - expected) < 0.1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit.model, "integrator", nld.Leapfrog())  # whose shift is not known
+        assert chain.shares(fit, wells, 0) is None
+    with pytest.MonkeyPatch.context() as patch:  # nor with a friction that depends on the position
+        varying = nld.VariableFrictionLangevin(fit.dynamics.potential, torch.ones_like)
+        patch.setitem(vars(fit), "dynamics", varying)
         assert chain.shares(fit, wells, 0) is None
 
 
