@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,26 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 
 @pytest.fixture(scope="module")
-def finished(programs) -> Path:
-    """An uninterrupted run of the tiny model."""
+def finished(programs) -> Iterator[Path]:
+    """An uninterrupted run of the tiny model. Nothing may write into it: tests come in any order, on any worker."""
     ended = programs.run("fit", "tiny.py", "--out", "finished", *SMOKE)
     assert ended.code == 0, ended.err
-    return programs.folder / "finished"
+    run = programs.folder / "finished"
+    before = listing(run)
+    yield run
+    assert listing(run) == before, "a test has written into the run that all share: let it take a copy"
 
 
 @pytest.fixture
 def out(programs, seed) -> Path:
     """A place for a run that no other test uses."""
     return programs.folder / f"run{seed}"
+
+
+@pytest.fixture
+def copied(finished, out) -> Path:
+    """The tiny model's run, for one test to write into."""
+    return Path(shutil.copytree(finished, out))
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -76,18 +86,18 @@ def test_a_fit_leaves_a_whole_run_directory(finished):
     assert posterior["z"].shape == (1, 50, 8, 24, 1)
 
 
-def test_every_recipe_follows_from_a_fit(programs, finished):
-    read = programs.run("landscape", "finished")
+def test_every_recipe_follows_from_a_fit(programs, copied):
+    read = programs.run("landscape", copied)
     assert read.code == 0, read.err
     assert "state" in read.out
     assert "curvature × step" in read.out
     pictures = {"loss", "energy", "segmentation", "passes", "dwell", "rates", "timescales"}
-    assert {path.stem for path in (finished / "figures").glob("*.png")} == pictures
-    landscape = xr.load_dataset(finished / "landscape.nc", engine="h5netcdf")
-    summary = json.loads((finished / "summary.json").read_text())
+    assert {path.stem for path in (copied / "figures").glob("*.png")} == pictures
+    landscape = xr.load_dataset(copied / "landscape.nc", engine="h5netcdf")
+    summary = json.loads((copied / "summary.json").read_text())
     assert summary["states"] == landscape.sizes["state"]
     np.testing.assert_allclose(summary["minima"], landscape["position"])
-    segmented = programs.run("segment", "finished", "--out", "states.npz")
+    segmented = programs.run("segment", copied, "--out", "states.npz")
     assert segmented.code == 0, segmented.err
     with np.load(programs.folder / "states.npz") as arrays:
         assert {name: arrays[name].shape for name in arrays} == {
@@ -319,15 +329,15 @@ def test_a_calibration_goes_on_where_it_stopped(programs):
     assert "holds a study with other settings" in other.err.splitlines()[-1]
 
 
-def test_sequences_are_continued_beyond_their_end(programs, finished):
+def test_sequences_are_continued_beyond_their_end(programs, copied):
     nld.save(nld.datasets.ornstein_uhlenbeck(2, 10, seed=4), programs.folder / "few.nc")
-    ended = programs.run("predict", finished, "--data", "few.nc", "--horizon", 0.5, "--draws", 20)
+    ended = programs.run("predict", copied, "--data", "few.nc", "--horizon", 0.5, "--draws", 20)
     assert ended.code == 0, ended.err
     assert "P(state 0)" in ended.out
-    predicted = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
+    predicted = xr.load_dataset(copied / "forecast.nc", engine="h5netcdf")
     assert dict(predicted["mean"].sizes) == {"sequence": 2, "lead": 6, "channel": 1}
     np.testing.assert_allclose(predicted["times"][:, -1], 0.9 + 0.5)
-    assert (finished / "figures" / "forecast.png").read_bytes().startswith(b"\x89PNG")
+    assert (copied / "figures" / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
