@@ -66,7 +66,8 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
     `sparse_time (state)`, for the first and second half of every sequence, `half_exits (half, state)` and `half_time
     (half, state)`, and for visits younger and older than the mean dwell, `age_exits (age, state)` and `age_time (age,
     state)`; every visit of every draw whose begin was seen, `visit_state`, `visit_duration` and `visit_ended (visit)`,
-    0 where the sequence ended first; pairs of states `lag` observations apart, `lagged (lag, state, to)`, none where
+    0 where the sequence ended first; `lagged (lag, state, to)`, how often the core visited last was one and the core
+    visited next, `lag` observations later, another, and `overlap (lag, state, to)`, the same at once: none where
     observation intervals differ by more than 1 %.
 
     Raises
@@ -95,7 +96,8 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
     old = steps.age >= dwell[steps.here]  # False where the age is not known
     age = [_tally(steps, states, (old == side) & np.isfinite(steps.age)) for side in (False, True)]
     lags = _lags(times)
-    lagged = [_pairs(last, states, lag) / len(last) for lag in lags]
+    coming = _settled_backwards(labels, times)
+    pairs = np.reshape([_both(last, coming, states, lag) for lag in lags], (len(lags), 2, states, states)) / len(last)
     return xr.Dataset(
         {
             "exits": (("state", "to"), exits),
@@ -109,7 +111,8 @@ def count(labels: States, times: Array, states: int) -> xr.Dataset:
             "visit_state": ("visit", steps.here[seen]),
             "visit_duration": ("visit", (steps.age + steps.span)[seen]),
             "visit_ended": ("visit", steps.moved[seen].astype(int)),
-            "lagged": (("lag", "state", "to"), np.reshape(lagged, (len(lags), states, states))),
+            "overlap": (("lag", "state", "to"), pairs[:, 0]),
+            "lagged": (("lag", "state", "to"), pairs[:, 1]),
         },
         coords={"lag": lags},
         attrs={"draws": len(labels), "interval": float(np.nanmedian(np.diff(times)))},
@@ -142,6 +145,17 @@ def _settled(labels: States, times: Array) -> States:
     return last
 
 
+def _settled_backwards(labels: States, times: Array) -> States:
+    """The core visited next, and −1 after the last one: what `_settled` says of time that runs backwards."""
+    turned = np.isfinite(times).sum(-1, keepdims=True) - 1 - np.arange(times.shape[-1])  # negative after the end
+
+    def turn(values: States) -> States:
+        place = np.broadcast_to(np.maximum(turned, 0), values.shape)
+        return np.where(turned >= 0, np.take_along_axis(values, place, -1), -1)
+
+    return turn(_settled(turn(labels), np.where(turned >= 0, 0.0, np.nan)))
+
+
 def _steps(states: States, times: Array) -> _Steps:
     here, to = states[..., :-1], states[..., 1:]
     begun = np.where((here >= 0) & (here != to), times[:, 1:], np.nan)  # a visit begins where another ended
@@ -171,13 +185,15 @@ def _lags(times: Array) -> list[int]:
     return [2**power for power in range(LAGS) if 4 * 2**power <= longest]
 
 
-def _pairs(states_at: States, states: int, lag: int) -> Array:
-    """Pairs `(state, to)` of known states `lag` observations apart."""
-    here, to = states_at[..., :-lag].ravel(), states_at[..., lag:].ravel()
-    seen = (here >= 0) & (to >= 0)
-    pairs = np.zeros((states, states))
-    np.add.at(pairs, (here[seen], to[seen]), 1.0)
-    return pairs
+def _both(last: States, coming: States, states: int, lag: int) -> tuple[Array, Array]:
+    """Pairs `(state, to)` of the core visited last and the one visited next: at once, and `lag` observations later."""
+    here, now, later = last[..., :-lag], coming[..., :-lag], coming[..., lag:]
+    seen = (here >= 0) & (now >= 0) & (later >= 0)
+    return _pairs(here[seen], now[seen], states), _pairs(here[seen], later[seen], states)
+
+
+def _pairs(here: States, to: States, states: int) -> Array:
+    return np.bincount(here * states + to, minlength=states**2).reshape(states, states).astype(float)
 
 
 # Rates
@@ -194,10 +210,18 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
     -------
     As `of_rates`; `dwell` is infinite where a state was never left; `ageing (state)` is the logarithm of how much more
     often visits older than the mean dwell end than younger ones, 0 for an exponential law, NaN where no visit was seen
-    to be old, with its standard error `ageing_error`; `implied (lag, mode)` are the timescales of the
-    transition matrices. 90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with
-    Gamma(exits + ½, time) posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from
-    draws of all rates at once, where the ½ of a state's exits is spread over the states it may go to.
+    to be old, with its standard error `ageing_error`; `implied (lag, mode)` are timescales −lag/log|λ| of the processes
+    that the cores tell apart, and `relaxation (mode)` is each of them at the first lag that is as long. Rates alone
+    would make it too long where barriers are low: a path between two cores counts half for each, and what comes and
+    goes between two observations is not seen. Where there are no lags, rates alone tell it.
+
+    90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with Gamma(exits + ½, time)
+    posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from draws of all rates at
+    once, where the ½ of a state's exits is spread over the states it may go to.
+
+    References
+    ----------
+    Ch. Schütte et al., Markov state models based on milestoning, J. Chem. Phys. 134:204105, 2011.
     """
     exits, time = counts["exits"].values, counts["time"].values[:, None]
     total = exits.sum(-1, keepdims=True)
@@ -208,8 +232,8 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
         low, high = (2 * time / scipy.stats.chi2.ppf(level, 2 * total + 1) for level in (1 - tail, tail))
         slow, fast = (scipy.stats.chi2.ppf(level, 2 * exits + 1) / (2 * time) for level in (tail, 1 - tail))
     lengths = counts["lag"].values * counts.attrs["interval"]
-    pairs = zip(counts["lagged"].values, lengths, strict=True)
-    implied = [implied_timescales(_shares(lagged), length) for lagged, length in pairs]
+    pairs = zip(counts["overlap"].values, counts["lagged"].values, lengths, strict=True)
+    implied = np.reshape([_implied(*pair) for pair in pairs], (len(lengths), len(exits) - 1))
     young, old = counts["age_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         ageing = np.log((old + 0.5) / (young + 0.5) * counts["age_time"][0].values / counts["age_time"][1].values)
@@ -222,10 +246,33 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
         "ageing_error": ("state", np.sqrt(1 / (old + 0.5) + 1 / (young + 0.5))),
         "rate_low": (("state", "to"), off_diagonal(slow)),
         "rate_high": (("state", "to"), off_diagonal(fast)),
-        "implied": (("lag", "mode"), np.reshape(implied, (len(lengths), len(dwell) - 1))),
+        "implied": (("lag", "mode"), implied),
     }
     route = of_rates(rate, dwell).drop_dims("lag").assign(known).assign_coords(lag=counts["lag"])
-    return route.assign(_intervals(exits, time)) if len(exits) > 1 and (time > 0).all() else route
+    if len(exits) > 1 and (time > 0).all():
+        route = route.assign(_intervals(exits, time))
+    factor = _at_their_lag(implied, lengths) / route["relaxation"].values
+    factor = np.where(np.isfinite(factor), factor, 1.0)
+    return route.assign({name: route[name] * factor for name in ("relaxation", "relaxation_low", "relaxation_high")})
+
+
+def _implied(overlap: Array, lagged: Array, length: float) -> Array:
+    """−length/log|λ|, lagged v = λ overlap v, `(mode,)`, longest first; NaN where a state is missing.
+
+    With q⁻ and q⁺ the probabilities that a core was the last one and will be the next, these matrices are ⟨q⁻, q⁺⟩ and
+    ⟨q⁻, P q⁺⟩ of the transition operator P, whose eigenvalues in the space of the q⁺ are sought.
+    """
+    if np.linalg.matrix_rank(overlap) < len(overlap):
+        return np.full(len(overlap) - 1, np.nan)
+    return implied_timescales(np.linalg.solve(overlap, lagged), length)
+
+
+def _at_their_lag(implied: Array, lengths: Array) -> Array:
+    """Implied timescales `(mode,)` at the shortest lag that is no shorter than they are at the first."""
+    if not len(lengths):
+        return np.full(implied.shape[1], np.nan)
+    chosen = np.minimum((lengths[:, None] < implied[0]).sum(0), len(lengths) - 1)
+    return implied[chosen, np.arange(implied.shape[1])]
 
 
 def _intervals(exits: Array, time: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -251,9 +298,8 @@ def transition_matrix(labels: States, states: int, lag: int = 1) -> Array:
     ----------
     labels: `(*batch, time)`, at regular times. states: number of states. lag: in observations, ≥ 1.
     """
-    return _shares(_pairs(labels, states, lag))
-
-
-def _shares(pairs: Array) -> Array:
+    here, to = labels[..., :-lag], labels[..., lag:]
+    seen = (here >= 0) & (to >= 0)
+    pairs = _pairs(here[seen], to[seen], states)
     with np.errstate(invalid="ignore"):
         return pairs / pairs.sum(-1, keepdims=True)

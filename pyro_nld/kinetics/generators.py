@@ -33,6 +33,7 @@ from ..errors import ShapeError
 
 Mask = NDArray[np.bool_]
 CELLS = {1: 2000, 2: 150}  # per axis
+SPARE = 4  # slow processes beyond those of the states, which may go on inside one of them
 
 
 class Generator(NamedTuple):
@@ -137,10 +138,36 @@ def relaxation_times(grid: Generator, count: int) -> Array:
     ----------
     grid: from `generator`. count: how many.
     """
-    root = np.sqrt(grid.weight)
-    symmetric = sparse.diags(root) @ grid.rates @ sparse.diags(1 / root)
-    value = eigsh(-0.5 * (symmetric + symmetric.T), count + 1, sigma=-1e-9, which="LM", return_eigenvectors=False)
-    return 1 / np.sort(value)[1:]
+    return 1 / _slowest(grid, count)[0]
+
+
+def core_relaxation_times(grid: Generator, core: NDArray[np.integer], states: int) -> Array:
+    """−1/λ of the `states` − 1 processes that the cores tell apart best, longest first.
+
+    A slow process may go on inside a state that has merged two wells. Those are taken whose function of z lies closest
+    to the space of the committors q_k of the cores.
+
+    Parameters
+    ----------
+    grid, core, states: as for `core_kinetics`.
+    """
+    if states == 1:
+        return np.empty(0)
+    value, function = _slowest(grid, states - 1 + SPARE)
+    space = np.linalg.qr((_core_committors(grid, core, states) * np.sqrt(grid.weight)).T)[0]
+    near = np.square(space.T @ function).sum(0)
+    return 1 / np.sort(value[np.argsort(-near)[: states - 1]])
+
+
+def _slowest(grid: Generator, count: int) -> tuple[Array, Array]:
+    """Rates λ > 0 `(process,)`, slowest first, and eigenfunctions times √weight `(cell, process)`, of norm 1."""
+    stay = sparse.diags(grid.rates.diagonal())
+    hops = grid.rates - stay
+    # π_i L_ij = π_j L_ji, so that √π L /√π has the elements √(L_ij L_ji), also where π is too small for a division
+    symmetric = hops.multiply(hops.T).sqrt() + stay
+    value, vector = eigsh((-symmetric).tocsc(), count + 1, sigma=-1e-9, which="LM")
+    order = np.argsort(value)[1:]
+    return value[order], vector[:, order]
 
 
 def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tuple[Array, Array]:
@@ -159,13 +186,18 @@ def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tu
     ----------
     Ch. Schütte et al., Markov state models based on milestoning, J. Chem. Phys. 134:204105, 2011.
     """
-    last = np.stack([committor(grid, (core >= 0) & (core != k), core == k) for k in range(states)])
+    last = _core_committors(grid, core, states)
     share = last @ grid.weight
     # ⟨q_k, L q_l⟩ is the flow from k to l, since L q_l vanishes outside the cores
     flux = (last * grid.weight) @ (grid.rates @ last.T)
     rates = flux / share[:, None]
     np.fill_diagonal(rates, np.nan)
     return 1 / np.nansum(rates, 1) if states > 1 else np.full(states, np.inf), rates
+
+
+def _core_committors(grid: Generator, core: NDArray[np.integer], states: int) -> Array:
+    """To be in core k before any other `(state, cell)`, which is to have been there last."""
+    return np.stack([committor(grid, (core >= 0) & (core != k), core == k) for k in range(states)])
 
 
 def core_passage_times(grid: Generator, core: NDArray[np.integer], states: int) -> Array:

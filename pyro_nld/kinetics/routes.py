@@ -232,7 +232,7 @@ def _thermal(dynamics: Dynamics, positions: Tensor) -> Tensor:
 
 
 def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
-    """Dwell, passage times and rates between cores from the generator on a grid: one or two axes, overdamped.
+    """Dwell, passage, relaxation times and rates between cores from the generator on a grid: one or two axes.
 
     Parameters
     ----------
@@ -249,7 +249,8 @@ def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
     core = cores(dynamics.potential, wells, torch.as_tensor(grid.centres), temperature).numpy()
     dwell, rate = generators.core_kinetics(grid, core, wells.sizes["state"])
     passage = generators.core_passage_times(grid, core, wells.sizes["state"])
-    return of_rates(rate, dwell).assign(passage=(("state", "to"), passage))
+    relaxation = generators.core_relaxation_times(grid, core, wells.sizes["state"])
+    return of_rates(rate, dwell).assign(passage=(("state", "to"), passage), relaxation=("mode", relaxation))
 
 
 def routes(

@@ -80,10 +80,10 @@ def rates(landscape: xr.Dataset) -> Figure:
 
 
 def timescales(landscape: xr.Dataset) -> Figure:
-    """Implied timescales of transition matrices against the lag, one panel per mode; constant for a Markov chain.
+    """Implied timescales of the processes between states against the lag, one panel per mode.
 
-    Where they still rise, shorter lags count crossings that return at once. In the grey wedge a process is faster than
-    the lag. Horizontal lines are the relaxation times of the rates of each route.
+    Where they still rise, cores do not tell the process apart from faster ones at shorter lags. In the grey wedge a
+    process is faster than the lag. Horizontal lines are the relaxation times of each route.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ found is named after the basin of most of its frames (β, α_R, α_L by a rule i
 * shares: occupancy of the three basins as the states have it, by frames; reference .591, .360, .049;
 * ΔG: free energy of α_R above β in kT from the sampled occupancies; reference 0.50;
 * core: least share, over basins, of frames within 30° of its centre that lie in a state of that name;
-* relaxation: of the rates from core to core, ps, and implied by the transition matrix of the last core visited at a
-  lag of 5 ps; reference, by the latter way on φ and ψ, 250 (180 to 290) and 7.5;
+* relaxation: of the processes between cores, ps, at a lag as long as they are, and implied at a lag of 5 ps;
+  reference, by a Markov model on φ and ψ at 5 ps, 250 (180 to 290) and 7.5;
 * α_L: 90 % interval of its share, from the counted transitions.
 
 The data: 4 trajectories of 15 ns at 450 K, by OpenMM 8.6.1, amber14 with implicit solvent (OBC2); the references are

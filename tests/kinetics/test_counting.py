@@ -130,9 +130,20 @@ def test_pairs_of_lagged_states_by_hand():
     states = np.array([[0, 0, 1, 1, 0, 0, 1, -1], [1, 1, 1, 0, 0, 0, 0, 0]])
     counts = counting.count(states, clock(states), 2)
     assert counts["lag"].values.tolist() == [1, 2]
-    # An unknown state is the last known one: the eighth of the first sequence is still in state 1.
-    assert counts["lagged"].sel(lag=1).values.tolist() == [[6, 2], [2, 4]]
-    assert counts["lagged"].sel(lag=2).values.tolist() == [[3, 4], [4, 1]]
+    # No core comes after the seventh of the first sequence.
+    assert counts["lagged"].sel(lag=1).values.tolist() == [[6, 2], [2, 3]]
+    assert counts["lagged"].sel(lag=2).values.tolist() == [[3, 3], [4, 1]]
+    assert counts["overlap"].sel(lag=1).values.tolist() == [[8, 0], [0, 5]]
+
+
+def test_what_is_between_two_cores_belongs_to_both_by_hand():
+    """A B in core, − between: the one visited last, and the one visited next, in sequences of two lengths."""
+    states = np.array([[0, -1, 1, -1, -1, 1, 0, 0], [0, -1, 1, 1, 1, 1, 0, -1]])
+    times = clock(states).copy()
+    times[1, 7] = np.nan
+    counts = counting.count(states, times, 2).sel(lag=1)
+    assert counts["overlap"].values.tolist() == [[3, 2], [0, 8]]
+    assert counts["lagged"].values.tolist() == [[1, 4], [2, 6]]
 
 
 def test_timescales_of_a_markov_chain_do_not_depend_on_the_lag():

@@ -104,6 +104,20 @@ def test_three_cores_share_their_exits():
     np.testing.assert_allclose(np.nansum(rates, 1), 1 / dwell)
 
 
+def test_the_processes_of_cores_are_not_those_inside_one_of_them():
+    """Three wells on a line; the slowest process leaves the rare one on the right, which has no core of its own."""
+    line = nld.OverdampedLangevin(nld.GaussianWells([[-1.5], [0.0], [2.2]], [0.45, 0.45, 0.1], 0.35))
+    grid = generators.generator(line, [-3.5], [4.0])
+    x = grid.centres[:, 0]
+    slow, fast = generators.relaxation_times(grid, 2)
+    assert slow > 2 * fast
+    three = np.where(abs(x + 1.5) < 0.3, 0, np.where(abs(x) < 0.3, 1, np.where(abs(x - 2.2) < 0.3, 2, -1)))
+    np.testing.assert_allclose(generators.core_relaxation_times(grid, three, 3), [slow, fast])
+    merged = np.where(three == 2, 1, three)
+    assert generators.core_relaxation_times(grid, merged, 2) == pytest.approx([fast])
+    assert generators.core_relaxation_times(grid, np.where(x < 0, 0, -1), 1).tolist() == []
+
+
 def test_passage_times_between_cores_are_those_of_the_rates():
     """Deep wells forget how they were entered, so that passage times are those of a chain with the same rates."""
     centres = [[-1.3, 0.0], [1.3, 0.0], [0.0, 1.8]]

@@ -109,6 +109,28 @@ def test_the_simulated_chain_agrees_with_the_exact_landscape():
     assert exits.min() > 500
 
 
+@pytest.mark.parametrize("steps", [5, 20])
+def test_relaxation_behind_a_low_barrier_is_that_of_the_generator(steps):
+    """Where a path is between two cores for long, and comes and goes between two looks, rates alone are too slow."""
+    dynamics = nld.OverdampedLangevin(nld.Tilted(nld.DoubleWell(1.2), [0.2]))
+    wells = wells_of(dynamics.potential)
+    starts = torch.as_tensor(wells["position"].values).float().repeat(100, 1)
+    counts = kinetics.simulated(
+        dynamics, nld.EulerMaruyama(), wells, starts, interval=0.005 * steps, substeps=steps, intervals=9000 // steps,
+        seed=3,
+    )  # fmt: skip
+    route = kinetics.by_counting(counts)
+    exact = float(kinetics.exact(dynamics, wells)["relaxation"][0])
+    assert exact == pytest.approx(nld.generators.relaxation_times(grid_of(dynamics), 1)[0], rel=1e-3)
+    assert float(route["relaxation"][0]) == pytest.approx(exact, rel=0.07)
+    assert float(kinetics.relaxation(route["rate"].values)[0]) > 1.2 * exact
+    assert route["relaxation_low"][0] < route["relaxation"][0] < route["relaxation_high"][0]
+
+
+def grid_of(dynamics):
+    return nld.generators.generator(dynamics, [-2.5], [2.5])
+
+
 def test_counting_crossings_of_the_ridge_instead_would_be_wrong():
     """The negative control of the test above: without cores every recrossing counts."""
     dynamics = nld.OverdampedLangevin(nld.DoubleWell(2.5))
