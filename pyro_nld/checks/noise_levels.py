@@ -18,6 +18,7 @@ from .block_means import Recordings
 BINS = 20  # of the observation before, by which innovations are standardised
 LAGS = (3, 10)  # observations, between which sizes are compared: what is shorter may be the memory of noise
 MATTERS = 0.1  # rank correlation of sizes from which on it matters
+OCTAVE = 12  # lags from one to twice as many observations
 SURE = 5.0  # standard errors above 0
 FEWEST, MOST = 1000, 100_000  # observations: below nothing is said, and no more are looked at
 
@@ -61,8 +62,7 @@ def regimes(recordings: Recordings) -> Regimes | None:
     memory = float(np.mean(first))
     if memory < MATTERS or memory * np.sqrt(count / 2) < SURE:
         return None
-    later = np.unique(np.geomspace(LAGS[1], max(map(len, sizes)), 100).astype(int)).tolist()
-    lasts = next((lag for lag in later if _memory(sizes, lag) < memory / np.e), later[-1])
+    lasts = _forgotten(sizes, memory / np.e)
     window = max(LAGS[1], lasts // 2)
     local = [np.convolve(one**2, np.ones(window) / window, "valid") for one in series if len(one) > window]
     if not local:
@@ -86,6 +86,19 @@ def _innovations(series: list[Array]) -> list[Array]:
     found = found - along * mean(along * found) / np.maximum(mean(along**2), 1e-300)
     found = found / np.maximum(np.sqrt(mean(found**2)), 1e-300)
     return np.split(found, np.cumsum([len(x) - 1 for x in series])[:-1])
+
+
+def _forgotten(sizes: list[Array], little: float) -> int:
+    """The lag at which the correlation of sizes is little, as a mean over an octave.
+
+    The size of what oscillates comes and goes within a period, and alone each lag would tell that.
+    """
+    longest = max(map(len, sizes))
+    for lag in np.unique(np.geomspace(LAGS[1] / np.sqrt(2), longest / 2, 100).astype(int)):
+        octave = np.unique(np.linspace(lag, 2 * lag, OCTAVE).astype(int)).tolist()
+        if np.mean([_memory(sizes, one) for one in octave]) < little:
+            return int(np.sqrt(2) * lag)
+    return longest
 
 
 def _memory(series: list[Array], lag: int) -> float:

@@ -30,6 +30,15 @@ def test_regimes_are_found_with_their_time(seed):
     assert 15 < found.lasts < 70  # the chain forgets within 33
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_oscillates_does_not_seem_to_change_within_a_period(seed):
+    """An accelerometer at rest and in walking, 500 observations each, with a period of 14: forgotten within 500."""
+    states = np.arange(20_000) // 500 % 2
+    x = np.where(states, 0.6, 0.02) * np.sin(2 * np.pi * np.arange(20_000) / 14)
+    found = regimes(recording(x + 0.05 * np.random.default_rng(seed).standard_normal(20_000)))
+    assert 100 < found.lasts < 500
+
+
 def one_noise(kind, seed):
     draw = np.random.default_rng((seed, 7))
     noise = draw.standard_normal(LENGTH)
