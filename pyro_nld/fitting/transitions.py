@@ -34,6 +34,7 @@ POINTS = 20_000  # of the data, at which the information is averaged
 REACTIVE = 200_000  # of a simulated chain, at which the response of rates is averaged
 CLOSE = 0.04  # change of a log rate that ends the turns: about the error of a simulated one
 TURNS = 15  # simulations of the fitted chain, at most; three or four are usual, unless the response is poor
+LITTLE = 0.5  # nats that are still to gain, which end the turns: one standard error of one count
 FURTHEST = 1.0  # change of a log rate in one turn: the response is that of a small change
 WORSE = 5.0  # nats by which a simulation may be worse than the best one
 NOISE = 2.0  # times what the noise of a simulation costs, by which it may be worse where that is more
@@ -58,9 +59,10 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data; its shares of time are those of draws of exp(−U/T) where these tell more. Where
     sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the number b_i of those that begin in state i. A
-    turn takes the derivative of log k_ij from `kinetics.reactive`, solves, and simulates again; one that is worse than
-    the best by more than noise is taken back, and the next change is half as long. Where the turns run out, the best of
-    what was simulated is kept.
+    turn takes the derivative of log k_ij from `kinetics.reactive`, as far as it is possible, solves, and simulates
+    again. One that is worse than the best by more than noise is taken back, and the derivative is taken where it was
+    best; if it was already, the next change is half as long. The turns end where less is to gain than noise costs;
+    where they run out, the best of what was simulated is kept.
 
     Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
     The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.
@@ -100,32 +102,36 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
         fit.forget()
 
     change, since, furthest = torch.zeros(len(metric), dtype=torch.float64), torch.inf, FURTHEST
-    seen: list[tuple[Tensor, Tensor]] = []  # log rates of a simulation, and the change it was made with
-    costs: list[float] = []
+    seen: list[_Turn] = []
+    of: _Turn  # whose response it is
     for turn in range(TURNS):
         chain = _Chain.of(fit, wells, counts, starts, seed + turn)
         rate = chain.rate(chain.shares(fit, wells, seed + turn))
         if not seen:
             counts = counts._replace(prior=rate)
-        seen.append((rate.log(), change))
-        costs.append(float(0.5 * change @ metric @ change + counts.misfit(seen[-1][0])))
-        best = seen[int(np.argmin(costs))][1]
-        if costs[-1] > min(costs) + max(WORSE, NOISE * chain.noise(counts)):
-            # The response was that of a smaller change: back, and on by half.
-            change, furthest, since = best, furthest / 2, 0.0
-        elif since > FURTHEST:
-            slope, since = chain.response(fit), 0.0
-        wanted = _solve(change, metric, slope, _averaged(seen, change, slope), counts) - change
+        cost = float(0.5 * change @ metric @ change + counts.misfit(rate.log()))
+        seen.append(_Turn(change, rate.log(), cost, chain))
+        best, here = min(seen, key=lambda one: one.cost), seen[-1]
+        if worse := cost > best.cost + max(WORSE, NOISE * chain.noise(counts)):
+            change, since, here = best.change, 0.0, best
+        if since > FURTHEST or (worse and of is not best):
+            slope = _possible(here.chain.response(fit), metric / LEAST, here.log_rate, counts)
+            since, of = 0.0, here
+        elif worse:  # the response was that of a smaller change
+            furthest /= 2
+        log_rate = _averaged(seen, change, slope)
+        wanted = _solve(change, metric, slope, log_rate, counts) - change
+        gain = counts.misfit(log_rate) - counts.misfit(log_rate + slope @ wanted)
         off = float((slope @ wanted).abs().max())
         step = min(1.0, furthest / max(off, 1e-300))
         change, since = change + step * wanted, since + step * off
         moved_to(change)
-        if off < CLOSE:
+        if off < CLOSE or gain < max(LITTLE, chain.noise(counts)):
             break
     else:  # it goes to and fro: the best of what was simulated, and not the last step, which was not
-        change = best
+        change = min(seen, key=lambda one: one.cost).change
         moved_to(change)
-    before, after = seen[0][0], _averaged(seen, change, slope)
+    before, after = seen[0].log_rate, _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST
     told = _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
     covariance = _covariance(metric, slope, after, counts)
@@ -142,11 +148,11 @@ def record(found: xr.Dataset | None) -> dict[str, float | Tensor]:
     return {} if found is None else found.attrs | {"covariance": torch.as_tensor(found["covariance"].values)}
 
 
-def _averaged(seen: list[tuple[Tensor, Tensor]], change: Tensor, slope: Tensor) -> Tensor:
+def _averaged(seen: list[_Turn], change: Tensor, slope: Tensor) -> Tensor:
     """Log rates at a change, of all simulations that were near: each is carried there by the response."""
-    moves = [slope @ (change - there) for _, there in seen]
+    moves = [slope @ (change - one.change) for one in seen]
     weight = torch.tensor([math.exp(-0.5 * (float(move.abs().max()) / NEAR) ** 2) for move in moves])
-    carried = torch.stack([rate + move for (rate, _), move in zip(seen, moves, strict=True)])
+    carried = torch.stack([one.log_rate + move for one, move in zip(seen, moves, strict=True)])
     return torch.tensordot((weight / weight.sum()).double(), carried, 1)
 
 
@@ -263,6 +269,31 @@ class _Chain(NamedTuple):
         committor = reactive.committors(points, met, features, len(self.time))
         friction = torch.as_tensor(fit.dynamics.friction).detach().to(points).expand(points.shape[-1])
         return reactive.response(points, committor, features, 1 / friction, fit.temperature)
+
+
+class _Turn(NamedTuple):
+    """A simulation: the change of w that it was made with, what came of it, and what it cost."""
+
+    change: Tensor
+    log_rate: Tensor
+    cost: float
+    chain: _Chain
+
+
+def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
+    """A response `(state, to, coefficient)` with which counts tell no more of w than the paths they are counted on.
+
+    With r_ij = ∂ log k_ij/∂w, counts hold the information Σ_ij t_i k_ij r_ij r_ijᵀ, and no function of the paths can
+    hold more than N. An estimated response can seem to: committors are fitted, and in a direction of w in which they
+    are wrong a change looks cheaper than it can be, which is what a solver looks for. Directions in which the counts
+    would tell s² > 1 times as much as the paths are shortened by s.
+    """
+    expected = counts.time.unsqueeze(-1) * log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
+    root, flat = torch.linalg.cholesky(information), slope.flatten(0, 1)
+    white = torch.linalg.solve_triangular(root, flat.T, upper=False)  # (coefficient, rate), of w in units of N
+    way, size, _ = torch.linalg.svd(white * expected.sqrt().flatten(), full_matrices=False)
+    less = way @ torch.diag(1 - 1 / size.clamp(min=1.0)) @ way.T
+    return (root @ (white - less @ white)).T.view_as(slope)
 
 
 def _steps_are_known(fit: Posterior) -> bool:

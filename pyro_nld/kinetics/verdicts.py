@@ -36,7 +36,10 @@ ONE = 0.5  # exits of a state below which it was never left, in most draws of th
 RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none was seen
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
 FEW = 30  # exits of a state below which its dwell time is known worse than about 30 %
-MISSED = 1.10  # growth of a dwell time without every second observation; what the others miss is then 10 to 20 %
+MISSED = 1.10  # growth of a dwell time without every second observation, from which it is told
+COARSE = (
+    1.30  # growth above which the prior's times are not believed: three observations in a relaxation time, or fewer
+)
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
 CURRENT = 0.2  # of the traffic between two states, that flows one way
 SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
@@ -94,7 +97,7 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         f"The fitted prior holds its states as long as the data do, within {seen:.0f} %; at most {most:.0f} % if the "
         "error of the counts is added."
     )
-    times = [agreement, *_balanced(story), *_uneven(routes), *_repeated(story)]
+    times = [agreement, *_balanced(story), *_between(counts, coarse=False), *_uneven(routes), *_repeated(story)]
     return Verdict(True, times, not doubts, doubts or crossings.notes(story))
 
 
@@ -134,15 +137,7 @@ def _data(counts: xr.Dataset) -> list[str]:
             f"{_states(few)} {_were(few)} left {times_of(exits[few], '.0f')}: too few for a dwell time (at least {FEW} "
             "exits are needed). Record longer, or read the interval."
         )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        dwell = counts["time"].values / exits
-        growth = counts["sparse_time"].values / counts["sparse_exits"].values / dwell
-    missed = where((growth > MISSED) & np.isfinite(growth) & (exits >= FEW))
-    if missed:
-        said.append(
-            f"{_states(missed)} would seem to last {times_of(growth[missed])} longer without every second observation: "
-            "visits between observations are missed, and counted dwell times are too long. Sample more finely."
-        )
+    said += _between(counts, coarse=True)
     first, second = counts["half_exits"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log((second + 0.5) / (first + 0.5) * counts["half_time"][0].values / counts["half_time"][1].values)
@@ -155,6 +150,26 @@ def _data(counts: xr.Dataset) -> list[str]:
             "both halves. Fit them apart."
         )
     return said + _current(counts)
+
+
+def _between(counts: xr.Dataset, coarse: bool) -> list[str]:
+    """Visits that begin and end between two observations: too many of them, or as many as the prior misses, too."""
+    exits = counts["exits"].sum("to").values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dwell, sparse = counts["time"].values / exits, counts["sparse_time"].values / counts["sparse_exits"].values
+        growth = sparse / dwell
+    told = where((growth > MISSED) & ((growth > COARSE) == coarse) & np.isfinite(growth) & (exits >= FEW))
+    if not told:
+        return []
+    seen = f"{_states(told)} would seem to last {times_of(growth[told])} longer without every second observation"
+    if coarse:
+        return [
+            f"{seen}: visits between observations are missed, and counted dwell times are too long. Sample more finely."
+        ]
+    return [
+        f"{seen}: how long a visit lasts depends on how often one looks. The prior was looked at as often as the data; "
+        "relaxation times hardly depend on it."
+    ]
 
 
 def _current(counts: xr.Dataset) -> list[str]:

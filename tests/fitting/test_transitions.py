@@ -360,3 +360,33 @@ def test_a_fit_can_end_with_it(bent, monkeypatch):
     nld.fit(model, guide, data, schedule, restarts=2, progress=False)
     assert len(seen) == 2
     assert any(torch.equal(weight, model.dynamics.potential.output.weight) for weight in seen)
+
+
+def counts_of(exits, time):
+    return transitions._Counts(torch.as_tensor(exits), torch.as_tensor(time), torch.zeros(2), 1.0)
+
+
+def told(slope, log_rate, counts):
+    """The information Σ_ij t_i k_ij r_ij r_ijᵀ that counts hold with a response r."""
+    weight = counts.time.unsqueeze(-1) * log_rate.exp() * ~torch.eye(2, dtype=torch.bool)
+    return torch.einsum("ij,ija,ijb->ab", weight, slope, slope)
+
+
+def test_no_response_tells_more_of_a_landscape_than_paths_do():
+    """Along the first axis counts would tell nine times as much as the paths: a third of it is left, and all others."""
+    generator = torch.Generator().manual_seed(0)
+    counts = counts_of([[0.0, 40.0], [60.0, 0.0]], [400.0, 300.0])
+    log_rate = torch.log(torch.tensor([[1.0, 0.1], [0.2, 1.0]])).double()
+    axes = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    information = axes @ axes.T + torch.eye(5)
+    root = torch.linalg.cholesky(information)
+    first, second = torch.linalg.qr(axes)[0][:, :2].T @ root.T  # of length one in units of the information
+    slope = torch.zeros(2, 2, 5, dtype=torch.float64)
+    slope[0, 1], slope[1, 0] = 3 * first / 40**0.5, 0.5 * second / 60**0.5
+    found = transitions._possible(slope, information, log_rate, counts)
+    torch.testing.assert_close(found[0, 1], slope[0, 1] / 3)
+    torch.testing.assert_close(found[1, 0], slope[1, 0])
+    most = torch.linalg.eigvals(torch.linalg.solve(information, told(found, log_rate, counts))).real.max()
+    assert float(most) == pytest.approx(1)
+    small = slope / 4
+    torch.testing.assert_close(transitions._possible(small, information, log_rate, counts), small)

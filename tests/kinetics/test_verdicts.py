@@ -153,6 +153,12 @@ def half_the_barrier():
     return Case(nld.OverdampedLangevin(nld.DoubleWell(2.2)), path, times)
 
 
+def visits_between_looks():
+    """Seven observations in a relaxation time: the prior, looked at as often, misses as many visits as the data."""
+    prior = nld.OverdampedLangevin(nld.DoubleWell(1.5))
+    return Case(prior, *walk(prior, 150, 1500, interval=0.16, fine=32, seed=15), substeps=32)
+
+
 HONEST = [own_double_well, own_triple_well, own_momenta, own_in_twenty_axes, ragged]
 MISLEADING = {
     instant_switching: "longer than the data do",
@@ -171,6 +177,12 @@ def test_an_honest_case_is_believed(case):
     assert verdict.agree, verdict.messages
     assert "within" in verdict.messages[0]
     assert verdict.barriers_agree, verdict.barrier_messages
+
+
+def test_visits_that_data_and_prior_miss_alike_are_told_beside_a_yes():
+    verdict = judged(visits_between_looks())
+    assert verdict.agree, verdict.messages
+    assert any("how long a visit lasts depends on how often one looks" in said for said in verdict.messages)
 
 
 @pytest.mark.parametrize("case", MISLEADING, ids=lambda case: case.__name__)
