@@ -103,20 +103,23 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
 
     change, since, furthest = torch.zeros(len(metric), dtype=torch.float64), torch.inf, FURTHEST
     seen: list[_Turn] = []
-    of: _Turn  # whose response it is
+    origin: _Turn | None = None  # where the response was taken
     for turn in range(TURNS):
         chain = _Chain.of(fit, wells, counts, starts, seed + turn)
         rate = chain.rate(chain.shares(fit, wells, seed + turn))
         if not seen:
             counts = counts._replace(prior=rate)
         cost = float(0.5 * change @ metric @ change + counts.misfit(rate.log()))
-        seen.append(_Turn(change, rate.log(), cost, chain))
-        best, here = min(seen, key=lambda one: one.cost), seen[-1]
+        here = _Turn(change, rate.log(), cost)
+        seen.append(here)
+        best = min(seen, key=lambda one: one.cost)
+        if best is here:
+            lowest = chain
         if worse := cost > best.cost + max(WORSE, NOISE * chain.noise(counts)):
-            change, since, here = best.change, 0.0, best
-        if since > FURTHEST or (worse and of is not best):
-            slope = _possible(here.chain.response(fit), metric / LEAST, here.log_rate, counts)
-            since, of = 0.0, here
+            change, since, here, chain = best.change, 0.0, best, lowest
+        if since > FURTHEST or (worse and origin is not best):
+            slope = _possible(chain.response(fit), metric / LEAST, here.log_rate, counts)
+            since, origin = 0.0, here
         elif worse:  # the response was that of a smaller change
             furthest /= 2
         log_rate = _averaged(seen, change, slope)
@@ -277,7 +280,6 @@ class _Turn(NamedTuple):
     change: Tensor
     log_rate: Tensor
     cost: float
-    chain: _Chain
 
 
 def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:

@@ -138,7 +138,7 @@ def relaxation_times(grid: Generator, count: int) -> Array:
     ----------
     grid: from `generator`. count: how many.
     """
-    return 1 / _slowest(grid, count)[0]
+    return _times(_slowest(grid, count)[0])
 
 
 def core_relaxation_times(grid: Generator, core: NDArray[np.integer], states: int) -> Array:
@@ -156,7 +156,12 @@ def core_relaxation_times(grid: Generator, core: NDArray[np.integer], states: in
     value, function = _slowest(grid, states - 1 + SPARE)
     space = np.linalg.qr((_core_committors(grid, core, states) * np.sqrt(grid.weight)).T)[0]
     near = np.square(space.T @ function).sum(0)
-    return 1 / np.sort(value[np.argsort(-near)[: states - 1]])
+    return _times(np.sort(value[np.argsort(-near)[: states - 1]]))
+
+
+def _times(value: Array) -> Array:
+    """1/λ; NaN where a process is too slow to be told from none."""
+    return np.where(value > 0, 1 / np.where(value > 0, value, 1.0), np.nan)
 
 
 def _slowest(grid: Generator, count: int) -> tuple[Array, Array]:

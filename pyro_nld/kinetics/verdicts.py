@@ -37,9 +37,7 @@ RARE = 0.05  # chance of no exit, from which a dwell time is bounded where none 
 SURE = 1.645  # standard errors of a count that are added: 95 %, one-sided
 FEW = 30  # exits of a state below which its dwell time is known worse than about 30 %
 MISSED = 1.10  # growth of a dwell time without every second observation, from which it is told
-COARSE = (
-    1.30  # growth above which the prior's times are not believed: three observations in a relaxation time, or fewer
-)
+COARSE = 1.30  # growth above which times are not believed: three observations in a relaxation time, or fewer
 SIGMAS = 3.3  # of a comparison of two counts: about one false alarm in a thousand
 CURRENT = 0.2  # of the traffic between two states, that flows one way
 SAME = 0.02  # of the range of a channel over the minima, within which two of them show the same
