@@ -8,6 +8,7 @@ import xarray as xr
 from .._typing import Array
 from .words import number
 
+ALIKE = 0.1  # standard deviations of a channel, within which two levels are the same
 HARMONIC = 0.55  # of the slowest time, from which on a process is its own; a Gaussian one brings half and less
 
 
@@ -26,9 +27,14 @@ def said(found: xr.Dataset, states: int, spread: Array) -> tuple[str, str]:
     """
     kinds = found["kind"].values
     if (kinds == "hopping").any():
-        words = [_sentence(found.isel(process=i), spread) for i in np.flatnonzero(kinds == "hopping")]
+        hopping = [found.isel(process=i) for i in np.flatnonzero(kinds == "hopping")]
         remedy = "Keep minima that were merged (a lower min_persistence), use more latent axes, or fit longer."
-        return "bad", " ".join([*words, remedy])
+        if all(_contrast(one, spread).max() < ALIKE for one in hopping):
+            remedy = (
+                "What differs between its ends is no level, and makes no states: give it as a channel of its own, such "
+                "as the size of the fluctuations in short windows."
+            )
+        return "bad", " ".join([*(_sentence(one, spread) for one in hopping), remedy])
     if states > 1:
         return "good", "No process that hops is left inside a state."
     slow = found["time"].values >= HARMONIC * found["time"].values.max(initial=0.0)
@@ -56,9 +62,16 @@ def _span(one: xr.Dataset) -> str:
 
 
 def _between(one: xr.Dataset, spread: Array) -> str:
-    """The channel that differs most, in its own standard deviations."""
-    levels = one["from_level"].values, one["to_level"].values
-    contrast = np.abs(levels[1] - levels[0]) / np.where(spread > 0, spread, np.inf)
-    most = int(np.nan_to_num(contrast).argmax())
-    low, high = (number(level) for level in sorted(float(level[most]) for level in levels))
+    """The channel that differs most, in its own standard deviations, if one does."""
+    contrast = _contrast(one, spread)
+    most = int(contrast.argmax())
+    if contrast[most] < ALIKE:
+        return " between two ends with the same level in every channel"
+    low, high = (number(level) for level in sorted(float(one[f"{end}_level"][most]) for end in ("from", "to")))
     return f" between {low} and {high} in channel {one['channel'].values[most]}"
+
+
+def _contrast(one: xr.Dataset, spread: Array) -> Array:
+    """How far the levels of its ends are apart in each channel, in standard deviations."""
+    apart = np.abs(one["to_level"].values - one["from_level"].values)
+    return np.nan_to_num(apart / np.where(spread > 0, spread, np.inf))

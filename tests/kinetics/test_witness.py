@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from deeptime import data as simulators
 from scipy.signal import lfilter
 from signals import autoregressive, markov, ring, rows, telegraph, well
 
 from pyro_nld import ShapeError
-from pyro_nld.kinetics import witness
+from pyro_nld.kinetics import testimony, witness
 
 THREE = np.full((3, 3), 1 / 30) + 0.9 * np.eye(3)  # eigenvalue .9 twice
 HOPS = -1 / np.log(0.9)  # its relaxation time, and that of two states with a dwell of 20 observations
@@ -230,3 +231,26 @@ def test_slow_diffusion_in_a_state_that_is_left_often_is_none(draw):
     slow = lfilter([np.sqrt(1 - 0.97**2)], [1, -0.97], draw.standard_normal(20_000))
     x = np.stack([3 * labels, labels * slow], -1) + 0.3 * draw.standard_normal((20_000, 2))
     assert witness.processes(*rows(x), labels[None]).attrs["verdict"] == "good"
+
+
+def process(ends):
+    """A process that hops inside a state, between two levels of two channels."""
+    return xr.Dataset(
+        {
+            "kind": ("process", ["hopping"]), "state": ("process", [0]), "time": ("process", [20.0]),
+            "low": ("process", [15.0]), "high": ("process", [30.0]), "from_level": (("process", "channel"), [ends[0]]),
+            "to_level": (("process", "channel"), [ends[1]]),
+        },
+        coords={"channel": ["x", "y"]},
+    )  # fmt: skip
+
+
+def test_a_process_between_two_equal_levels_is_not_told_as_two_levels():
+    spread = np.array([1.0, 10.0])
+    verdict, sentence = testimony.said(process([[0.0, 1.0], [0.05, 1.5]]), 1, spread)
+    assert verdict == "bad"
+    assert "hops inside state 0 between two ends with the same level in every channel" in sentence
+    assert sentence.endswith("such as the size of the fluctuations in short windows.")
+    _, apart = testimony.said(process([[0.0, 1.0], [0.05, 4.0]]), 1, spread)
+    assert "hops inside state 0 between 1 and 4 in channel y" in apart
+    assert "lower min_persistence" in apart
