@@ -132,7 +132,7 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
         if off < CLOSE or gain < max(LITTLE, chain.noise(counts)):
             break
     else:  # it goes to and fro: the best of what was simulated, and not the last step, which was not
-        change = min(seen, key=lambda one: one.cost).change
+        change = best.change
         moved_to(change)
     before, after = seen[0].log_rate, _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST
@@ -286,9 +286,9 @@ def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: _Cou
     """A response `(state, to, coefficient)` with which counts tell no more of w than the paths they are counted on.
 
     With r_ij = ∂ log k_ij/∂w, counts hold the information Σ_ij t_i k_ij r_ij r_ijᵀ, and no function of the paths can
-    hold more than N. An estimated response can seem to: committors are fitted, and in a direction of w in which they
-    are wrong a change looks cheaper than it can be, which is what a solver looks for. Directions in which the counts
-    would tell s² > 1 times as much as the paths are shortened by s.
+    hold more than N, where chain and data are in the same places. An estimated response can seem to: committors are
+    fitted, and in a direction of w in which they are wrong a change looks cheaper than it can be, which is what a
+    solver looks for. Directions in which the counts would tell s² > 1 times as much as the paths are shortened by s.
     """
     expected = counts.time.unsqueeze(-1) * log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
     root, flat = torch.linalg.cholesky(information), slope.flatten(0, 1)

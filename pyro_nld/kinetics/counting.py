@@ -217,7 +217,8 @@ def by_counting(counts: xr.Dataset) -> xr.Dataset:
 
     90 % intervals `dwell_low`, `dwell_high`, `rate_low` and `rate_high` are those of rates with Gamma(exits + ½, time)
     posteriors (Jeffreys' prior); those of `stationary`, `passage` and `relaxation` come from draws of all rates at
-    once, where the ½ of a state's exits is spread over the states it may go to.
+    once, where the ½ of a state's exits is spread over the states it may go to. They hold the luck of the counts alone,
+    and not what a relaxation time is short by because of lag and cores.
 
     References
     ----------
