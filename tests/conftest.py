@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
@@ -23,13 +24,26 @@ torch.set_num_threads(1)
 pyro.enable_validation(True)
 
 
-LONG = ("test_notebooks.py", "test_models.py", "test_recipes.py", "test_manual.py")
+LONG = ("test_notebooks.py", "test_models.py")  # minutes each
+NEXT = ("test_recipes.py", "test_manual.py")  # a minute, and made once for all tests of a file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, in this order: one worker was left with a notebook while the other waited."""
-    place = {name: k for k, name in enumerate(LONG)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
+    """Every worker begins with its share of what takes longest.
+
+    Workers get equal stretches of the list, and steal from the end of another's when they are done: with all notebooks
+    in one stretch, the other worker waited for the last of them.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    long = [item for name in LONG for item in items if item.path.name == name]
+    rest = [item for item in items if item.path.name not in LONG]
+    rest.sort(key=lambda item: item.path.name not in NEXT)
+    ends = [len(items) * k // workers for k in range(workers + 1)]
+    dealt: list[pytest.Item] = []
+    for k in range(workers):
+        dealt += long[k::workers]
+        dealt += [rest.pop(0) for _ in range(min(len(rest), ends[k + 1] - len(dealt)))]
+    items[:] = dealt + rest
 
 
 @pytest.fixture
