@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,19 +22,30 @@ EXPECTED = (
 )
 
 
-def made(optimizer: Factory | None, parameters: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+def made(
+    optimizer: Factory | None,
+    parameters: Sequence[nn.Parameter],
+    rate: float,
+    slower: Collection[nn.Parameter] = (),
+    share: float = 1.0,
+) -> torch.optim.Optimizer:
     """The optimiser of some parameters; `initial_lr` of its groups is the rate that a schedule is a factor of.
 
     Parameters
     ----------
     optimizer: Adam with betas .9 and .99 when None. A rate of its own is kept: `ClippedAdam({"lr": 0.003})`.
     parameters: to be optimised. rate: the learning rate of an optimiser that has none of its own.
+    slower: those whose rate is this share of it. An optimiser that is given has one rate for all.
 
     Raises
     ------
     FitError: it is no such optimiser, or one whose step needs a closure.
     """
-    make = partial(torch.optim.Adam, betas=(0.9, 0.99)) if optimizer is None else _factory(optimizer)
+    if optimizer is None:
+        slow = set(slower)
+        groups = [{"params": [one for one in parameters if one not in slow]}, {"params": [*slower], "lr": share * rate}]
+        return _started(torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99)))
+    make = _factory(optimizer)
     own = "lr" in getattr(make, "keywords", {}) or "lr" not in _arguments(make)
     found = make(parameters) if own else make(parameters, lr=rate)
     if not isinstance(found, torch.optim.Optimizer):
@@ -43,9 +54,13 @@ def made(optimizer: Factory | None, parameters: Sequence[nn.Parameter], rate: fl
         raise FitError(
             f"{type(found).__name__} evaluates the loss several times a step, which is drawn anew each time."
         )
-    for group in found.param_groups:
+    return _started(found)
+
+
+def _started(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    return found
+    return optimizer
 
 
 def _factory(optimizer: Factory) -> Callable[..., torch.optim.Optimizer]:

@@ -23,6 +23,8 @@ class Schedule:
     parts: into how many parts a batch is cut, one after the other or in several processes, see `processes`. One part of
         the memory is enough then. Each has random numbers of its own.
     learning_rate: of Adam after the warm-up; from then on it falls to zero along a cosine.
+    encoder_rate: learning rate of the guide's encoder, as a share of that of all else. A recurrent network takes the
+        same weights at every observation, so that small changes add up; behind a bent decoder it needs to be exact.
     warmup: share of the steps in which the learning rate rises linearly.
     anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
     anneal_from: first weight of the path KL.
@@ -64,6 +66,7 @@ class Schedule:
     batch_size: Count = 32
     parts: Count = 1
     learning_rate: Positive = 1e-2
+    encoder_rate: Positive = 0.25
     warmup: Share = 0.02
     anneal: Share = 0.2
     anneal_from: Share = 0.1

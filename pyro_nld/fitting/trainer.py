@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import DoubtfulFitWarning, FitError
 from ..guide.amortized import AmortizedGuide
+from ..guide.encoders import Encoder
 from ..io.validation import check_rows
 from ..landscape.step_size import LIMIT
 from ..model.latent_langevin import LatentLangevin
@@ -154,7 +155,10 @@ class Trainer:
         batch = self.x[: max(1, self.schedule.batch_size // self.schedule.parts)]
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
-        self.optimizer = optimizers.made(self.factory, self.parameters, self.schedule.learning_rate)
+        encoders = [part for part in self.guide.modules() if isinstance(part, Encoder)]
+        slower = dict.fromkeys(parameter for encoder in encoders for parameter in encoder.parameters())
+        rate, share = self.schedule.learning_rate, self.schedule.encoder_rate
+        self.optimizer = optimizers.made(self.factory, self.parameters, rate, slower, share)
 
     def _refinements(self, position: int | float) -> int:
         """How many times the substeps were due to be looked at, before and at `position`."""
