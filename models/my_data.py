@@ -23,7 +23,7 @@ MOST_SUBSTEPS = 30  # … these, because a fit takes time in proportion
 LEVELS = [[0.0, 1.0], [2.0, 3.0], [4.0, 0.0]]
 
 
-def choose(data, seed=0, steps=160):
+def choose(data, seed=0, steps=640):
     """Axes, decoder and substeps, where they are None above, by the evidence of sequences held out from short fits."""
     return nld.select(build, data, latent=LATENT, decoder=DECODER, substeps=SUBSTEPS, seed=seed, steps=steps)
 
@@ -58,7 +58,7 @@ def simulate(seed):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data, choose(data, steps=60).attrs), data, nld.Schedule(steps=200))
+    fit = nld.fit(*build(data, choose(data, steps=240).attrs), data, nld.Schedule(steps=400, batch_size=16))
     wells = fit.wells()
     truth = nld.tables.score(nld.segment(fit, wells=wells), data)
     found, expected = wells["decoded"].values, data["means"].values[truth["partner"].values]

@@ -41,9 +41,9 @@ AXES = (1, 2, 3, 4, 5, 6)
 DECODERS = ("straight", "bent")
 LEFT_OUT = (1, "straight")  # a plane seen along straight lines contains it, and shows what is rare beside the line
 LEAD = 0.3  # share of the steps of a short fit in which slow coordinates lead, as in the recipes
-PIECE = 60  # observations in a piece of the short fits, at most
+PIECE, BATCH = 30, 8  # observations in a piece of the short fits, at most, and pieces per step: small steps, and many
 FEWEST, SHORTEST = 12, 10  # pieces, and observations in one: below that nothing is held out
-EVERY = 4  # one piece out of so many is held out
+EVERY, AT_ONCE = 4, 2  # one out of so many is held out, two neighbours at a time: what is seen stays long
 MOST = 64  # pieces that are judged
 DRAWS = 4  # of the bound of each
 SHOWN = 0.25  # less of a slow coordinate than another candidate shows, which is too little
@@ -73,7 +73,7 @@ def select(
     latent: int | Iterable[int] | None = None,
     decoder: str | Iterable[str] | None = None,
     substeps: int | None = None,
-    steps: int = 160,
+    steps: int = 640,
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -87,7 +87,7 @@ def select(
     Parameters
     ----------
     build: makes (model, guide) from data and `{"latent": …, "decoder": "straight" or "bent", "substeps": …}`.
-    data: whatever `as_tensors` takes. Every fourth piece of at most 60 observations is held out.
+    data: whatever `as_tensors` takes. A quarter of the pieces of at most 30 observations is held out.
     latent, decoder, substeps: given, it is kept; several are candidates; None: 1 to 6 axes, both decoders (a single
         channel needs no bent one, since a landscape can be stretched instead), but not one axis with a straight
         decoder: the second axis holds what the first cannot, as states of .6 % of the time, of which pieces held out
@@ -136,7 +136,8 @@ def select(
     pieces = _pieces(series)
     if pieces is None:
         return _untried(axes if latent is not None else (), shapes if decoder is not None else (), fixed)
-    held = np.arange(pieces.sizes["sequence"]) % EVERY == EVERY - 1
+    at_once = min(AT_ONCE, pieces.sizes["sequence"] // FEWEST)
+    held = np.arange(pieces.sizes["sequence"]) // at_once % EVERY == EVERY - 1
     seen, apart = pieces.isel(sequence=~held), pieces.isel(sequence=np.flatnonzero(held)[:: -(-held.sum() // MOST)])
     times, x = check_rows(*as_tensors(apart, whole=False))
     observed = x.isfinite().sum((1, 2)).double().numpy()
@@ -201,7 +202,8 @@ def _short_fit(
         model, guide = build(seen, choice)
         model.most_substeps = None  # all candidates are judged with the same steps
         times, x = check_rows(*as_tensors(seen))
-        train(model, guide, (times, x), Schedule(steps=steps, lead=LEAD), seed=seed, progress=False)
+        schedule = Schedule(steps=steps, batch_size=BATCH, lead=LEAD)
+        train(model, guide, (times, x), schedule, seed=seed, progress=False)
         with inference_mode(seed):
             drawn = [particle_posterior(model, guide, *apart, particles=1).log_evidence for _ in range(DRAWS)]
         bound = torch.stack(drawn).double().mean(0).numpy()

@@ -34,12 +34,12 @@ from .model_files import build, choose, load_data, load_model_file
 
 BUDGETS = {
     "smoke": Schedule(steps=20, batch_size=16),
-    "default": Schedule(steps=800, settle=1, lead=0.3, balance=True),
-    "full": Schedule(steps=3000, settle=2, batch_size=64, lead=0.3, polish=2, balance=True),
+    "default": Schedule(steps=1600, batch_size=16, settle=1, lead=0.3, balance=True),
+    "full": Schedule(steps=6000, batch_size=32, settle=2, lead=0.3, polish=2, balance=True),
 }
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
-SHORT = 5  # fits that help to choose a model have a fifth of the steps
+SHORT = 0.4  # of the steps, in fits that help to choose a model
 CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the work
 
 
@@ -106,7 +106,7 @@ def chosen(path: Path, source: ModuleType, data: xr.Dataset, config: dict, resum
     """
     if _is_run(path, resume):
         return config | {"choice": _kept(path)["choice"]}
-    steps = max(2, config["schedule"]["steps"] // SHORT)
+    steps = max(2, round(SHORT * config["schedule"]["steps"]))
     return config | {"choice": summary.finite(choose(source, data, config["seed"], steps))}
 
 

@@ -10,7 +10,7 @@ import pyro_nld as nld
 from pyro_nld.errors import DataError, FitError
 from pyro_nld.fitting import selection
 
-PIECES = 10  # that are held out of the recording below
+PIECES = 20  # that are held out of the recording below
 
 
 def build(data, choice):
