@@ -7,7 +7,7 @@ Known answers: barrier, found within .5 kT; D in nm²/ms, within 30 %; distance 
 
 import math
 
-import pyro.distributions as dist
+import pyro
 import torch
 
 import pyro_nld as nld
@@ -17,7 +17,7 @@ LINK = 0.6 * LENGTH**2 / KT  # κ: pN/nm, in kT/LENGTH²
 BEAD = 8.4e-3 * LENGTH**2 / KT  # γ_b of a bead of 1 µm in water, by Stokes' law: pN ms/nm, in kT ms/LENGTH²
 PRIORS = {
     "temperature": 1.0,  # kT
-    "friction": dist.LogNormal(1.0, 1.0),  # of molecule and bead, kT ms/LENGTH²: D is between 6 and 150 nm²/ms
+    "friction": pyro.distributions.LogNormal(1.0, 1.0),  # kT ms/LENGTH²: D is between 6 and 150 nm²/ms
     "noise_scale": math.hypot(DETECTOR, LENGTH / LINK**0.5),  # nm, of the detector and of the bead
 }
 BARRIER, DIFFUSION, NAMES = 3.0, 40.0, ("barrier", "distance", "diffusion")  # true ones; kT, nm, nm²/ms
@@ -55,7 +55,7 @@ def simulate(seed):
     """60 traces of 20 ms, in which molecule and bead both move, begun 1 ms before the first value."""
     motion = nld.OverdampedLangevin(Moving(), 1.0, torch.tensor([LENGTH**2 / DIFFUSION, BEAD]))
     model = nld.LatentLangevin(motion, nld.Gaussian(Bead(2), DETECTOR), substeps=40, time_unit=1.0)
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), pyro.get_param_store().scope(), torch.no_grad():
         torch.manual_seed(seed)
         x = model(INTERVAL * torch.arange(420.0).expand(60, -1))[:, 20:]
     truth = zip(NAMES, [BARRIER, 2 * LENGTH, DIFFUSION], strict=True)
