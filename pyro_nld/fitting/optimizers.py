@@ -43,7 +43,8 @@ def made(
     """
     if optimizer is None:
         slow = set(slower)
-        groups = [{"params": [one for one in parameters if one not in slow]}, {"params": [*slower], "lr": share * rate}]
+        rest = [one for one in parameters if one not in slow]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": [*slower], "lr": share * rate}]
         return _started(torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99)))
     make = _factory(optimizer)
     own = "lr" in getattr(make, "keywords", {}) or "lr" not in _arguments(make)
