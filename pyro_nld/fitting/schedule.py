@@ -8,6 +8,7 @@ from functools import partial
 
 from ..errors import Count, FitError, Positive, Share, Whole, checked
 
+HASTY = 200  # steps in which an encoder has no time to learn slowly
 COARSEST = 5  # substeps of a coarse beginning, at least
 
 
@@ -23,8 +24,9 @@ class Schedule:
     parts: into how many parts a batch is cut, one after the other or in several processes, see `processes`. One part of
         the memory is enough then. Each has random numbers of its own.
     learning_rate: of Adam after the warm-up; from then on it falls to zero along a cosine.
-    encoder_rate: learning rate of the guide's encoder, as a share of that of all else. A recurrent network takes the
-        same weights at every observation, so that small changes add up; behind a bent decoder it needs to be exact.
+    encoder_rate: learning rate of the guide's encoder, as a share of that of all else, in a fit of 800 steps or more:
+        see `encoder_share`. A recurrent network takes the same weights at every observation, so that small changes add
+        up; behind a bent decoder it needs to be exact.
     warmup: share of the steps in which the learning rate rises linearly.
     anneal: share of the steps in which the weight of the path KL rises from `anneal_from` to 1.
     anneal_from: first weight of the path KL.
@@ -119,6 +121,11 @@ class Schedule:
         """The learning rate at `step`."""
         rise = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    @property
+    def encoder_share(self) -> float:
+        """The share of the learning rate that the encoder has: 1 in a fit of 200 steps, then as 1/steps."""
+        return max(self.encoder_rate, min(1.0, HASTY / self.steps))
 
     def path_weight(self, step: int | float) -> float:
         """The weight of the path KL at `step`."""

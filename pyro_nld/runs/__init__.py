@@ -3,7 +3,7 @@
 Examples
 --------
 >>> {name: schedule.steps for name, schedule in nld.runs.BUDGETS.items()}  # gradient steps of each --budget
-{'smoke': 20, 'default': 800, 'full': 3000}
+{'smoke': 20, 'default': 1600, 'full': 6000}
 """
 
 from .. import command_line

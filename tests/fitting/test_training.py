@@ -267,18 +267,19 @@ def test_an_optimiser_is_used_as_it_is_given(optimizer, kind, rate):
     assert trainer.history[0, COLUMNS.index("learning_rate")] == trainer.optimizer.param_groups[0]["lr"]
 
 
-def test_an_encoder_learns_more_slowly_than_the_rest():
+@pytest.mark.parametrize(("steps", "share"), [(12, 1.0), (400, 0.5), (800, 0.25), (1600, 0.25)])
+def test_an_encoder_learns_more_slowly_than_the_rest(steps, share):
     """Its weights are taken at every observation: their changes add up. An optimiser that is given has its way."""
     model, guide, series = prepared()
-    encoder = {id(parameter) for parameter in guide.encoder.parameters()}
-    trainer = Trainer(model, guide, series, nld.Schedule(steps=12, warmup=0.0, encoder_rate=0.2))
+    schedule = nld.Schedule(steps=steps, warmup=0.0)
+    trainer = Trainer(model, guide, series, schedule)
     trainer.advance()
     rest, slower = trainer.optimizer.param_groups
+    assert (rest["lr"], slower["lr"]) == pytest.approx((0.01, 0.01 * share))
+    encoder = {id(parameter) for parameter in guide.encoder.parameters()}
     assert {id(parameter) for parameter in slower["params"]} == encoder
-    assert not encoder & {id(parameter) for parameter in rest["params"]}
-    assert len(rest["params"]) + len(encoder) == len([*model.parameters(), *guide.parameters()])
-    assert (rest["lr"], slower["lr"]) == pytest.approx((0.01, 0.002))
-    given = Trainer(*prepared(), nld.Schedule(encoder_rate=0.2), torch.optim.SGD).optimizer
+    assert {id(parameter) for parameter in rest["params"]} == {id(one) for one in trainer.parameters} - encoder
+    given = Trainer(*prepared(), schedule, torch.optim.SGD).optimizer
     assert [group["lr"] for group in given.param_groups] == [0.01]
 
 

@@ -153,7 +153,7 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
     source = model_file(choose=choose)
     config = runs.settings(None, 7, 1, None, "smoke")
     first = runs.chosen(tmp_path / "run", source, data, config, resume=True)
-    assert asked == [(7, 4)]
+    assert asked == [(7, 8)]
     assert first["choice"]["latent"] == 2
     assert first["choice"]["candidates"] == [{"latent": 1, "heldout": None}, {"latent": 2, "heldout": -1.0}]
     (tmp_path / "mine.py").write_text("")
@@ -322,7 +322,7 @@ def test_more_minutes_are_no_other_schedule(programs, out):
     limited = ("tiny.py", "--out", out, "--minutes")
     first = programs.run("fit", *limited, 0.02)
     assert first.code == 0, first.err
-    told = re.search(r"warning: 0\.02 minutes were enough for (\d+) of 800 steps", first.err)
+    told = re.search(r"warning: 0\.02 minutes were enough for (\d+) of 1600 steps", first.err)
     assert told, first.err
     summary = json.loads((out / "summary.json").read_text())
     assert summary["steps"] == int(told[1])
