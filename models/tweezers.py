@@ -17,7 +17,7 @@ LINK = 0.6 * LENGTH**2 / KT  # κ: pN/nm, in kT/LENGTH²
 BEAD = 8.4e-3 * LENGTH**2 / KT  # γ_b of a bead of 1 µm in water, by Stokes' law: pN ms/nm, in kT ms/LENGTH²
 PRIORS = {
     "temperature": 1.0,  # kT
-    "friction": pyro.distributions.LogNormal(1.0, 1.0),  # kT ms/LENGTH²: D is between 6 and 150 nm²/ms
+    "friction": pyro.distributions.LogNormal(1.0, 1.0),  # of both, kT ms/LENGTH²: D is between 6 and 150 nm²/ms
     "noise_scale": math.hypot(DETECTOR, LENGTH / LINK**0.5),  # nm, of the detector and of the bead
 }
 BARRIER, DIFFUSION, NAMES = 3.0, 40.0, ("barrier", "distance", "diffusion")  # true ones; kT, nm, nm²/ms

@@ -42,8 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     dealt: list[pytest.Item] = []
     for k in range(workers):
         dealt += long[k::workers]
-        dealt += [rest.pop(0) for _ in range(min(len(rest), ends[k + 1] - len(dealt)))]
-    items[:] = dealt + rest
+        stretch = max(0, ends[k + 1] - len(dealt))
+        dealt, rest = dealt + rest[:stretch], rest[stretch:]
+    items[:] = dealt
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ def made(
     optimizer: Factory | None,
     parameters: Sequence[nn.Parameter],
     rate: float,
-    slower: Collection[nn.Parameter] = (),
+    slower: AbstractSet[nn.Parameter] = frozenset(),
     share: float = 1.0,
 ) -> torch.optim.Optimizer:
     """The optimiser of some parameters; `initial_lr` of its groups is the rate that a schedule is a factor of.
@@ -42,9 +43,8 @@ def made(
     FitError: it is no such optimiser, or one whose step needs a closure.
     """
     if optimizer is None:
-        slow = set(slower)
-        rest = [one for one in parameters if one not in slow]
-        groups: list[dict[str, Any]] = [{"params": rest}, {"params": [*slower], "lr": share * rate}]
+        rest, slow = ([one for one in parameters if (one in slower) is which] for which in (False, True))
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": slow, "lr": share * rate}]
         return _started(torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99)))
     make = _factory(optimizer)
     own = "lr" in getattr(make, "keywords", {}) or "lr" not in _arguments(make)

@@ -156,7 +156,7 @@ class Trainer:
         self.elbo.path_stride = stride_for(batch, self.model.substeps, ENOUGH_STEPS)
         self.parameters = [*self.model.parameters(), *self.guide.parameters()]
         encoders = [part for part in self.guide.modules() if isinstance(part, Encoder)]
-        slower = dict.fromkeys(parameter for encoder in encoders for parameter in encoder.parameters())
+        slower = {parameter for encoder in encoders for parameter in encoder.parameters()}
         rate, share = self.schedule.learning_rate, self.schedule.encoder_share
         self.optimizer = optimizers.made(self.factory, self.parameters, rate, slower, share)
 

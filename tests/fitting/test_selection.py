@@ -80,6 +80,21 @@ def test_the_simplest_within_two_errors_of_the_best_is_chosen(short_fits):
     )
 
 
+def test_neighbours_are_held_out_together(monkeypatch):
+    """A quarter of the pieces, in twos, so that what is seen stays long; singly where there are few."""
+    for steps, length, held in ((2400, 30, [6, 7, 14, 15]), (240, 20, [3, 7, 11])):
+        judged = []
+
+        def fit(build, seen, apart, *_, judged=judged):
+            judged.append(apart[0][:, 0])
+            raise FitError("it was only to be seen what is held out")
+
+        monkeypatch.setattr(selection, "_short_fit", fit)
+        with pytest.raises(FitError, match="no short fit"):
+            nld.select(build, recording(steps=steps), latent=1, decoder="bent", progress=False)
+        assert (judged[0] / length)[: len(held)].tolist() == held
+
+
 def test_what_is_given_is_kept(short_fits):
     means, asked, _ = short_fits
     means |= {(2, "bent"): 1.0, (2, "straight"): 2.0, (5, "bent"): 3.0}
