@@ -23,7 +23,7 @@ MOST_SUBSTEPS = 30  # … these, because a fit takes time in proportion
 LEVELS = [[0.0, 1.0], [2.0, 3.0], [4.0, 0.0]]
 
 
-def choose(data, seed=0, steps=640):
+def choose(data, seed=0, steps=1280):
     """Axes, decoder and substeps, where they are None above, by the evidence of sequences held out from short fits."""
     return nld.select(build, data, latent=LATENT, decoder=DECODER, substeps=SUBSTEPS, seed=seed, steps=steps)
 

@@ -31,6 +31,7 @@ from ..io.validation import check_rows
 from ..kinetics.partition import Where, cells_of
 from ..landscape.step_size import LIMIT
 from .draws import inference_mode
+from .jobs import one_thread
 from .lead import slow_coordinates
 from .particles import particle_posterior
 from .posterior import Pair, Posterior
@@ -41,7 +42,8 @@ AXES = (1, 2, 3, 4, 5, 6)
 DECODERS = ("straight", "bent")
 LEFT_OUT = (1, "straight")  # a plane seen along straight lines contains it, and shows what is rare beside the line
 LEAD = 0.3  # share of the steps of a short fit in which slow coordinates lead, as in the recipes
-PIECE, BATCH = 30, 8  # observations in a piece of the short fits, at most, and pieces per step: small steps, and many
+PIECE = 30  # observations in a piece, at most
+HALF, BATCH = 15, 16  # of these in what short fits learn from, and how many per step: small steps, and many
 FEWEST, SHORTEST = 12, 10  # pieces, and observations in one: below that nothing is held out
 EVERY, AT_ONCE = 4, 2  # one out of so many is held out, two neighbours at a time: what is seen stays long
 MOST = 64  # pieces that are judged
@@ -73,7 +75,7 @@ def select(
     latent: int | Iterable[int] | None = None,
     decoder: str | Iterable[str] | None = None,
     substeps: int | None = None,
-    steps: int = 640,
+    steps: int = 1280,
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -196,14 +198,14 @@ def _short_fit(
     slow: Tensor,
 ) -> _Score:
     """Fit a candidate to what it may see, and judge it by the rest."""
-    with torch.random.fork_rng(), pyro.get_param_store().scope(), warnings.catch_warnings():
+    with one_thread(), torch.random.fork_rng(), pyro.get_param_store().scope(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the fit that follows, the same is said once
         torch.manual_seed(seed)
         model, guide = build(seen, choice)
         model.most_substeps = None  # all candidates are judged with the same steps
-        times, x = check_rows(*as_tensors(seen))
         schedule = Schedule(steps=steps, batch_size=BATCH, lead=LEAD)
-        train(model, guide, (times, x), schedule, seed=seed, progress=False)
+        train(model, guide, check_rows(*as_tensors(cut(seen, HALF))), schedule, seed=seed, progress=False)
+        times, x = check_rows(*as_tensors(seen))
         with inference_mode(seed):
             drawn = [particle_posterior(model, guide, *apart, particles=1).log_evidence for _ in range(DRAWS)]
         bound = torch.stack(drawn).double().mean(0).numpy()

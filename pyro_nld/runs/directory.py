@@ -39,7 +39,7 @@ BUDGETS = {
 }
 """How long a recipe fits: `smoke` shows that it runs, `default` gives a result worth reading, `full` is for papers."""
 
-SHORT = 0.4  # of the steps, in fits that help to choose a model
+SHORT = 0.8  # of the steps, in fits that help to choose a model
 CHECKPOINTS = 20  # per fit, so that a kill costs at most a twentieth of the work
 
 
