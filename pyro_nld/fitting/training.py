@@ -32,8 +32,10 @@ from .checkpoints import (  # fmt: skip
 )
 from .elbo import TERMS, evaluate
 from .em import PARTICLES, maximise
+from .exact import learn
 from .isolation import own_parameters, own_randomness
 from .jobs import one_thread, side_by_side, workers
+from .point_masses import obstacle
 from .posterior import Pair, Posterior
 from .processes import Crew, Fabric
 from .schedule import Schedule
@@ -127,9 +129,9 @@ def _run(pair: Pair, state: dict, run: int, path: Path | None, name: str | Liter
         trainer.come_home()
     cut_short = None if trainer.stopped or trainer.step >= schedule.steps else trainer.state()
     trainer.settle()
-    balanced: dict[str, object] = {}
-    finished = finished and _polish(trainer, path, bool(name), balanced)
-    state["runs"].append(_finish(trainer) | {"balance": balanced, "cut_short": cut_short})
+    made: dict[str, object] = {"exact": [], "balance": {}}
+    finished = finished and _polish(trainer, path, bool(name), made)
+    state["runs"].append(_finish(trainer) | made | {"cut_short": cut_short})
     state["current"] = None
     save_checkpoint(state, path)
     return finished
@@ -200,8 +202,8 @@ def _train(
     return True
 
 
-def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[str, object]) -> bool:
-    """Do the M-steps and the balance that the schedule asks for, and keep what the balance says of itself.
+def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str, object]) -> bool:
+    """Do the M-steps, exact rounds and balance that the schedule asks for, and keep in `made` what they say.
 
     False where it was stopped by hand, as in `_train`.
     """
@@ -210,10 +212,13 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, balanced: dict[
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
+        if trainer.schedule.exact and not obstacle(trainer.model, trainer.times):
+            with contextlib.suppress(FitError):  # its steps are too small for its length: the fit stays as it is
+                made["exact"] = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
-                balanced.update(record(balance(Posterior(*fitted))))
+                made["balance"] = record(balance(Posterior(*fitted)))
     except KeyboardInterrupt:
         if path is not None:
             raise

@@ -39,7 +39,7 @@ ROOMS = ("dynamics", "model", "guide")
 STORED_AS = {"force": "field"}
 """Attributes of another name than the argument."""
 
-RUN = ("substeps", "model", "guide", "history", "terms", "elbo", "observed", "balance")
+RUN = ("substeps", "model", "guide", "history", "terms", "elbo", "observed", "exact", "balance")
 REMEDY = (
     "Parts of your own need their code: keep it in a model file, fit that with pyro-nld fit, and load the run with "
     "nld.runs.load."

@@ -39,8 +39,8 @@ TWEEZERS = load_model_file(Path(__file__).parents[2] / "models" / "tweezers.py")
 HAIRPIN = load_model_file(Path(__file__).parent / "hairpin.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
 SCHEDULES = {
-    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "balance": True},
-    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
+    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "exact": 10, "balance": True},
+    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "exact": 10, "balance": True},
     HAIRPIN: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
 }
 SYSTEMS = {

@@ -1,0 +1,163 @@
+"""One axis solved on a line: evidence and smoother beside Kalman's, and expectation maximisation that climbs."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyro_nld as nld
+from pyro_nld.fitting import exact, point_masses
+from pyro_nld.fitting.point_masses import Line, obstacle
+
+RATE, TEMPERATURE, NOISE, SUBSTEPS = 1.5, 0.7, 0.6, 3
+BARRIER = 2.0
+
+
+def harmonic(start="normal", noise=NOISE):
+    prior = nld.OverdampedLangevin(nld.Quadratic([RATE]), TEMPERATURE)
+    return nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), noise), SUBSTEPS, 1.0, start)
+
+
+def irregular():
+    """Two clocks, an end, and values that are missing."""
+    x, times = torch.randn(4, 9, 1, generator=torch.Generator().manual_seed(0)), torch.arange(9.0).repeat(4, 1)
+    times = times * torch.tensor([[0.3], [0.5], [0.3], [0.5]])
+    x[1, 3:5] = torch.nan
+    times[2, 7:] = x[2, 7:] = torch.nan
+    return times, x
+
+
+def kalman(times, x):
+    """The same chain of Euler's steps as matrices: between observations their product."""
+    h = np.nan_to_num(np.diff(times.numpy())) / SUBSTEPS
+    step = 1 - RATE * h
+    a = step**SUBSTEPS
+    q = sum(2 * TEMPERATURE * h * step ** (2 * k) for k in range(SUBSTEPS))
+    one = np.ones((1, 1))
+    model = nld.oracles.LinearGaussian(np.zeros(1), one, a[..., None, None], q[..., None, None], one, NOISE**2 * one)
+    return nld.oracles.kalman(x.numpy(), model)
+
+
+def test_evidence_and_smoother_are_kalmans():
+    times, x = irregular()
+    wanted, line = kalman(times, x), Line(harmonic(), {}, -7.0, 7.0, 200)
+    found, there = line.explained(times, x), times.isfinite().numpy()
+    assert found.log_evidence.numpy() == pytest.approx(wanted["log_evidence"].values, abs=1e-6)
+    mean, covariance = (wanted[f"smoothed_{name}"].values for name in ("mean", "covariance"))
+    off = (found.drawn[..., 0].numpy() - mean[..., 0]) / np.sqrt(covariance[..., 0, 0])
+    assert off[:, there].mean() == pytest.approx(0.0, abs=0.5)
+    assert off[:, there].std() == pytest.approx(1.0, abs=0.3)
+
+
+def test_moves_count_every_interval_of_its_length():
+    times, x = irregular()
+    found = Line(harmonic(), {}, -7.0, 7.0, 100).explained(times, x)
+    assert found.gaps.tolist() == pytest.approx([0.3, 0.5], rel=0.01)
+    assert [float(one.sum()) for one in found.moves] == pytest.approx([8 + 6, 16], abs=1e-6)
+    assert float(found.first.sum()) == pytest.approx(4.0)
+
+
+def test_a_sequence_that_starts_in_equilibrium_knows_its_law():
+    times, x = irregular()
+    x[:, 1:] = torch.nan  # one observation: N(0, T/k + noise²)
+    found = Line(harmonic("equilibrium"), {}, -7.0, 7.0, 200).evidence(times, x)
+    law = dist.Normal(0.0, math.sqrt(TEMPERATURE / RATE + NOISE**2))
+    assert found.numpy() == pytest.approx(law.log_prob(x[:, 0, 0]).numpy(), abs=1e-5)
+
+
+def double_well(sequences=60, steps=60):
+    truth = nld.DoubleWell(BARRIER)
+    return truth, nld.datasets.langevin_wells(truth, sequences, steps, 0, interval=0.1, noise=0.3)
+
+
+def pair(friction=1.0, noise=None, latent=1, substeps=10):
+    torch.manual_seed(0)
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=latent, hidden=(16, 16)), 1.0, friction)
+    decoder = nld.IdentityDecoder(1) if latent == 1 else nld.LinearDecoder(latent, 1)
+    model = nld.LatentLangevin(prior, nld.Gaussian(decoder, noise), substeps, 1.0)
+    return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=16, hidden=16))
+
+
+def found_barrier(potential):
+    """The energy at the pass above that of the deeper well."""
+    with torch.no_grad():
+        energy = potential(torch.linspace(-2.0, 2.0, 401).unsqueeze(-1))
+    return float(energy[200] - energy.min())
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Sixty sequences of a double well, noise and friction begun far off, and a guide that hardly learned."""
+    truth, data = double_well()
+    model, guide = pair(dist.LogNormal(0.0, 1.0), torch.nn.Parameter(torch.tensor([0.5])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nld.DoubtfulFitWarning)  # of steps that are coarse at the stiffest minimum
+        fit = nld.fit(model, guide, data, nld.Schedule(steps=60, batch_size=16, exact=8), progress=False)
+    return truth, fit
+
+
+def test_rounds_climb_above_the_truth(learned):
+    truth, fit = learned
+    told, values = fit.runs[0]["exact"], fit.x.numel()
+    assert told == sorted(told)
+    assert len(told) > 2
+    model, _ = pair(noise=0.3)
+    model.dynamics.potential = truth
+    known = float(Line(model, {}, -3.0, 3.0, 200).evidence(fit.times, fit.x).sum()) / values
+    assert known < told[-1] < known + 20 / values  # as far above it as some free parameters bring
+
+
+def test_rounds_find_what_the_guide_hides(learned):
+    _, fit = learned
+    assert 0.5 < found_barrier(fit.potential) / BARRIER < 1.5
+    assert float(fit.dynamics.friction) == pytest.approx(1.0, abs=0.1)
+    assert fit.model.likelihood.noise_scale.item() == pytest.approx(0.3, rel=0.05)
+
+
+def test_a_round_that_goes_too_far_is_taken_back(learned, monkeypatch):
+    _, fit = learned
+    monkeypatch.setattr(exact, "LONGER", 1000.0)
+    model, guide = copy.deepcopy((fit.model, fit.guide))
+    with torch.no_grad():
+        model.likelihood.noise_scale_unconstrained += 0.3
+    told = exact.learn(model, guide, fit.times, fit.x, rounds=3)
+    assert told == sorted(told)
+    assert len(told) > 2
+
+
+def test_two_axes_stay_as_they_are():
+    _, data = double_well(sequences=4, steps=10)
+    model, guide = pair(latent=2)
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=2, exact=2), progress=False)
+    assert fit.runs[0]["exact"] == []
+    with pytest.raises(nld.FitError, match="one overdamped axis: got 2 latent axes"):
+        exact.learn(model, guide, fit.times, fit.x)
+
+
+def test_what_is_no_line_is_told():
+    times = torch.arange(5.0).repeat(2, 1)
+
+    def told(prior, times=times, **given):
+        return obstacle(nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), 2, 1.0, **given), times)
+
+    well = nld.DoubleWell()
+    assert told(nld.OverdampedLangevin(well)) == ""
+    assert told(nld.UnderdampedLangevin(well)) == "momenta"
+    assert told(nld.OverdampedLangevin(well), exposure=1.0) == "an exposure"
+    many = torch.linspace(0.1, 9.0, 400).pow(3).cumsum(0).unsqueeze(0)
+    assert told(nld.OverdampedLangevin(well), many) == "more than 200 different times between observations"
+    groups = nld.PerGroup(dist.LogNormal(0.0, 1.0), [0, 1])
+    assert told(nld.OverdampedLangevin(well, groups)) == "quantities of groups"
+
+
+def test_steps_too_small_for_the_line_are_refused(monkeypatch):
+    _, data = double_well(sequences=4, steps=10)
+    model, guide = pair()
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
+    monkeypatch.setattr(point_masses, "MOST", 64)
+    with pytest.raises(nld.FitError, match="64 points are too few for this axis"):
+        point_masses.line_of(model, guide, fit.times, fit.x)
