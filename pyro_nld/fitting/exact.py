@@ -10,6 +10,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 
@@ -18,12 +19,15 @@ from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
 from ..nn import random_parts
 from .em import follow
-from .point_masses import Found, Line, line_of
+from .point_masses import Found, Line, line_of, moved
 
 ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
 ENOUGH = 1.0  # nats that another round has to bring
+DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
+TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
+AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
 GUIDE_STEPS = 100  # in which the guide follows at the end: less has changed than in an M-step
 
 
@@ -35,7 +39,7 @@ def learn(
     *,
     rounds: int = 10,
     progress: bool = False,
-) -> list[float]:
+) -> tuple[list[float], Tensor | None]:
     """Rounds of exact expectation maximisation, in place: prior, start and noise learn; then the guide follows.
 
     In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and E[log p(x | z)] over
@@ -50,7 +54,7 @@ def learn(
 
     Returns
     -------
-    log p(x) of all data before each round and at the end, nats per observed value.
+    log p(x) of all data before each round and at the end, nats per observed value; and the `information` of the data.
 
     Raises
     ------
@@ -84,6 +88,7 @@ def learn(
         reach *= LONGER
     learner.go(best)
     learner.tell(model, guide)
+    told_of = information(line, times, x)
     known = [value for value in guide.others.parameters() if value.requires_grad]
     for value in known:  # the bound would take them back to where they suit the guide
         value.requires_grad_(False)
@@ -92,7 +97,79 @@ def learn(
     finally:
         for value in known:
             value.requires_grad_(True)
-    return told
+    return told, told_of
+
+
+@torch.no_grad()
+def information(line: Line, times: Tensor, x: Tensor) -> Float[Tensor, "coefficient coefficient"] | None:
+    """What data tell of w in U = w · φ(z) + …: Σ s_t s_tᵀ, s_t = ∂ log p(x_t | x₁…x_{t−1})/∂w, over all observations.
+
+    The increments of a score have no correlations at the true parameters, so that this estimates the information that
+    is observed. That of paths, which `transitions.balance` takes elsewhere, is larger: it knows what nobody saw. A
+    friction that is not given is profiled out. Derivatives of the filter are carried along with it.
+
+    Parameters
+    ----------
+    line: at the maximum. times, x: checked data.
+
+    Returns
+    -------
+    In double precision; None where the potential has no coefficients, or a matrix for each of many different times
+    between observations had too many derivatives.
+    """
+    potential = line.model.dynamics.landscape
+    coefficients = None if potential is None else potential.coefficients
+    if coefficients is None:
+        return None
+    gaps, which = line.gaps(times)
+    free = [*coefficients.view(-1).split(1), *_friction(line)]
+    if len(free) * len(line.points) ** 2 * len(gaps) > TANGENTS:
+        return None
+    matrices = [line.transition(gap) for gap in gaps]
+    slopes = [_slopes(free, lambda: line.transition(gap)) for gap in gaps]  # noqa: B023
+    start, start_slope = line.start().exp(), _slopes(free, lambda: line.start().exp())
+    told = torch.zeros(len(free), len(free), dtype=torch.float64)
+    for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(line.points)))):
+        seen, _ = line.seen(x[rows])
+        ahead, tangent = start.expand(len(rows), -1), start_slope.expand(len(rows), -1, -1)
+        for t in range(seen.shape[1]):
+            joint = ahead * seen[:, t]
+            gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+            turned = tangent * seen[:, t].unsqueeze(1) / gained.unsqueeze(-1)
+            score = turned.sum(-1)
+            told += score.mT @ score
+            if t < which.shape[1]:
+                filtered = joint / gained
+                turned = turned - score.unsqueeze(-1) * filtered.unsqueeze(1)
+                ahead = moved(filtered, matrices, which[:, t])
+                tangent = torch.stack([moved(one, matrices, which[:, t]) for one in turned.unbind(1)], 1)
+                for number, slope in enumerate(slopes):
+                    here = which[:, t] == number
+                    tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
+    count = coefficients.numel()
+    kept, across, rest = told[:count, :count], told[:count, count:], told[count:, count:]
+    return kept - across @ torch.linalg.solve(rest, across.mT) if len(rest) else kept
+
+
+def _friction(line: Line) -> list[Tensor]:
+    """The friction as a number that can be moved, if it is learned or random; in a logarithm or as it is."""
+    if "friction" in line.latents:
+        return [line.latents["friction"].view(-1)]
+    learned = getattr(line.model.dynamics, "friction_unconstrained", None)
+    return [] if learned is None or not learned.requires_grad else [learned.data.view(-1)]
+
+
+def _slopes(free: list[Tensor], value: Callable[[], Tensor]) -> Tensor:
+    """Central differences of a value by every number that is free, `(number, …)`."""
+    found = []
+    for number in free:
+        before = number.clone()
+        number.add_(DIFFERENCE)
+        above = value()
+        number.copy_(before - DIFFERENCE)
+        found.append((above - value()) / (2 * DIFFERENCE))
+        number.copy_(before)
+    return torch.stack(found)
 
 
 class _Learner:

@@ -155,7 +155,7 @@ class Line:
     def explained(self, times: Tensor, x: Tensor, smooth: bool = True, progress: bool = False) -> Found:
         """The filter and, unless `smooth` is false, the smoother of all sequences; see `Found`."""
         keeps = x.shape[0] * x.shape[1] * len(self.points) <= KEPT
-        gaps, which = self._gaps(times)
+        gaps, which = self.gaps(times)
         matrices = [self.transition(gap) for gap in gaps]
         moves, first = [torch.zeros_like(matrix) for matrix in matrices], torch.zeros_like(self.points[:, 0])
         evidence, drawn = [], []
@@ -164,7 +164,7 @@ class Line:
             torch.manual_seed(0)  # the same draws in every round: the noise then converges
             for rows in tqdm(torch.arange(len(x)).split(chunk), desc="line", disable=not progress, mininterval=1.0):
                 first_row = int(rows[0])
-                seen, top = self._kept.get(first_row) or self._seen(x[rows])
+                seen, top = self._kept.get(first_row) or self.seen(x[rows])
                 if keeps:
                     self._kept[first_row] = seen, top
                 forward, gained = self._forward(seen, matrices, which[rows])
@@ -187,13 +187,13 @@ class Line:
             total = total + (moves * (self.transition(gap) + torch.finfo(torch.float64).tiny).log()).sum()
         return total
 
-    def _gaps(self, times: Tensor) -> tuple[Tensor, Tensor]:
+    def gaps(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """The different times between observations, and which of them every interval has; −1 after the end."""
         batch = self.model.batch(times.double())
         gaps, which = _rounded(batch.gaps).unique(return_inverse=True)
         return gaps, torch.where(batch.valid[:, 1:], which, -1)
 
-    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """p(x_t | z) at the points, `(sequence, time, point)`, over its maximum, and the logarithm of that."""
         x = x.double().unsqueeze(-2)
         with self.known():
@@ -211,7 +211,7 @@ class Line:
             gained[:, t] = joint.sum(-1).clamp(min=torch.finfo(torch.float64).tiny)
             filtered[:, t] = joint / gained[:, t].unsqueeze(-1)
             if t < which.shape[1]:
-                ahead = _moved(filtered[:, t], matrices, which[:, t])
+                ahead = moved(filtered[:, t], matrices, which[:, t])
         return filtered, gained
 
     def _backward(
@@ -232,7 +232,7 @@ class Line:
             for number, move in enumerate(moves):
                 rows = which[:, t] == number
                 move += filtered[rows, t].mT @ told[rows]
-            behind = _moved(told, back, which[:, t])
+            behind = moved(told, back, which[:, t])
             smoothed[:, t] = filtered[:, t] * behind
         return smoothed / smoothed.sum(-1, keepdim=True)
 
@@ -282,7 +282,7 @@ def _rounded(gaps: Tensor) -> Tensor:
     return (gaps / unit).round() * unit
 
 
-def _moved(density: Tensor, matrices: list[Tensor], which: Tensor) -> Tensor:
+def moved(density: Tensor, matrices: list[Tensor], which: Tensor) -> Tensor:
     """density · P of every sequence; after the end, where `which` is −1, it stays."""
     if len(matrices) == 1 and bool((which == 0).all()):
         return density @ matrices[0]

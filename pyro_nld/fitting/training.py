@@ -208,17 +208,18 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str,
     False where it was stopped by hand, as in `_train`.
     """
     fitted = trainer.model, trainer.guide, trainer.times, trainer.x
+    known = None  # what the data tell of w
     particles = max(trainer.schedule.particles, PARTICLES)
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
         if trainer.schedule.exact and not obstacle(trainer.model, trainer.times):
             with contextlib.suppress(FitError):  # its steps are too small for its length: the fit stays as it is
-                made["exact"] = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
+                made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
-                made["balance"] = record(balance(Posterior(*fitted)))
+                made["balance"] = record(balance(Posterior(*fitted), known=known))
     except KeyboardInterrupt:
         if path is not None:
             raise

@@ -51,7 +51,7 @@ NEWTON = 50
 
 
 @torch.no_grad()
-def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
+def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … until the fitted chain leaves its states as often as the data do.
 
     Minimised is ½ Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
@@ -71,6 +71,7 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     ----------
     fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
     seed: of posterior draws and of simulations.
+    known: N where it is known what the data tell, see `exact.information`, in place of what the steps of paths would.
 
     Returns
     -------
@@ -94,7 +95,8 @@ def balance(fit: Posterior, seed: int = 0) -> xr.Dataset | None:
     if not counts.exits.sum() > 0:
         return None
     points = flows.some(fit.positions(draws=PATHS, seed=seed)[0][fit.times.isfinite()], POINTS, seed)
-    metric, start = LEAST * _information(fit, points), coefficients.clone()
+    tells = _information(fit, points) if known is None else known + _prior(len(known))
+    metric, start = LEAST * tells, coefficients.clone()
     starts = flows.some(points, CHAINS, seed)
 
     def moved_to(change: Tensor) -> None:
@@ -371,7 +373,11 @@ def _information(fit: Posterior, points: Tensor) -> Tensor:
     step, pushed = (integrator.step(dynamics, origin, force, h) for force in forces)
     told = information(dynamics.potential, points, ((pushed.loc - step.loc) / step.scale)[0]).cpu()
     told *= len(gaps) * fit.model.substeps / len(points)
-    return told + COEFFICIENT_PRECISION * torch.eye(len(told), dtype=torch.float64)
+    return told + _prior(len(told))
+
+
+def _prior(count: int) -> Tensor:
+    return COEFFICIENT_PRECISION * torch.eye(count, dtype=torch.float64)
 
 
 def _told(counts: _Counts, before: Tensor, after: Tensor, price: float, turns: int, unit: float) -> xr.Dataset:

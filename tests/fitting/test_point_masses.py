@@ -8,6 +8,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from polynomials import Polynomial
 
 import pyro_nld as nld
 from pyro_nld.fitting import exact, point_masses
@@ -124,7 +125,7 @@ def test_a_round_that_goes_too_far_is_taken_back(learned, monkeypatch):
     model, guide = copy.deepcopy((fit.model, fit.guide))
     with torch.no_grad():
         model.likelihood.noise_scale_unconstrained += 0.3
-    told = exact.learn(model, guide, fit.times, fit.x, rounds=3)
+    told, _ = exact.learn(model, guide, fit.times, fit.x, rounds=3)
     assert told == sorted(told)
     assert len(told) > 2
 
@@ -161,3 +162,37 @@ def test_steps_too_small_for_the_line_are_refused(monkeypatch):
     monkeypatch.setattr(point_masses, "MOST", 64)
     with pytest.raises(nld.FitError, match="64 points are too few for this axis"):
         point_masses.line_of(model, guide, fit.times, fit.x)
+
+
+def test_information_is_the_curvature_of_the_evidence():
+    data = nld.datasets.ornstein_uhlenbeck(300, 30, rate=1.0, interval=0.5, noise=0.7)
+    times, x = nld.as_tensors(data)
+    times = times.expand(len(x), -1)
+    potential = Polynomial((2,), [0.5])  # w z²
+    prior = nld.OverdampedLangevin(potential, 1.0)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.7), 10, 1.0, "equilibrium")
+    line, step = Line(model, {}, -6.0, 6.0, 150), 0.02
+    found = exact.information(line, times, x).item()
+
+    def height(w):
+        with torch.no_grad():
+            line.model.dynamics.potential.weight.fill_(w)
+        return float(line.evidence(times, x).sum())
+
+    curvature = -(height(0.5 + step) - 2 * height(0.5) + height(0.5 - step)) / step**2
+    assert found == pytest.approx(curvature, rel=0.1)
+    paths = 2 * 29 * len(x) * 0.5 / 1.0 + len(x) * 2  # Σ 2 h z²/T with ⟨z²⟩ = T/k = 1, and where sequences begin
+    assert found < 0.7 * paths
+
+
+def test_information_profiles_a_learned_friction_out():
+    _, data = double_well(sequences=20, steps=20)
+    times, x = nld.as_tensors(data)
+    times = times.expand(len(x), -1)
+    known, _ = pair(1.0, 0.3)
+    learned, _ = pair(torch.nn.Parameter(torch.ones(1)), 0.3)
+    learned.dynamics.potential = known.dynamics.potential
+    less, more = (exact.information(Line(one, {}, -3.0, 3.0, 100), times, x) for one in (learned, known))
+    value = torch.linalg.eigvalsh(more - less)
+    assert float(value.min()) > -1e-6 * float(value.max())
+    assert float(value.max()) > 0.01 * float(torch.linalg.eigvalsh(more).max())
