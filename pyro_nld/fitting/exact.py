@@ -18,7 +18,7 @@ from ..guide.amortized import AmortizedGuide
 from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
 from ..nn import random_parts
-from .em import follow
+from .em import COEFFICIENT_PRECISION, follow
 from .point_masses import Found, Line, line_of, moved
 
 ITERATIONS = 20  # of L-BFGS in one M-step
@@ -26,6 +26,7 @@ PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds tho
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
 ENOUGH = 1.0  # nats that another round has to bring
 DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
+CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
 TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
 AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
 GUIDE_STEPS = 100  # in which the guide follows at the end: less has changed than in an M-step
@@ -44,7 +45,8 @@ def learn(
 
     In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and E[log p(x | z)] over
     those of the likelihood beside its decoder, which stays. Quantities of the dynamics that are random in an
-    `AutoNormal` guide move to the maximum of the posterior; all others stay at their medians. A round goes farther than
+    `AutoNormal` guide move to the maximum of the posterior, and have its width there, with the last layer of the
+    potential unknown (Laplace's method); all other random ones stay at their medians. A round goes farther than
     its maximum, the more the more rounds have raised the evidence, and back to it where that lowers the evidence.
 
     Parameters
@@ -54,7 +56,8 @@ def learn(
 
     Returns
     -------
-    log p(x) of all data before each round and at the end, nats per observed value; and the `information` of the data.
+    log p(x) of all data before each round and at the end, nats per observed value; and the `information` of the data on
+    the last layer of the potential, all other numbers profiled out, where it has one.
 
     Raises
     ------
@@ -87,47 +90,45 @@ def learn(
         learner.go(best + reach * (nearer - best))
         reach *= LONGER
     learner.go(best)
+    known = learner.known(times, x)
     learner.tell(model, guide)
-    told_of = information(line, times, x)
-    known = [value for value in guide.others.parameters() if value.requires_grad]
-    for value in known:  # the bound would take them back to where they suit the guide
+    held = [value for value in guide.others.parameters() if value.requires_grad]
+    for value in held:  # the bound would take them back to where they suit the guide
         value.requires_grad_(False)
     try:
         follow(model, guide, times, x, gradient_steps=GUIDE_STEPS, progress=progress)
     finally:
-        for value in known:
+        for value in held:
             value.requires_grad_(True)
-    return told, told_of
+    return told, known
 
 
 @torch.no_grad()
-def information(line: Line, times: Tensor, x: Tensor) -> Float[Tensor, "coefficient coefficient"] | None:
-    """What data tell of w in U = w · φ(z) + …: Σ s_t s_tᵀ, s_t = ∂ log p(x_t | x₁…x_{t−1})/∂w, over all observations.
+def information(
+    line: Line, times: Tensor, x: Tensor, free: list[Tensor], changed: Callable[[], None] = lambda: None
+) -> Float[Tensor, "number number"] | None:
+    """What data tell of numbers θ: Σ s_t s_tᵀ with s_t = ∂ log p(x_t | x₁…x_{t−1})/∂θ, over all observations.
 
     The increments of a score have no correlations at the true parameters, so that this estimates the information that
-    is observed. That of paths, which `transitions.balance` takes elsewhere, is larger: it knows what nobody saw. A
-    friction that is not given is profiled out. Derivatives of the filter are carried along with it.
+    is observed. That of paths, which `transitions.balance` takes elsewhere, is larger: it knows what nobody saw.
+    Derivatives of the filter are carried along with it.
 
     Parameters
     ----------
     line: at the maximum. times, x: checked data.
+    free: tensors of one number each, on which transitions or starts depend. They are moved and put back.
+    changed: is called whenever one of them has moved.
 
     Returns
     -------
-    In double precision; None where the potential has no coefficients, or a matrix for each of many different times
-    between observations had too many derivatives.
+    In double precision; None where the matrices of many different times between observations had too many derivatives.
     """
-    potential = line.model.dynamics.landscape
-    coefficients = None if potential is None else potential.coefficients
-    if coefficients is None:
-        return None
     gaps, which = line.gaps(times)
-    free = [*coefficients.view(-1).split(1), *_friction(line)]
-    if len(free) * len(line.points) ** 2 * len(gaps) > TANGENTS:
+    if not free or len(free) * len(line.points) ** 2 * len(gaps) > TANGENTS:
         return None
     matrices = [line.transition(gap) for gap in gaps]
-    slopes = [_slopes(free, lambda: line.transition(gap)) for gap in gaps]  # noqa: B023
-    start, start_slope = line.start().exp(), _slopes(free, lambda: line.start().exp())
+    slopes = [_slopes(free, changed, lambda: line.transition(gap)) for gap in gaps]  # noqa: B023
+    start, start_slope = line.start().exp(), _slopes(free, changed, lambda: line.start().exp())
     told = torch.zeros(len(free), len(free), dtype=torch.float64)
     for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(line.points)))):
         seen, _ = line.seen(x[rows])
@@ -146,29 +147,21 @@ def information(line: Line, times: Tensor, x: Tensor) -> Float[Tensor, "coeffici
                 for number, slope in enumerate(slopes):
                     here = which[:, t] == number
                     tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
-    count = coefficients.numel()
-    kept, across, rest = told[:count, :count], told[:count, count:], told[count:, count:]
-    return kept - across @ torch.linalg.solve(rest, across.mT) if len(rest) else kept
+    return told
 
 
-def _friction(line: Line) -> list[Tensor]:
-    """The friction as a number that can be moved, if it is learned or random; in a logarithm or as it is."""
-    if "friction" in line.latents:
-        return [line.latents["friction"].view(-1)]
-    learned = getattr(line.model.dynamics, "friction_unconstrained", None)
-    return [] if learned is None or not learned.requires_grad else [learned.data.view(-1)]
-
-
-def _slopes(free: list[Tensor], value: Callable[[], Tensor]) -> Tensor:
+def _slopes(free: list[Tensor], changed: Callable[[], None], value: Callable[[], Tensor]) -> Tensor:
     """Central differences of a value by every number that is free, `(number, …)`."""
     found = []
     for number in free:
-        before = number.clone()
-        number.add_(DIFFERENCE)
-        above = value()
-        number.copy_(before - DIFFERENCE)
-        found.append((above - value()) / (2 * DIFFERENCE))
+        before, ends = number.clone(), []
+        for shift in (DIFFERENCE, -DIFFERENCE):
+            number.copy_(before + shift)
+            changed()
+            ends.append(value())
+        found.append((ends[0] - ends[1]) / (2 * DIFFERENCE))
         number.copy_(before)
+        changed()
     return torch.stack(found)
 
 
@@ -189,6 +182,7 @@ class _Learner:
         free = [value for value in line.model.parameters() if value.requires_grad]
         self.prior = [value for value in free if id(value) not in apart] + list(self.sites.values())
         self.noise = [value for value in free if id(value) in apart - shape]
+        self.spread: dict[str, Tensor] = {}
 
     def place(self) -> Tensor:
         """Where all of them are."""
@@ -212,18 +206,62 @@ class _Learner:
         return self.place()
 
     @torch.no_grad()
+    def known(self, times: Tensor, x: Tensor) -> Tensor | None:
+        """The information on w; random quantities get their `spread`, the standard deviation with w unknown."""
+        dynamics = self.line.model.dynamics
+        w = None if dynamics.landscape is None else dynamics.landscape.coefficients
+        first = [] if w is None else list(w.view(-1).split(1))
+        places = [value.view(-1) for value in self.sites.values()]
+        learned = [value.view(-1) for name, value in dynamics.named_parameters(recurse=False) if value.requires_grad]
+        free = [*first, *(number for value in places + learned for number in value.split(1))]
+        told = information(self.line, times, x, free, self._set_sites)
+        if told is None:
+            return None
+        prior = torch.ones(len(free), dtype=torch.float64) * COEFFICIENT_PRECISION
+        behind = len(first) + sum(len(value) for value in places)
+        prior[len(first) : behind] = self._prior_curvature()
+        width = torch.linalg.inv(told + torch.diag(prior)).diagonal().sqrt()[len(first) : behind]
+        for site, part in zip(self.sites, width.split([len(value) for value in places]), strict=True):
+            self.spread[site] = part.view_as(self.sites[site])
+        count = len(first)
+        across, rest = told[:count, count:], told[count:, count:]
+        return (told[:count, :count] - across @ torch.linalg.solve(rest, across.mT)) if count else None
+
+    @torch.no_grad()
     def tell(self, model: LatentLangevin, guide: AmortizedGuide) -> None:
         """Give the model, and the guide of its random quantities, what was learned."""
         model.load_state_dict(self.line.model.state_dict())
         for site, value in self.sites.items():
             attrgetter(site)(guide.others.locs).copy_(value)
+            if site in self.spread:
+                inside, _, name = site.rpartition(".")
+                scales = guide.others.scales.get_submodule(inside)
+                setattr(scales, name, self.spread[site].to(getattr(scales, name)))
 
     def _set_sites(self) -> None:
         self.line.latents |= {site: transform_to(self.laws[site].support)(value) for site, value in self.sites.items()}
 
     def _log_prior(self) -> Tensor:
-        values = (self.laws[site].log_prob(self.line.latents[site]).sum() for site in self.sites)
-        return sum(values, torch.zeros((), dtype=torch.float64))
+        """Of the random quantities, as densities of the unbounded numbers that stand for them."""
+        total = torch.zeros((), dtype=torch.float64)
+        for site, place in self.sites.items():
+            transform, value = transform_to(self.laws[site].support), self.line.latents[site]
+            total = total + self.laws[site].log_prob(value).sum() + transform.log_abs_det_jacobian(place, value).sum()
+        return total
+
+    def _prior_curvature(self) -> Tensor:
+        """−∂² log prior of every random number."""
+        found = []
+        for number in [number for value in self.sites.values() for number in value.view(-1).split(1)]:
+            before, heights = number.clone(), []
+            for shift in (-CURVED, 0.0, CURVED):
+                number.copy_(before + shift)
+                self._set_sites()
+                heights.append(self._log_prior())
+            found.append((2 * heights[1] - heights[0] - heights[2]) / CURVED**2)
+            number.copy_(before)
+            self._set_sites()
+        return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64)
 
     def _fitted(self, drawn: Tensor) -> Tensor:
         """E[log p(x | z)] at positions that were drawn."""
