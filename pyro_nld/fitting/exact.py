@@ -29,6 +29,7 @@ DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which 
 CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
 TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
 AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
+MANY = 200_000  # times beyond which some sequences are enough
 GUIDE_STEPS = 100  # in which the guide follows at the end: less has changed than in an M-step
 
 
@@ -51,8 +52,8 @@ def learn(
 
     Parameters
     ----------
-    model, guide: fitted. times, x: checked data. rounds: at most; they end when one brings less than one nat.
-    progress: show bars.
+    model, guide: fitted. times, x: checked data; of more than 200 000 times some sequences, at random.
+    rounds: at most; they end when one brings less than one nat. progress: show bars.
 
     Returns
     -------
@@ -68,6 +69,8 @@ def learn(
     R. S. Bucy and K. D. Senne, Automatica 7:287–298, 1971 (point masses). L. R. Rabiner, Proc. IEEE 77:257–286, 1989.
     R. Salakhutdinov and S. Roweis, Adaptive overrelaxed bound optimization methods, ICML 2003 (longer steps).
     """
+    chosen = torch.randperm(len(x))[: max(1, MANY // x.shape[1])] if x[..., 0].numel() > MANY else slice(None)
+    every, times, x = (times, x), times[chosen], x[chosen]
     line, values = line_of(model, guide, times, x), int(x.isfinite().sum())
     learner = _Learner(line, model, guide, x)
     told: list[float] = []
@@ -90,13 +93,13 @@ def learn(
         learner.go(best + reach * (nearer - best))
         reach *= LONGER
     learner.go(best)
-    known = learner.known(times, x)
+    known = learner.known(times, x, len(every[1]) / len(x))
     learner.tell(model, guide)
     held = [value for value in guide.others.parameters() if value.requires_grad]
     for value in held:  # the bound would take them back to where they suit the guide
         value.requires_grad_(False)
     try:
-        follow(model, guide, times, x, gradient_steps=GUIDE_STEPS, progress=progress)
+        follow(model, guide, *every, gradient_steps=GUIDE_STEPS, progress=progress)
     finally:
         for value in held:
             value.requires_grad_(True)
@@ -206,8 +209,8 @@ class _Learner:
         return self.place()
 
     @torch.no_grad()
-    def known(self, times: Tensor, x: Tensor) -> Tensor | None:
-        """The information on w; random quantities get their `spread`, the standard deviation with w unknown."""
+    def known(self, times: Tensor, x: Tensor, share: float) -> Tensor | None:
+        """The information on w of so many times these data; random quantities get their `spread`, with w unknown."""
         dynamics = self.line.model.dynamics
         w = None if dynamics.landscape is None else dynamics.landscape.coefficients
         first = [] if w is None else list(w.view(-1).split(1))
@@ -217,7 +220,7 @@ class _Learner:
         told = information(self.line, times, x, free, self._set_sites)
         if told is None:
             return None
-        prior = torch.ones(len(free), dtype=torch.float64) * COEFFICIENT_PRECISION
+        told, prior = share * told, torch.ones(len(free), dtype=torch.float64) * COEFFICIENT_PRECISION
         behind = len(first) + sum(len(value) for value in places)
         prior[len(first) : behind] = self._prior_curvature()
         width = torch.linalg.inv(told + torch.diag(prior)).diagonal().sqrt()[len(first) : behind]

@@ -125,15 +125,15 @@ class Line:
             yield
 
     def transition(self, gap: Tensor) -> Float[Tensor, "point point"]:
-        """P of a time between two observations, in the model's unit; a row is short of 1 by what leaves the line."""
+        """P of a time between two observations, in the model's unit; nothing leaves the line."""
         h = (gap / self.model.substeps).expand(len(self.points), 1)
         grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
         path = LangevinPath(self.model.dynamics, self.model.integrator, self.points[0], grid, self.latents)
         with self.known():
             step = path.transitions(self.points)
         away = (self.points.mT - step.loc) / step.scale
-        kernel = torch.exp(-0.5 * away.square()) * (self.spacing / step.scale / math.sqrt(2 * math.pi))
-        return torch.linalg.matrix_power(kernel, self.model.substeps)
+        # Rows add up to 1 by themselves once the points are close; were they not, a step below them would win.
+        return torch.linalg.matrix_power((-0.5 * away.square()).softmax(-1), self.model.substeps)
 
     def start(self) -> Float[Tensor, "point"]:
         """log p(z₀) at the points; in equilibrium −U/T, normalised on the line."""

@@ -3,10 +3,12 @@
     python tests/benchmarks/temperature.py --simulations 100 --out runs/temperature
     python tests/benchmarks/temperature.py --simulations 100 --out runs/temperature --fixed 0.8
     python tests/benchmarks/temperature.py --simulations 100 --out runs/temperature --learned --steps 300
+    python tests/benchmarks/temperature.py --simulations 100 --out runs/temperature --learned --exact 10
 
 Each simulation draws T from its prior (or takes --fixed), draws 16 short sequences of a double well at it, and fits
 T. Landscape and noise are known, so that all that is unknown has a prior and ranks must be uniform; with --learned the
-landscape is a network, of which the interval of T knows nothing. Encoder and control start from those of one fit to
+landscape is a network, of which the interval of T knows nothing, unless --exact rounds on the line of point masses end
+the fit: the width is then that with the last layer unknown. Encoder and control start from those of one fit to
 other data, which saves most of the steps. Prints one line per simulation and the coverage of both routes: the guide's
 own interval, and the one by particles (`corrections.posterior`). A study that was stopped goes on.
 """
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="gradient steps of each fit")
     parser.add_argument("--particles", type=int, default=512)
     parser.add_argument("--learned", action="store_true", help="learn the landscape, a network, as well")
+    parser.add_argument("--exact", type=int, default=0, help="rounds on the line of point masses that end each fit")
     parser.add_argument("--fixed", type=float, help="the true temperature; drawn from its prior when left out")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     args = parser.parse_args()
@@ -84,7 +87,10 @@ def main() -> None:
     if file.is_file():
         done = xr.load_dataset(file, engine="h5netcdf")
         rows = [done.isel(simulation=[place]) for place in range(done.sizes["simulation"])]
-    reference, schedule = known(args.sequences, args.fixed), nld.Schedule(steps=args.steps, learning_rate=3e-2)
+    reference, schedule = (
+        known(args.sequences, args.fixed),
+        nld.Schedule(steps=args.steps, learning_rate=3e-2, exact=args.exact),
+    )
     trained = trained_guide(known(2 * args.sequences, None), nld.Schedule(steps=300))
     started = partial(build, learned=args.learned, trained=trained)
     for seed in range(len(rows), args.simulations):

@@ -90,6 +90,14 @@ def found_barrier(potential):
     return float(energy[200] - energy.min())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _short_guides():
+    """The guide follows in a few steps: what these tests ask of is the prior."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "GUIDE_STEPS", 3)
+        yield
+
+
 @pytest.fixture(scope="module")
 def learned():
     """Sixty sequences of a double well, noise and friction begun far off, and a guide that hardly learned."""
@@ -128,6 +136,15 @@ def test_a_round_that_goes_too_far_is_taken_back(learned, monkeypatch):
     told, _ = exact.learn(model, guide, fit.times, fit.x, rounds=3)
     assert told == sorted(told)
     assert len(told) > 2
+
+
+def test_some_sequences_stand_for_many(learned, monkeypatch):
+    _, fit = learned
+    _, all_of_them = exact.learn(*copy.deepcopy((fit.model, fit.guide)), fit.times, fit.x, rounds=0)
+    monkeypatch.setattr(exact, "MANY", fit.x.numel() // 2)
+    torch.manual_seed(0)
+    _, half = exact.learn(*copy.deepcopy((fit.model, fit.guide)), fit.times, fit.x, rounds=0)
+    assert float(half.trace() / all_of_them.trace()) == pytest.approx(1.0, abs=0.2)
 
 
 def test_two_axes_stay_as_they_are():
