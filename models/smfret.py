@@ -39,7 +39,7 @@ class Dyes(nld.Decoder):
 def build(data, likelihood=None):
     """A neural potential over the distance, photons by Poisson's law, two-sided guide."""
     prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1), PRIORS["temperature"], PRIORS["friction"])
-    model = nld.LatentLangevin(prior, likelihood or nld.Poisson(Dyes()), substeps=3, time_unit=1.0)
+    model = nld.LatentLangevin(prior, likelihood or nld.Poisson(Dyes()), substeps=10, time_unit=1.0)
     encoder = nld.GRUEncoder(data.sizes["channel"], size=32, hidden=32)
     return model, nld.AmortizedGuide(model, encoder)
 
@@ -67,10 +67,10 @@ def barrier_and_distance(potential):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=300, batch_size=8, learning_rate=0.02))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=300, batch_size=8, learning_rate=0.02, exact=10))
     barrier, distance = barrier_and_distance(fit.potential)
     diffusion = 1 / float(fit.dynamics.friction)
     print(f"{barrier:.2f} kT, {distance:.2f} nm, D = {diffusion:.4f} nm²/ms; true: {data.attrs}")
     assert abs(barrier - data.attrs["barrier"]) < 0.3
-    assert abs(distance - data.attrs["distance"]) < 0.2
+    assert abs(distance - data.attrs["distance"]) < 0.1
     assert abs(diffusion / data.attrs["diffusion"] - 1) < 0.3

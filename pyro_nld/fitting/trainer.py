@@ -93,7 +93,7 @@ class Trainer:
         if self.schedule.substeps(position, self.substeps) > self.model.substeps:
             self._take(self.substeps)
         if self._refinements(position) > self._refinements(self.position(max(0, self.step - 1))):
-            self._refine()
+            self.refine()
         self.elbo.path_weight = self.schedule.path_weight(position)
         share = self.schedule.rate(position) / self.schedule.learning_rate * self.slowdown
         for group in self.optimizer.param_groups:
@@ -164,20 +164,25 @@ class Trainer:
         """How many times the substeps were due to be looked at, before and at `position`."""
         return sum(position >= round(share * self.schedule.steps) for share in REFINE_AT)
 
-    def _refine(self) -> None:
-        """Take as many substeps as the landscape will need, if the model allows it; a coarse beginning stays coarse."""
+    def refine(self, growth: float = GROWTH) -> bool:
+        """Take as many substeps as the landscape will need when it has grown so much more curved.
+
+        Only if the model allows it, and a coarse beginning stays coarse. Whether there are more steps now.
+        """
         pair, wanted, most = (self.model, self.guide), 0, self.model.most_substeps or 0
         if most <= self.model.substeps or self.model.substeps < self.substeps:
-            return
+            return False
         with evaluating(*pair), warnings.catch_warnings(), contextlib.suppress(FitError), at_home(self.device, *pair):
             warnings.simplefilter("ignore", DoubtfulFitWarning)
             steps = Posterior(*pair, *self.home).discretisation()
-            if GROWTH * steps["max_curvature_step"] > LIMIT:
-                wanted = min(math.ceil(GROWTH * steps["substeps_needed"]), most)
+            if growth * steps["max_curvature_step"] > LIMIT:
+                wanted = min(math.ceil(growth * steps["substeps_needed"]), most)
         wanted = int(self.crew.agreed([float(wanted)])[0])
-        if wanted > self.model.substeps:
+        more = wanted > self.model.substeps
+        if more:
             self.substeps = wanted
             self._take(self.substeps)
+        return more
 
     def _take(self, substeps: int) -> None:
         """Go on with so many substeps. The optimiser starts anew, because the guide then has other parameters."""

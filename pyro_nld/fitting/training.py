@@ -216,6 +216,8 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str,
         if trainer.schedule.exact and not obstacle(trainer.model, trainer.times):
             with contextlib.suppress(FitError):  # its steps are too small for its length: the fit stays as it is
                 made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
+                if trainer.refine(growth=1.0):  # what has learned exactly may be more curved
+                    made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):

@@ -42,7 +42,6 @@ NEAR = 0.3  # change of a log rate over which the response carries a simulated o
 VISITS = 5  # to the state that is held longest, of each of CHAINS chains: their rates are known to about 3 %
 LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
 UNSEEN = 0.5  # transitions of a simulated chain that made none
-THINNED = 5  # of the draws of exp(−U/T), one is looked at: as many moves lie between jumps
 SLOPES = 5000  # of them, at which slopes and curvatures are taken
 SHIFT = 0.1  # of the logarithm of a share by finite steps, up to which its first order is trusted
 OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
@@ -250,7 +249,7 @@ class _Chain(NamedTuple):
         if not _steps_are_known(fit):
             return None
         try:
-            drawn = occupancies.draws(fit.potential, wells, self.positions[:, -1], fit.temperature, seed)[:, ::THINNED]
+            drawn = occupancies.draws(fit.potential, wells, self.positions[:, -1], fit.temperature, seed)
         except (FitError, PriorError):  # no chain moves, or a minimum has gone
             return None
         label = kinetics.cores(fit.potential, wells, drawn, fit.temperature)

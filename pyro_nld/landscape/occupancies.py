@@ -86,7 +86,7 @@ def equilibrium(
 def draws(
     potential: Energy, wells: xr.Dataset, starts: Float[Tensor, "chain latent"], temperature: float, seed: int = 0
 ) -> Float[Tensor, "chain draw latent"]:
-    """Draws of exp(−U/T); arguments as for `sampled`."""
+    """Draws of exp(−U/T), one out of those between two jumps; arguments as for `sampled`."""
     if round_axes := chart(potential, wells["minimum_position"].values, temperature):
         lifted = round_axes.circles.lift(starts)
         return round_axes.circles.lower(draws(round_axes, round_axes.states(wells), lifted, temperature, seed))
@@ -94,7 +94,7 @@ def draws(
     wide = temperature * torch.linalg.inv(hessian(in_double(potential), minima))
     jumps = samplers.Mixture(torch.ones(len(minima)), minima, wide)
     drawn = samplers.mala(potential, starts, temperature=temperature, jumps=jumps, seed=seed)
-    return torch.as_tensor(drawn["position"].values).to(starts)
+    return torch.as_tensor(drawn["position"].values[:, :: samplers.EVERY]).to(starts)
 
 
 def occupancy(

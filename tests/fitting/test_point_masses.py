@@ -11,7 +11,7 @@ import torch
 from polynomials import Polynomial
 
 import pyro_nld as nld
-from pyro_nld.fitting import exact, point_masses
+from pyro_nld.fitting import exact, point_masses, trainer
 from pyro_nld.fitting.point_masses import Line, obstacle
 
 RATE, TEMPERATURE, NOISE, SUBSTEPS = 1.5, 0.7, 0.6, 3
@@ -136,6 +136,17 @@ def test_a_round_that_goes_too_far_is_taken_back(learned, monkeypatch):
     told, _ = exact.learn(model, guide, fit.times, fit.x, rounds=3)
     assert told == sorted(told)
     assert len(told) > 2
+
+
+@pytest.mark.filterwarnings("ignore:curvature:pyro_nld.DoubtfulFitWarning")
+def test_steps_become_finer_where_the_landscape_became_more_curved(monkeypatch):
+    monkeypatch.setattr(trainer, "REFINE_AT", ())  # not on the way
+    _, data = double_well(sequences=20, steps=20)
+    model, guide = pair(noise=0.3, substeps=2)
+    model.most_substeps = 30
+    fit = nld.fit(model, guide, data, nld.Schedule(steps=20, exact=2), progress=False)
+    assert fit.model.substeps > 2
+    assert len(fit.runs[0]["exact"]) > 1
 
 
 def test_some_sequences_stand_for_many(learned, monkeypatch):
