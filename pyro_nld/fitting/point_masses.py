@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from ..dynamics.circles import circles_of
 from ..dynamics.grids import Grid
+from ..dynamics.integrators import Step
 from ..dynamics.paths import LangevinPath
 from ..errors import FitError
 from ..guide.amortized import AmortizedGuide
@@ -38,6 +39,7 @@ from .posterior import Posterior
 FEWEST, MOST = 64, 1024  # points of the line
 EXACT = 1e-3  # nats per value that twice the points may still change
 TRIED = 10  # sequences on which that is tried
+FINER = 4  # times as many places at which curvature is looked at: between two points a landscape could hide it
 MARGIN = 0.15  # of the range of the positions, that the line goes on beyond them
 GAPS = 200  # different times between observations, at most: every one has a matrix of its own
 AT_A_TIME = 4_000_000  # numbers held at once, of every array
@@ -126,14 +128,25 @@ class Line:
 
     def transition(self, gap: Tensor) -> Float[Tensor, "point point"]:
         """P of a time between two observations, in the model's unit; nothing leaves the line."""
-        h = (gap / self.model.substeps).expand(len(self.points), 1)
-        grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
-        path = LangevinPath(self.model.dynamics, self.model.integrator, self.points[0], grid, self.latents)
-        with self.known():
-            step = path.transitions(self.points)
+        step = self._step(self.points, gap)
         away = (self.points.mT - step.loc) / step.scale
         # Rows add up to 1 by themselves once the points are close; were they not, a step below them would win.
         return torch.linalg.matrix_power((-0.5 * away.square()).softmax(-1), self.model.substeps)
+
+    def coarseness(self, gap: Tensor) -> Float[Tensor, "minimum"]:
+        """Curvature × step, 1 − ∂E[z']/∂z, in every minimum; looked for at places that are closer than the points."""
+        places = torch.linspace(float(self.points[0]), float(self.points[-1]), FINER * len(self.points)).double()
+        pushed = self._step(places.unsqueeze(-1), gap).loc[:, 0] - places
+        minimum = (pushed[:-1] > 0) & (pushed[1:] <= 0)
+        return -(pushed.diff() / (places[1] - places[0]))[minimum]
+
+    def _step(self, places: Tensor, gap: Tensor) -> Step:
+        """One step of the integrator out of every place."""
+        h = (gap / self.model.substeps).expand(len(places), 1)
+        grid = Grid(h, torch.ones_like(h[:, 0], dtype=torch.bool))
+        path = LangevinPath(self.model.dynamics, self.model.integrator, places[0], grid, self.latents)
+        with self.known():
+            return path.transitions(places)
 
     def start(self) -> Float[Tensor, "point"]:
         """log p(z₀) at the points; in equilibrium −U/T, normalised on the line."""

@@ -62,6 +62,11 @@ def test_moves_count_every_interval_of_its_length():
     assert float(found.first.sum()) == pytest.approx(4.0)
 
 
+def test_coarseness_is_curvature_times_step():
+    found = Line(harmonic(), {}, -7.0, 7.0, 100).coarseness(torch.tensor(0.3))
+    assert found.tolist() == pytest.approx([RATE * 0.3 / SUBSTEPS], rel=1e-3)
+
+
 def test_a_sequence_that_starts_in_equilibrium_knows_its_law():
     times, x = irregular()
     x[:, 1:] = torch.nan  # one observation: N(0, T/k + noise²)
@@ -118,6 +123,24 @@ def test_rounds_climb_above_the_truth(learned):
     model.dynamics.potential = truth
     known = float(Line(model, {}, -3.0, 3.0, 200).evidence(fit.times, fit.x).sum()) / values
     assert known < told[-1] < known + 20 / values  # as far above it as some free parameters bring
+
+
+def test_a_well_that_is_narrower_than_the_steps_can_tell_costs_evidence():
+    """Between the points it would cost nothing otherwise."""
+
+    def wiggled(z):
+        return nld.DoubleWell(BARRIER)(z) - 0.05 * torch.exp(-0.5 * ((z[..., 0] - 0.01) / 0.01).square())
+
+    wiggled.latent, costs = 1, []
+    for potential in (nld.DoubleWell(BARRIER), wiggled):
+        prior = nld.OverdampedLangevin(potential)
+        model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.3), 10, 1.0)
+        guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
+        times, x = torch.arange(5.0).repeat(2, 1) * 0.1, torch.zeros(2, 5, 1)
+        line = Line(model, {}, -2.0, 2.0, 101)
+        costs.append(exact._Learner(line, model, guide, x)._coarse(line.explained(times, x)).item())
+    assert costs[0] == pytest.approx(0.0, abs=1e-6)
+    assert costs[1] > 100
 
 
 def test_rounds_find_what_the_guide_hides(learned):
