@@ -2,7 +2,7 @@
 
 U(x, b) = U(x) + ½ κ (b − x)² of molecule x and bead b, as `simulate` moves them. A bead settles in γ_b/κ = 14 µs, the
 next value is 50 µs later: beside a slower molecule it is a noise of variance kT/κ and a drag γ_b, both calibrated.
-Known answers: barrier, found within .5 kT; D in nm²/ms, within 30 %; distance of the wells in nm, found 4 % too short.
+Known answers: barrier, found within .5 kT; D in nm²/ms, within 30 %; distance of the wells in nm, found 3 % too short.
 """
 
 import math
