@@ -70,7 +70,8 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
     ----------
     fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
     seed: of posterior draws and of simulations.
-    known: N where it is known what the data tell, see `exact.information`, in place of what the steps of paths would.
+    known: what the data tell of w, see `exact.information`, for the covariance, in place of what paths would. The change
+        of w is the one that paths notice least all the same: of what data do not see it could make a landscape of spikes.
 
     Returns
     -------
@@ -94,8 +95,7 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
     if not counts.exits.sum() > 0:
         return None
     points = flows.some(fit.positions(draws=PATHS, seed=seed)[0][fit.times.isfinite()], POINTS, seed)
-    tells = _information(fit, points) if known is None else known + _prior(len(known))
-    metric, start = LEAST * tells, coefficients.clone()
+    metric, start = LEAST * _information(fit, points), coefficients.clone()
     starts = flows.some(points, CHAINS, seed)
 
     def moved_to(change: Tensor) -> None:
@@ -127,18 +127,21 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
         wanted = _solve(change, metric, slope, log_rate, counts) - change
         gain = counts.misfit(log_rate) - counts.misfit(log_rate + slope @ wanted)
         off = float((slope @ wanted).abs().max())
+        if off >= CLOSE and gain < max(LITTLE, chain.noise(counts)):
+            change = best.change  # a long way for little, which nobody would look at
+            break
         step = min(1.0, furthest / max(off, 1e-300))
         change, since = change + step * wanted, since + step * off
-        moved_to(change)
-        if off < CLOSE or gain < max(LITTLE, chain.noise(counts)):
+        if off < CLOSE:
             break
+        moved_to(change)
     else:  # it goes to and fro: the best of what was simulated, and not the last step, which was not
         change = best.change
-        moved_to(change)
+    moved_to(change)
     before, after = seen[0].log_rate, _averaged(seen, change, slope)
     price = float(0.5 * change @ metric @ change) / LEAST
     told = _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
-    covariance = _covariance(metric, slope, after, counts)
+    covariance = _covariance(metric if known is None else LEAST * (known + _prior(len(known))), slope, after, counts)
     return told.assign(covariance=(("coefficient", "to_coefficient"), covariance.numpy()))
 
 
