@@ -70,8 +70,8 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
     ----------
     fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
     seed: of posterior draws and of simulations.
-    known: what the data tell of w, see `exact.information`, for the covariance, in place of what paths would. The change
-        of w is the one that paths notice least all the same: of what data do not see it could make a landscape of spikes.
+    known: what the data tell of w, see `exact.information`, for the covariance, in place of what paths would. The
+        change of w is the one that paths notice least all the same: data do not see every spike that it could make.
 
     Returns
     -------
