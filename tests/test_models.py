@@ -107,7 +107,7 @@ IN_A_NOTEBOOK = {
         "05_the_paper",
         ["three_state_switching.py", 'assert wells.sizes["state"] == 3', "assert error < 0.1"],
     ),
-    "smfret": ("08_instruments", ["nld.Poisson(Dyes())", 'assert error["photons"] < 0.2 < error["distances"]']),
+    "smfret": ("08_instruments", ["nld.Poisson(Dyes())", 'assert error["photons"] < 0.1']),
     "spike_counts": ("08_instruments", ["assert by_counts.wells().sizes", "assert gained > 0.75"]),
     "my_data": ("07_real_recordings", ["nld.select(", "assert with_judge > 0.95"]),
 }
