@@ -153,7 +153,7 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
     source = model_file(choose=choose)
     config = runs.settings(None, 7, 1, None, "smoke")
     first = runs.chosen(tmp_path / "run", source, data, config, resume=True)
-    assert asked == [(7, 8)]
+    assert asked == [(7, 16)]
     assert first["choice"]["latent"] == 2
     assert first["choice"]["candidates"] == [{"latent": 1, "heldout": None}, {"latent": 2, "heldout": -1.0}]
     (tmp_path / "mine.py").write_text("")
