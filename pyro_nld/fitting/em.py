@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -91,10 +92,7 @@ def follow(
     model, guide, times, x, progress: as for `learn_layers`; the model stays as it is.
     gradient_steps: of Adam; their learning rate falls along a cosine.
     """
-    held = [value for value in model.parameters() if value.requires_grad]
-    for value in held:
-        value.requires_grad_(False)
-    try:
+    with frozen(model):
         learned = [value for value in guide.parameters() if value.requires_grad]
         adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
         elbo = PathELBO(path_stride=stride_for(x[:GUIDE_BATCH], model.substeps, ENOUGH_STEPS))
@@ -105,6 +103,21 @@ def follow(
             loss.backward()
             if bool(nn.utils.clip_grad_norm_(learned, torch.inf).isfinite()):
                 adam.step()
+
+
+@contextmanager
+def frozen(part: nn.Module) -> Iterator[None]:
+    """A scope in which the parameters of a part do not learn.
+
+    Parameters
+    ----------
+    part: afterwards those of its parameters learn that did before.
+    """
+    held = [value for value in part.parameters() if value.requires_grad]
+    for value in held:
+        value.requires_grad_(False)
+    try:
+        yield
     finally:
         for value in held:
             value.requires_grad_(True)

@@ -19,7 +19,7 @@ from ..landscape.step_size import LIMIT
 from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
 from ..nn import random_parts
-from .em import COEFFICIENT_PRECISION, follow
+from .em import COEFFICIENT_PRECISION, follow, frozen
 from .point_masses import Found, Line, line_of, moved
 
 ITERATIONS = 20  # of L-BFGS in one M-step
@@ -78,7 +78,7 @@ def learn(
     told: list[float] = []
     best = nearer = learner.place()
     reach = 1.0
-    while len(told) <= rounds:
+    while True:
         found = line.explained(times, x, progress=progress)
         now = float(found.log_evidence.sum()) / values
         if told and not now > told[-1]:
@@ -89,7 +89,7 @@ def learn(
             continue
         told.append(now)
         best = learner.place()
-        if len(told) > 1 and (now - told[-2]) * values < ENOUGH:
+        if len(told) > rounds or (len(told) > 1 and (now - told[-2]) * values < ENOUGH):
             break
         nearer = learner.climb(found)
         learner.go(best + reach * (nearer - best))
@@ -97,14 +97,8 @@ def learn(
     learner.go(best)
     known = learner.known(times, x, len(every[1]) / len(x))
     learner.tell(model, guide)
-    held = [value for value in guide.others.parameters() if value.requires_grad]
-    for value in held:  # the bound would take them back to where they suit the guide
-        value.requires_grad_(False)
-    try:
+    with frozen(guide.others):  # the bound would take them back to where they suit the guide
         follow(model, guide, *every, gradient_steps=GUIDE_STEPS, progress=progress)
-    finally:
-        for value in held:
-            value.requires_grad_(True)
     return told, known
 
 

@@ -56,7 +56,7 @@ def obstacle(model: LatentLangevin, times: Tensor) -> str:
     """
     dynamics = model.dynamics
     grouped = any(group_count(part, name) for part, name in random_parts(model))
-    gaps = _rounded(model.batch(times[:, : min(times.shape[1], 2000)]).gaps).unique()
+    gaps = _rounded(model.batch(times[:, :2000]).gaps).unique()
     found = {
         f"{dynamics.latent} latent axes": dynamics.latent != 1,
         "momenta": dynamics.state != dynamics.latent,
@@ -82,9 +82,9 @@ class Found(NamedTuple):
 class Line:
     """p(x | U, T, γ, noise) of a model with one overdamped axis, at points of a line.
 
-    P = Kⁿ with K_ij = p(z_j | z_i) Δ, the density of one step of the model's own integrator, n steps per observation
-    interval, and Δ the distance of two points. The trapezoidal rule makes exponentially small errors once Δ is below
-    the noise of a step.
+    P = Kⁿ with K_ij ∝ p(z_j | z_i), the density of one step of the model's own integrator, and n steps per observation
+    interval. Rows add up to 1, which they do anyhow where points, Δ apart, are close. The trapezoidal rule makes
+    exponentially small errors once Δ is below the noise of a step.
 
     Parameters
     ----------

@@ -18,9 +18,9 @@ RATE, TEMPERATURE, NOISE, SUBSTEPS = 1.5, 0.7, 0.6, 3
 BARRIER = 2.0
 
 
-def harmonic(start="normal", noise=NOISE):
+def harmonic(start="normal"):
     prior = nld.OverdampedLangevin(nld.Quadratic([RATE]), TEMPERATURE)
-    return nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), noise), SUBSTEPS, 1.0, start)
+    return nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), NOISE), SUBSTEPS, 1.0, start)
 
 
 def irregular():
