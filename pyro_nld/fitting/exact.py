@@ -1,4 +1,4 @@
-"""Exact expectation maximisation of a model with one overdamped axis, on the line of its point masses.
+"""Exact expectation maximisation of an overdamped model with a few axes, on the lattice of its point masses.
 
 The M-step of `em` learns from particles, and the guide proposes these. Here the expectation is that of the exact
 posterior, whose moves between points are counted, and a round takes seconds.
@@ -20,16 +20,19 @@ from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
 from ..nn import random_parts
 from .em import COEFFICIENT_PRECISION, follow, frozen
-from .point_masses import Found, Line, line_of, moved
+from .lattices import lattice_of
+from .point_masses import Found, Lattice, moved
 
 ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
-TOLERATED = 0.1  # of curvature × step above its limit, at half a nat for each minimum
+COARSE = (0.1, 0.03)  # curvature × step above its limit, at half a nat for each minimum; as long as steps may
+# become finer, and where they may not
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
 ENOUGH = 1.0  # nats that another round has to bring
 DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
 CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
 TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
+PRODUCTS = 3e11  # of two numbers, to carry derivatives along with the filter: the same; some minutes
 AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
 MANY = 200_000  # times beyond which some sequences are enough
 GUIDE_STEPS = 100  # in which the guide follows at the end: less has changed than in an M-step
@@ -64,7 +67,7 @@ def learn(
 
     Raises
     ------
-    FitError: see `line_of`.
+    FitError: see `lattice_of`.
 
     References
     ----------
@@ -73,13 +76,13 @@ def learn(
     """
     chosen = torch.randperm(len(x))[: max(1, MANY // x.shape[1])] if x[..., 0].numel() > MANY else slice(None)
     every, times, x = (times, x), times[chosen], x[chosen]
-    line, values = line_of(model, guide, times, x), int(x.isfinite().sum())
-    learner = _Learner(line, model, guide, x)
+    lattice, values = lattice_of(model, guide, times, x), int(x.isfinite().sum())
+    learner = _Learner(lattice, model, guide, x)
     told: list[float] = []
     best = nearer = learner.place()
     reach = 1.0
     while True:
-        found = line.explained(times, x, progress=progress)
+        found = lattice.explained(times, x, progress=progress)
         now = float(found.log_evidence.sum()) / values
         if told and not now > told[-1]:
             if reach == 1.0:
@@ -104,7 +107,7 @@ def learn(
 
 @torch.no_grad()
 def information(
-    line: Line, times: Tensor, x: Tensor, free: list[Tensor], changed: Callable[[], None] = lambda: None
+    lattice: Lattice, times: Tensor, x: Tensor, free: list[Tensor], changed: Callable[[], None] = lambda: None
 ) -> Float[Tensor, "number number"] | None:
     """What data tell of numbers θ: Σ s_t s_tᵀ with s_t = ∂ log p(x_t | x₁…x_{t−1})/∂θ, over all observations.
 
@@ -114,37 +117,39 @@ def information(
 
     Parameters
     ----------
-    line: at the maximum. times, x: checked data.
+    lattice: at the maximum. times, x: checked data.
     free: tensors of one number each, on which transitions or starts depend. They are moved and put back.
     changed: is called whenever one of them has moved.
 
     Returns
     -------
-    In double precision; None where the matrices of many different times between observations had too many derivatives.
+    In double precision; None where derivatives of all matrices would be too many, or the filter with them too slow.
     """
-    gaps, which = line.gaps(times)
-    if not free or len(free) * len(line.points) ** 2 * len(gaps) > TANGENTS:
+    gaps, which = lattice.gaps(times)
+    slopes_of = len(free) * len(lattice.points) ** 2
+    if not free or slopes_of * len(gaps) > TANGENTS or slopes_of * which.numel() > PRODUCTS:
         return None
-    matrices = [line.transition(gap) for gap in gaps]
-    slopes = [_slopes(free, changed, lambda: line.transition(gap)) for gap in gaps]  # noqa: B023
-    start, start_slope = line.start().exp(), _slopes(free, changed, lambda: line.start().exp())
+    matrices = [lattice.transition(gap) for gap in gaps]
+    slopes = [_slopes(free, changed, lambda: lattice.transition(gap)) for gap in gaps]  # noqa: B023
+    start, start_slope = lattice.start().exp(), _slopes(free, changed, lambda: lattice.start().exp())
     told = torch.zeros(len(free), len(free), dtype=torch.float64)
-    for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(line.points)))):
-        seen, _ = line.seen(x[rows])
+    for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(lattice.points)))):
+        seen, _ = lattice.seen(x[rows])
         ahead, tangent = start.expand(len(rows), -1), start_slope.expand(len(rows), -1, -1)
+        gone = which[rows]
         for t in range(seen.shape[1]):
             joint = ahead * seen[:, t]
             gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
             turned = tangent * seen[:, t].unsqueeze(1) / gained.unsqueeze(-1)
             score = turned.sum(-1)
             told += score.mT @ score
-            if t < which.shape[1]:
+            if t < gone.shape[1]:
                 filtered = joint / gained
                 turned = turned - score.unsqueeze(-1) * filtered.unsqueeze(1)
-                ahead = moved(filtered, matrices, which[:, t])
-                tangent = torch.stack([moved(one, matrices, which[:, t]) for one in turned.unbind(1)], 1)
+                ahead = moved(filtered, matrices, gone[:, t])
+                tangent = torch.stack([moved(one, matrices, gone[:, t]) for one in turned.unbind(1)], 1)
                 for number, slope in enumerate(slopes):
-                    here = which[:, t] == number
+                    here = gone[:, t] == number
                     tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
     return told
 
@@ -165,10 +170,10 @@ def _slopes(free: list[Tensor], changed: Callable[[], None], value: Callable[[],
 
 
 class _Learner:
-    """The parameters of a line that learn, as one vector: of the prior, of its random quantities, and of the noise."""
+    """The parameters of a lattice that learn, as one vector: the prior's, its random quantities, and the noise."""
 
-    def __init__(self, line: Line, model: LatentLangevin, guide: AmortizedGuide, x: Tensor) -> None:
-        self.line, self.x = line, x.double()
+    def __init__(self, lattice: Lattice, model: LatentLangevin, guide: AmortizedGuide, x: Tensor) -> None:
+        self.lattice, self.x = lattice, x.double()
         self.laws = {
             part._pyro_get_fullname(name): law
             for part, name in random_parts(model.dynamics)
@@ -176,11 +181,12 @@ class _Learner:
         }
         found = {site: attrgetter(site)(guide.others.locs).detach() for site in self.laws}
         self.sites = {site: loc.double().clone().requires_grad_() for site, loc in found.items()}
-        seen = line.model.likelihood
+        seen = lattice.model.likelihood
         apart, shape = ({id(value) for value in part.parameters()} for part in (seen, seen.decoder))
-        free = [value for value in line.model.parameters() if value.requires_grad]
+        free = [value for value in lattice.model.parameters() if value.requires_grad]
         self.prior = [value for value in free if id(value) not in apart] + list(self.sites.values())
-        self.noise = [value for value in free if id(value) in apart - shape]
+        several = len(lattice.spacing) > 1  # cells are then wider than what data leave open, which would seem noise
+        self.noise = [] if several else [value for value in free if id(value) in apart - shape]
         self.spread: dict[str, Tensor] = {}
 
     def place(self) -> Tensor:
@@ -195,11 +201,11 @@ class _Learner:
             value.copy_(part.view_as(value))
         self._set_sites()
         if self.noise:
-            self.line.forget()
+            self.lattice.forget()
 
     def climb(self, found: Found) -> Tensor:
         """Where what is expected of paths and data is largest."""
-        self._minimise(self.prior, lambda: -self.line.expected(found) - self._log_prior() + self._coarse(found))
+        self._minimise(self.prior, lambda: -self.lattice.expected(found) - self._log_prior() + self._coarse(found))
         if self.noise:
             self._minimise(self.noise, lambda: -self._fitted(found.drawn))
         return self.place()
@@ -207,13 +213,13 @@ class _Learner:
     @torch.no_grad()
     def known(self, times: Tensor, x: Tensor, share: float) -> Tensor | None:
         """The information on w of so many times these data; random quantities get their `spread`, with w unknown."""
-        dynamics = self.line.model.dynamics
+        dynamics = self.lattice.model.dynamics
         w = None if dynamics.landscape is None else dynamics.landscape.coefficients
         first = [] if w is None else list(w.view(-1).split(1))
         places = [value.view(-1) for value in self.sites.values()]
         learned = [value.view(-1) for name, value in dynamics.named_parameters(recurse=False) if value.requires_grad]
         free = [*first, *(number for value in places + learned for number in value.split(1))]
-        told = information(self.line, times, x, free, self._set_sites)
+        told = information(self.lattice, times, x, free, self._set_sites)
         if told is None:
             return None
         told, prior = share * told, torch.ones(len(free), dtype=torch.float64) * COEFFICIENT_PRECISION
@@ -229,7 +235,7 @@ class _Learner:
     @torch.no_grad()
     def tell(self, model: LatentLangevin, guide: AmortizedGuide) -> None:
         """Give the model, and the guide of its random quantities, what was learned."""
-        model.load_state_dict(self.line.model.state_dict())
+        model.load_state_dict(self.lattice.model.state_dict())
         for site, value in self.sites.items():
             attrgetter(site)(guide.others.locs).copy_(value)
             if site in self.spread:
@@ -238,13 +244,14 @@ class _Learner:
                 setattr(scales, name, self.spread[site].to(getattr(scales, name)))
 
     def _set_sites(self) -> None:
-        self.line.latents |= {site: transform_to(self.laws[site].support)(value) for site, value in self.sites.items()}
+        supports = {site: transform_to(law.support) for site, law in self.laws.items()}
+        self.lattice.latents |= {site: supports[site](value) for site, value in self.sites.items()}
 
     def _log_prior(self) -> Tensor:
         """Of the random quantities, as densities of the unbounded numbers that stand for them."""
         total = torch.zeros((), dtype=torch.float64)
         for site, place in self.sites.items():
-            transform, value = transform_to(self.laws[site].support), self.line.latents[site]
+            transform, value = transform_to(self.laws[site].support), self.lattice.latents[site]
             total = total + self.laws[site].log_prob(value).sum() + transform.log_abs_det_jacobian(place, value).sum()
         return total
 
@@ -263,18 +270,18 @@ class _Learner:
         return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64)
 
     def _coarse(self, found: Found) -> Tensor:
-        """½ Σ max(curvature × step − 0.2, 0)²/0.1² over all minima: none is narrower than the steps can tell.
+        """½ Σ max(κ − 0.2, 0)²/δ² over all minima, κ being curvature × step: steps shall tell how narrow each is.
 
         Where nobody ever is, or between two points, a maximum of the evidence might have one.
         """
-        beyond = (self.line.coarseness(found.gaps.max()) - LIMIT).clamp(min=0) / TOLERATED
+        final = (self.lattice.model.most_substeps or 0) <= self.lattice.model.substeps
+        beyond = (self.lattice.coarseness(found.gaps.max()) - LIMIT).clamp(min=0) / COARSE[final]
         return 0.5 * beyond.square().sum()
 
     def _fitted(self, drawn: Tensor) -> Tensor:
         """E[log p(x | z)] at positions that were drawn."""
-        line = self.line
-        with line.known():
-            law = line.model.likelihood(drawn)
+        with self.lattice.known():
+            law = self.lattice.model.likelihood(drawn)
             return log_prob_of_observed(law, filled(self.x, law), self.x.isfinite()).sum() / len(drawn)
 
     def _minimise(self, values: list[Tensor], loss: Callable[[], Tensor]) -> None:

@@ -1,9 +1,12 @@
-"""One latent axis exactly: filter and smoother of point masses on a line.
+"""A few latent axes exactly: filter and smoother of point masses on a lattice.
 
-On one axis a density is a row of numbers, and one step of the integrator a matrix. The filter and the smoother of a
-chain on that row give the evidence p(x), and how often paths go from each point to each other. Nothing of that is drawn
-at random, and no guide has a part in it. A guide that misses a little of the posterior is followed by a prior that
-suits it: frictions and noise come out too high, wells too near to each other. In `exact` the prior learns without one.
+Where a lattice covers the places in which data are, a density is a row of numbers, and one step of the integrator a
+matrix. The filter and the smoother of a chain on that row give the evidence p(x), and how often paths go from each
+point to each other. Nothing of that needs a guide. A guide that misses a little of the posterior is followed by a prior
+that suits it: frictions and noise come out too high, wells too near to each other. In `exact` the prior learns without.
+
+One axis has as many points as the evidence asks for. On several, points are about as far apart as one step is wide, so
+that some hundred are enough; each stands for the cell around it, and has the mean density of the data there.
 
 References
 ----------
@@ -22,51 +25,21 @@ import pyro
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Normal
 from tqdm.auto import tqdm
 
-from ..dynamics.circles import circles_of
 from ..dynamics.grids import Grid
 from ..dynamics.integrators import Step
 from ..dynamics.paths import LangevinPath
-from ..errors import FitError
-from ..guide.amortized import AmortizedGuide
 from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
-from ..nn import condition_on, group_count, random_parts
-from .draws import inference_mode, positions
-from .posterior import Posterior
+from ..nn import condition_on
 
-FEWEST, MOST = 64, 1024  # points of the line
-EXACT = 1e-3  # nats per value that twice the points may still change
-TRIED = 10  # sequences on which that is tried
-FINER = 4  # times as many places at which curvature is looked at: between two points a landscape could hide it
-MARGIN = 0.15  # of the range of the positions, that the line goes on beyond them
-GAPS = 200  # different times between observations, at most: every one has a matrix of its own
+FINER = (4, 2)  # times as many places, on one axis or several, between which a landscape could hide a minimum
 AT_A_TIME = 4_000_000  # numbers held at once, of every array
-KEPT = 20_000_000  # densities of the data that are kept from one round to the next, where they do not change
+KEPT = 50_000_000  # densities of the data that are kept from one round to the next, where they do not change
+TAILS = 8.0  # standard deviations of a step, beyond which nothing is added
 DRAWS = 1  # positions of every observation from which the noise learns
-
-
-def obstacle(model: LatentLangevin, times: Tensor) -> str:
-    """Why a model is not one of a line, in words; nothing where it is.
-
-    Parameters
-    ----------
-    model: to be solved. times: `(sequence, time)`, of the data.
-    """
-    dynamics = model.dynamics
-    grouped = any(group_count(part, name) for part, name in random_parts(model))
-    gaps = _rounded(model.batch(times[:, :2000]).gaps).unique()
-    found = {
-        f"{dynamics.latent} latent axes": dynamics.latent != 1,
-        "momenta": dynamics.state != dynamics.latent,
-        "an axis that is a circle": circles_of(dynamics.landscape) is not None,
-        "an exposure": model.exposure > 0,
-        "something that acts from outside": dynamics.drive(torch.arange(1), len(times), 1) is not None,
-        "quantities of groups": grouped,
-        f"more than {GAPS} different times between observations": len(gaps) > GAPS,
-    }
-    return next((reason for reason, there in found.items() if there), "")
 
 
 class Found(NamedTuple):
@@ -76,21 +49,22 @@ class Found(NamedTuple):
     first: Float[Tensor, "point"]  # how many sequences start at each point
     gaps: Float[Tensor, "gap"]  # the different times between observations
     moves: list[Float[Tensor, "point point"]]  # for each of these, how many intervals go from each point to each
-    drawn: Float[Tensor, "draw sequence time 1"]  # positions, each drawn from p(z_t | x)
+    drawn: Float[Tensor, "draw sequence time latent"]  # positions, each drawn from p(z_t | x)
 
 
-class Line:
-    """p(x | U, T, γ, noise) of a model with one overdamped axis, at points of a line.
+class Lattice:
+    """p(x | U, T, γ, noise) of an overdamped model, at points of a lattice.
 
     P = Kⁿ with K_ij ∝ p(z_j | z_i), the density of one step of the model's own integrator, and n steps per observation
-    interval. Rows add up to 1, which they do anyhow where points, Δ apart, are close. The trapezoidal rule makes
-    exponentially small errors once Δ is below the noise of a step.
+    interval. A row would add up to 1 over a lattice without ends, which it does anyhow where points are close; what
+    leaves is lost. The trapezoidal rule makes exponentially small errors once points are closer than a step is wide.
 
     Parameters
     ----------
-    model: with one overdamped axis, no exposure and nothing that acts from outside.
+    model: overdamped, without exposure and without anything that acts from outside.
     latents: values of its random quantities by site.
-    low, high: ends of the line, in units of z. points: on it.
+    points: `(point, latent)`, in units of z. spacing: `(latent,)`, between neighbours.
+    parts: of a cell on every axis, over which the density of the data is averaged.
 
     Examples
     --------
@@ -100,22 +74,36 @@ class Line:
     >>> motion = nld.OverdampedLangevin(nld.Quadratic([1.0]))
     >>> seen = nld.Gaussian(nld.IdentityDecoder(1), 1.0)
     >>> model = nld.LatentLangevin(motion, seen, substeps=50, time_unit=1.0, start="equilibrium")
-    >>> from pyro_nld.fitting.point_masses import Line
+    >>> from pyro_nld.fitting.point_masses import Lattice
     >>> times, x = nld.as_tensors(data)
-    >>> found = Line(model, {}, -5.0, 5.0, 300).evidence(times.expand(10, -1), x)
+    >>> found = Lattice.line(model, {}, -5.0, 5.0, 300).evidence(times.expand(10, -1), x)
     >>> exact = nld.oracles.ornstein_uhlenbeck_posterior(data)["log_evidence"]
     >>> f"log p(x) per sequence: {float(found.mean()):.1f}, exactly {float(exact.mean()):.1f}"
     'log p(x) per sequence: -4.6, exactly -4.6'
     """
 
     def __init__(
-        self, model: LatentLangevin, latents: Mapping[str, Tensor], low: float, high: float, points: int
+        self, model: LatentLangevin, latents: Mapping[str, Tensor], points: Tensor, spacing: Tensor, parts: int = 1
     ) -> None:
         self.model = copy.deepcopy(model).double()
         self.latents = {name: value.double() for name, value in latents.items()}
-        self.points = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(-1)
-        self.spacing = (high - low) / (points - 1)
+        self.points, self.spacing = points.double(), spacing.double()
+        self.inside = self._parts(parts)
+        self.part = self.spacing / parts
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def line(
+        cls, model: LatentLangevin, latents: Mapping[str, Tensor], low: float, high: float, points: int, parts: int = 1
+    ) -> Lattice:
+        """So many points on one axis, from end to end."""
+        places = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(-1)
+        return cls(model, latents, places, places[1] - places[0], parts)
+
+    def _parts(self, count: int) -> Tensor:
+        """Centres of the parts of a cell, `(part, latent)`, beside its point."""
+        marks = (torch.arange(count, dtype=torch.float64) + 0.5) / count - 0.5
+        return torch.cartesian_prod(*[marks] * len(self.spacing)).view(-1, len(self.spacing)) * self.spacing
 
     @contextmanager
     def known(self) -> Iterator[None]:
@@ -127,18 +115,43 @@ class Line:
             yield
 
     def transition(self, gap: Tensor) -> Float[Tensor, "point point"]:
-        """P of a time between two observations, in the model's unit; nothing leaves the line."""
+        """P of a time between two observations, in the model's unit."""
         step = self._step(self.points, gap)
-        away = (self.points.mT - step.loc) / step.scale
-        # Rows add up to 1 by themselves once the points are close; were they not, a step below them would win.
-        return torch.linalg.matrix_power((-0.5 * away.square()).softmax(-1), self.model.substeps)
+        scale = step.scale.expand_as(step.loc)
+        away = (self.points - step.loc.unsqueeze(1)) / scale.unsqueeze(1)
+        one = (-0.5 * away.square().sum(-1) - self._log_sum(step.loc, scale).unsqueeze(-1)).exp()
+        return torch.linalg.matrix_power(one, self.model.substeps)
+
+    def _log_sum(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """log Σ_k exp(−½ |(z_k − loc)/scale|²) over a lattice without ends, `(point,)`.
+
+        It is the logarithm of ∏ √(2π) scale/Δ where points are close; were it that anywhere, a step that is narrower
+        than they are apart could have more than all of the probability.
+        """
+        place = (loc - self.points[0]) / self.spacing
+        reach = 1 + math.ceil(TAILS * float((scale / self.spacing).detach().max()))
+        others = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        away = (others - (place - place.round()).unsqueeze(-1)) * (self.spacing / scale).unsqueeze(-1)
+        return (-0.5 * away.square()).logsumexp(-1).sum(-1)
 
     def coarseness(self, gap: Tensor) -> Float[Tensor, "minimum"]:
-        """Curvature × step, 1 − ∂E[z']/∂z, in every minimum; looked for at places that are closer than the points."""
-        places = torch.linspace(float(self.points[0]), float(self.points[-1]), FINER * len(self.points)).double()
-        pushed = self._step(places.unsqueeze(-1), gap).loc[:, 0] - places
-        minimum = (pushed[:-1] > 0) & (pushed[1:] <= 0)
-        return -(pushed.diff() / (places[1] - places[0]))[minimum]
+        """Curvature × step in every minimum: the largest eigenvalue of 1 − ∂E[z']/∂z.
+
+        In every part of a cell the force is linear, as it is between the middles of opposite sides; where that has its
+        zero in the same part, there is a minimum.
+        """
+        axes = len(self.spacing)
+        finer = FINER[axes > 1]
+        width, side = self.spacing / finer, torch.diag(0.5 * self.spacing / finer)
+        places = (self.points.unsqueeze(1) + self._parts(finer)).flatten(0, 1)
+        ends = places + torch.stack([-side, side]).unsqueeze(2)  # (side, axis, place, latent)
+        pushed = self._step(ends.flatten(0, 2), gap).loc.view_as(ends) - ends
+        stiff = ((pushed[0] - pushed[1]) / width.view(-1, 1, 1)).movedim(0, -1)  # (place, latent, axis)
+        with torch.no_grad():
+            there = torch.linalg.solve_ex(stiff, pushed.mean((0, 1)).unsqueeze(-1))[0].squeeze(-1)
+            minimum = (there.abs() <= 0.501 * width).all(-1)  # on a side it belongs to both
+            minimum &= (torch.linalg.eigvals(stiff.nan_to_num()).real > 0).all(-1)
+        return torch.linalg.eigvals(stiff[minimum]).real.amax(-1)
 
     def _step(self, places: Tensor, gap: Tensor) -> Step:
         """One step of the integrator out of every place."""
@@ -149,10 +162,10 @@ class Line:
             return path.transitions(places)
 
     def start(self) -> Float[Tensor, "point"]:
-        """log p(z₀) at the points; in equilibrium −U/T, normalised on the line."""
+        """log p(z₀) at the points; in equilibrium −U/T, normalised on them."""
         with self.known():
             if self.model.equilibrium is None:
-                return self.model.initial().log_prob(self.points) + math.log(self.spacing)
+                return self.model.initial().log_prob(self.points) + self.spacing.log().sum()
             return self.model.dynamics.stationary_log_density(self.points).log_softmax(0)
 
     def evidence(self, times: Tensor, x: Tensor) -> Float[Tensor, "sequence"]:
@@ -172,10 +185,10 @@ class Line:
         matrices = [self.transition(gap) for gap in gaps]
         moves, first = [torch.zeros_like(matrix) for matrix in matrices], torch.zeros_like(self.points[:, 0])
         evidence, drawn = [], []
-        chunk = max(1, AT_A_TIME // (x.shape[1] * len(self.points) * max(1, x.shape[2] // 4)))
+        chunk = max(1, AT_A_TIME // (x.shape[1] * len(self.points)))
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same draws in every round: the noise then converges
-            for rows in tqdm(torch.arange(len(x)).split(chunk), desc="line", disable=not progress, mininterval=1.0):
+            for rows in tqdm(torch.arange(len(x)).split(chunk), desc="lattice", disable=not progress, mininterval=1.0):
                 first_row = int(rows[0])
                 seen, top = self._kept.get(first_row) or self.seen(x[rows])
                 if keeps:
@@ -185,7 +198,7 @@ class Line:
                 if smooth:
                     smoothed = self._backward(forward, gained, seen, matrices, which[rows], moves)
                     first += smoothed[:, 0].sum(0)
-                    drawn.append(self._drawn(smoothed))
+                    drawn.append(self._drawn(smoothed, x[rows]))
         moves = [move * matrix for move, matrix in zip(moves, matrices, strict=True)]
         return Found(torch.cat(evidence), first, gaps, moves, torch.cat(drawn, 1) if drawn else torch.empty(0))
 
@@ -203,17 +216,31 @@ class Line:
     def gaps(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """The different times between observations, and which of them every interval has; −1 after the end."""
         batch = self.model.batch(times.double())
-        gaps, which = _rounded(batch.gaps).unique(return_inverse=True)
+        gaps, which = rounded(batch.gaps).unique(return_inverse=True)
         return gaps, torch.where(batch.valid[:, 1:], which, -1)
 
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """p(x_t | z) at the points, `(sequence, time, point)`, over its maximum, and the logarithm of that."""
-        x = x.double().unsqueeze(-2)
-        with self.known():
-            law = self.model.likelihood(self.points)  # once, and not for every observation
-            density = log_prob_of_observed(law, filled(x, law), x.isfinite())
+        """p(x_t | z) in the cells, `(sequence, time, point)`, over its maximum, and the logarithm of that."""
+        places = (self.points.unsqueeze(1) + self.inside).flatten(0, 1)
+        few = max(1, AT_A_TIME // (x.shape[1] * len(places) * max(1, x.shape[2] // 4)))
+        density = torch.cat([self._in_cells(part, places) for part in x.double().split(few)])
         top = density.amax(-1)
         return (density - top.unsqueeze(-1)).exp(), top
+
+    def _in_cells(self, x: Tensor, places: Tensor) -> Tensor:
+        """log of the mean of p(x_t | z) over the parts of every cell."""
+        density = self._log_density(x.unsqueeze(-2), places)
+        if len(places) == len(self.points):
+            return density
+        return density.unflatten(-1, (len(self.points), -1)).logsumexp(-1) - math.log(len(self.inside))
+
+    def _log_density(self, x: Tensor, places: Tensor) -> Tensor:
+        """log p(x | z)."""
+        with self.known():
+            law = self.model.likelihood(places)  # once for each place, and not for every observation
+            if isinstance(law, Normal) and places.dim() == 2:
+                return _log_normal(law, x.squeeze(-2))
+            return log_prob_of_observed(law, filled(x, law), x.isfinite())
 
     def _forward(self, seen: Tensor, matrices: list[Tensor], which: Tensor) -> tuple[Tensor, Tensor]:
         """p(z_t | x₁…x_t), and p(x_t | x₁…x_{t−1}) in units of the maximum over z."""
@@ -249,47 +276,33 @@ class Line:
             smoothed[:, t] = filtered[:, t] * behind
         return smoothed / smoothed.sum(-1, keepdim=True)
 
-    def _drawn(self, smoothed: Tensor) -> Tensor:
-        """Positions of every observation, uniform around the points."""
+    def _drawn(self, smoothed: Tensor, x: Tensor) -> Tensor:
+        """Positions of every observation: a cell, a part of it by what is seen, and any place in that."""
         below = smoothed.cumsum(-1)
-        place = torch.searchsorted(below, torch.rand(*below.shape[:2], DRAWS).double()).clamp(max=len(self.points) - 1)
-        inside = torch.rand(place.shape).double() - 0.5
-        return (self.points[:, 0][place] + self.spacing * inside).movedim(-1, 0).unsqueeze(-1)
+        cell = torch.searchsorted(below, torch.rand(*below.shape[:2], DRAWS).double()).clamp(max=len(self.points) - 1)
+        drawn = self.points[cell]
+        if len(self.inside) > 1:
+            parts = drawn.unsqueeze(-2) + self.inside
+            told = self._log_density(x.double().view(*x.shape[:2], 1, 1, -1), parts)
+            which = torch.distributions.Categorical(logits=told).sample()
+            drawn = drawn + self.inside[which]
+        return (drawn + self.part * (torch.rand(drawn.shape).double() - 0.5)).movedim(2, 0)
 
 
-def line_of(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> Line:
-    """The line of a fitted model, as long as its positions ask for and as fine as its evidence does.
+def _log_normal(law: Normal, x: Tensor) -> Float[Tensor, "*batch place"]:
+    """Σ_c log N(x_c; μ_c, σ_c) over the channels that were observed, as three products of matrices.
 
     Parameters
     ----------
-    model, guide, times, x: fitted; random quantities are taken at their median.
-
-    Raises
-    ------
-    FitError: the model is not one of a line, see `obstacle`, or 1024 points are too few for it.
+    law: `(place, channel)`. x: `(*batch, channel)`, NaN where missing.
     """
-    if reason := obstacle(model, times):
-        raise FitError(f"point masses need one overdamped axis: got {reason}. Use Schedule(polish=…) instead.")
-    latents = Posterior(model, guide, times, x).medians
-    with inference_mode(0):
-        drawn = positions(model, guide, times, x, 1)[0][times.isfinite()]
-    low, high = float(drawn.min()), float(drawn.max())
-    beyond = MARGIN * (high - low)
-    few = torch.linspace(0, len(x) - 1, min(TRIED, len(x))).long()
-    points, before = FEWEST, None
-    while points <= MOST:
-        line = Line(model, latents, low - beyond, high + beyond, points)
-        now = float(line.evidence(times[few], x[few]).sum())
-        if before is not None and abs(now - before) < EXACT * int(x[few].isfinite().sum()):
-            return Line(model, latents, low - beyond, high + beyond, points // 2)
-        points, before = 2 * points, now
-    raise FitError(
-        f"{MOST} points are too few for this axis: its steps or its noise are too small for its length. "
-        "Use fewer substeps, or Schedule(polish=…) instead."
-    )
+    weight = law.scale.square().reciprocal()
+    alone = -0.5 * (law.loc.square() * weight - weight.log() + math.log(2 * math.pi))
+    x, seen = x.nan_to_num(), x.isfinite().to(weight)
+    return x @ (law.loc * weight).mT - 0.5 * x.square() @ weight.mT + seen @ alone.mT
 
 
-def _rounded(gaps: Tensor) -> Tensor:
+def rounded(gaps: Tensor) -> Tensor:
     """Times within the same hundredth of their median are one: each has a matrix, and clocks are rounded."""
     unit = 0.01 * gaps.median()
     return (gaps / unit).round() * unit

@@ -47,9 +47,9 @@ class Schedule:
         particles (`em.learn_layers`), its last layer is solved for (`em.solve_coefficients`), the guide is refitted
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
-    exact: rounds of expectation maximisation on a line of points, see `exact.learn`; 0 for none. It is for
-        models with one overdamped axis, whose evidence a filter gives exactly, and takes seconds; others stay as they
-        are. Neither guide nor particles have a part in it.
+    exact: rounds of expectation maximisation on a lattice of points, see `exact.learn`; 0 for none. It is for
+        overdamped models with one axis or two, whose evidence a filter gives exactly: seconds a round on one axis, half
+        a minute on two. Others stay as they are. Neither guide nor particles have a part in it.
     settle: rounds that are added, at most, while the bound still rises (`settling.late_rise`). Each takes the second
         half of the steps again, with a learning rate that falls from a half to zero. A fit that still rises at its end
         says so.

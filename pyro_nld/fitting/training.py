@@ -35,7 +35,7 @@ from .em import PARTICLES, maximise
 from .exact import learn
 from .isolation import own_parameters, own_randomness
 from .jobs import one_thread, side_by_side, workers
-from .point_masses import obstacle
+from .lattices import obstacle
 from .posterior import Pair, Posterior
 from .processes import Crew, Fabric
 from .schedule import Schedule

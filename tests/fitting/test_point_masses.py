@@ -1,4 +1,4 @@
-"""One axis solved on a line: evidence and smoother beside Kalman's, and expectation maximisation that climbs."""
+"""A few axes solved on a lattice: evidence and smoother beside Kalman's, and expectation maximisation that climbs."""
 
 import copy
 import math
@@ -11,8 +11,9 @@ import torch
 from polynomials import Polynomial
 
 import pyro_nld as nld
-from pyro_nld.fitting import exact, point_masses, trainer
-from pyro_nld.fitting.point_masses import Line, obstacle
+from pyro_nld.fitting import exact, lattices, trainer
+from pyro_nld.fitting.lattices import obstacle
+from pyro_nld.fitting.point_masses import Lattice
 
 RATE, TEMPERATURE, NOISE, SUBSTEPS = 1.5, 0.7, 0.6, 3
 BARRIER = 2.0
@@ -45,7 +46,7 @@ def kalman(times, x):
 
 def test_evidence_and_smoother_are_kalmans():
     times, x = irregular()
-    wanted, line = kalman(times, x), Line(harmonic(), {}, -7.0, 7.0, 200)
+    wanted, line = kalman(times, x), Lattice.line(harmonic(), {}, -7.0, 7.0, 200)
     found, there = line.explained(times, x), times.isfinite().numpy()
     assert found.log_evidence.numpy() == pytest.approx(wanted["log_evidence"].values, abs=1e-6)
     mean, covariance = (wanted[f"smoothed_{name}"].values for name in ("mean", "covariance"))
@@ -56,21 +57,21 @@ def test_evidence_and_smoother_are_kalmans():
 
 def test_moves_count_every_interval_of_its_length():
     times, x = irregular()
-    found = Line(harmonic(), {}, -7.0, 7.0, 100).explained(times, x)
+    found = Lattice.line(harmonic(), {}, -7.0, 7.0, 100).explained(times, x)
     assert found.gaps.tolist() == pytest.approx([0.3, 0.5], rel=0.01)
     assert [float(one.sum()) for one in found.moves] == pytest.approx([8 + 6, 16], abs=1e-6)
     assert float(found.first.sum()) == pytest.approx(4.0)
 
 
 def test_coarseness_is_curvature_times_step():
-    found = Line(harmonic(), {}, -7.0, 7.0, 100).coarseness(torch.tensor(0.3))
+    found = Lattice.line(harmonic(), {}, -7.0, 7.1, 100).coarseness(torch.tensor(0.3))
     assert found.tolist() == pytest.approx([RATE * 0.3 / SUBSTEPS], rel=1e-3)
 
 
 def test_a_sequence_that_starts_in_equilibrium_knows_its_law():
     times, x = irregular()
     x[:, 1:] = torch.nan  # one observation: N(0, T/k + noise²)
-    found = Line(harmonic("equilibrium"), {}, -7.0, 7.0, 200).evidence(times, x)
+    found = Lattice.line(harmonic("equilibrium"), {}, -7.0, 7.0, 200).evidence(times, x)
     law = dist.Normal(0.0, math.sqrt(TEMPERATURE / RATE + NOISE**2))
     assert found.numpy() == pytest.approx(law.log_prob(x[:, 0, 0]).numpy(), abs=1e-5)
 
@@ -121,7 +122,7 @@ def test_rounds_climb_above_the_truth(learned):
     assert len(told) > 2
     model, _ = pair(noise=0.3)
     model.dynamics.potential = truth
-    known = float(Line(model, {}, -3.0, 3.0, 200).evidence(fit.times, fit.x).sum()) / values
+    known = float(Lattice.line(model, {}, -3.0, 3.0, 200).evidence(fit.times, fit.x).sum()) / values
     assert known < told[-1] < known + 20 / values  # as far above it as some free parameters bring
 
 
@@ -137,7 +138,7 @@ def test_a_well_that_is_narrower_than_the_steps_can_tell_costs_evidence():
         model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.3), 10, 1.0)
         guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=4, hidden=4))
         times, x = torch.arange(5.0).repeat(2, 1) * 0.1, torch.zeros(2, 5, 1)
-        line = Line(model, {}, -2.0, 2.0, 101)
+        line = Lattice.line(model, {}, -2.0, 2.0, 101)
         costs.append(exact._Learner(line, model, guide, x)._coarse(line.explained(times, x)).item())
     assert costs[0] == pytest.approx(0.0, abs=1e-6)
     assert costs[1] > 100
@@ -181,16 +182,113 @@ def test_some_sequences_stand_for_many(learned, monkeypatch):
     assert float(half.trace() / all_of_them.trace()) == pytest.approx(1.0, abs=0.2)
 
 
-def test_two_axes_stay_as_they_are():
+CURVATURES, SEEN = [1.5, 0.7], torch.tensor([[1.0, 0.3], [-0.4, 1.0], [0.5, 0.5]])
+
+
+class Three(nld.Decoder):
+    """Two axes seen in three channels, which mix them."""
+
+    def __init__(self):
+        super().__init__(latent=2, channels=3, standardise=False)
+
+    def decode(self, q):
+        return q @ SEEN.to(q).T
+
+
+def plane(noise, substeps, gap, wide):
+    """A model of two harmonic axes, a lattice whose cells are `wide` steps, data, and Kalman's filter for them."""
+    prior = nld.OverdampedLangevin(nld.Quadratic(CURVATURES), TEMPERATURE)
+    model = nld.LatentLangevin(prior, nld.Gaussian(Three(), noise), substeps, 1.0, "equilibrium")
+    k, h = np.array(CURVATURES), gap / substeps
+    spacing, ends = wide * math.sqrt(2 * TEMPERATURE * h), 4 * np.sqrt(TEMPERATURE / k)
+    points = torch.cartesian_prod(*(torch.arange(-end, end, spacing, dtype=torch.float64) for end in ends))
+    lattice = Lattice(model, {}, points, torch.full((2,), spacing), lattices.PARTS[1])
+    draw, sequences, steps = np.random.default_rng(0), 6, 15
+    z, x = draw.normal(size=(sequences, 2)) * np.sqrt(TEMPERATURE / k), []
+    for _ in range(steps):
+        x.append(z @ SEEN.numpy().T + noise * draw.normal(size=(sequences, 3)))
+        for _ in range(substeps):
+            z = (1 - k * h) * z + math.sqrt(2 * TEMPERATURE * h) * draw.normal(size=z.shape)
+    shrunk = (1 - k * h) ** substeps
+    spread = sum(2 * TEMPERATURE * h * (1 - k * h) ** (2 * n) for n in range(substeps))
+    every = (sequences, steps - 1, 2, 2)
+    chain = (np.broadcast_to(np.diag(part), every) for part in (shrunk, spread))
+    known = nld.oracles.LinearGaussian(
+        np.zeros(2), np.diag(TEMPERATURE / k), *chain, SEEN.double().numpy(), noise**2 * np.eye(3)
+    )
+    x = np.stack(x, 1)
+    times = torch.arange(steps).mul(gap).repeat(sequences, 1)
+    return lattice, times, torch.as_tensor(x).float(), nld.oracles.kalman(x, known)
+
+
+@pytest.mark.parametrize(("noise", "wide", "allowed"), [(0.3, 1.2, 0.01), (0.1, 1.2, 0.01), (0.1, 1.5, 0.02)])
+def test_two_axes_are_kalmans_too_though_cells_are_wider_than_what_data_leave_open(noise, wide, allowed):
+    lattice, times, x, wanted = plane(noise, 10, 0.3, wide)
+    found = lattice.explained(times, x)
+    off = found.log_evidence.numpy() - wanted["log_evidence"].values
+    assert abs(off).mean() / x.shape[1] < allowed  # nats per observation of three channels
+    mean, covariance = (wanted[f"smoothed_{name}"].values for name in ("mean", "covariance"))
+    off = (found.drawn[0].numpy() - mean) / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    assert off.mean((0, 1)) == pytest.approx([0.0, 0.0], abs=0.3)
+    assert off.std((0, 1)) == pytest.approx([1.0, 1.0], abs=0.3)
+
+
+def test_coarseness_of_two_axes_is_that_of_the_stiffer_one():
+    lattice, *_ = plane(0.3, 3, 0.3, 1.0)
+    found = lattice.coarseness(torch.tensor(0.3))
+    assert found.tolist() == pytest.approx([CURVATURES[0] * 0.1] * len(found), rel=1e-3)
+    assert len(found) > 0
+
+
+def test_what_leaves_the_lattice_is_lost():
+    line = Lattice.line(harmonic(), {}, -1.0, 1.0, 50)
+    rows = line.transition(torch.tensor(0.3)).sum(-1)
+    assert rows.max() < 1
+    assert rows[0] < rows[25]
+    wide = Lattice.line(harmonic(), {}, -9.0, 9.0, 400).transition(torch.tensor(0.3)).sum(-1)
+    assert wide[100:300].detach().numpy() == pytest.approx(np.ones(200), abs=1e-9)
+
+
+def test_noise_is_no_wider_where_cells_are(learned):
+    """Sixty-four cells and five parts of each for what a thousand points say."""
+    _, fit = learned
+    few, many = (Lattice.line(fit.model, {"friction": torch.ones(())}, -3.0, 3.0, *n) for n in ((64, 5), (1000,)))
+    with torch.no_grad():
+        for one in (few, many):
+            one.model.likelihood.noise_scale_unconstrained.fill_(math.log(0.05))
+    found = [float(one.evidence(fit.times[:5], fit.x[:5]).sum()) for one in (few, many)]
+    assert found[0] == pytest.approx(found[1], abs=0.02 * fit.x[:5].numel())
+
+
+def test_two_axes_learn_as_one_does():
+    """A double well beside a harmonic one, both seen; the friction begins at half of its value."""
+    truth, there = nld.DoubleWell(BARRIER, latent=2, stiffness=4.0), {"interval": 0.1, "noise": 0.2}
+    data = nld.datasets.langevin_wells(truth, 30, 40, 0, **there)
+    torch.manual_seed(0)
+    friction = torch.nn.Parameter(torch.full((2,), 0.5))
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=2, hidden=(16, 16)), 1.0, friction)
+    model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(2), 0.2), 8, 1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2, size=16, hidden=16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nld.DoubtfulFitWarning)
+        fit = nld.fit(model, guide, data, nld.Schedule(steps=60, batch_size=16, exact=6), progress=False)
+    told = fit.runs[0]["exact"]
+    assert told == sorted(told)
+    assert len(told) > 2
+    assert fit.dynamics.friction.tolist() == pytest.approx([1.0, 1.0], abs=0.15)  # .6 by the bound
+
+
+def test_too_many_cells_are_refused_and_the_fit_stays_as_it_is(monkeypatch):
     _, data = double_well(sequences=4, steps=10)
     model, guide = pair(latent=2)
+    monkeypatch.setattr(lattices, "CELLS", 10)
     fit = nld.fit(model, guide, data, nld.Schedule(steps=2, exact=2), progress=False)
     assert fit.runs[0]["exact"] == []
-    with pytest.raises(nld.FitError, match="one overdamped axis: got 2 latent axes"):
+    with pytest.raises(nld.FitError, match="10 cells are too few for 2 latent axes"):
         exact.learn(model, guide, fit.times, fit.x)
 
 
-def test_what_is_no_line_is_told():
+def test_what_has_no_lattice_is_told():
     times = torch.arange(5.0).repeat(2, 1)
 
     def told(prior, times=times, **given):
@@ -210,21 +308,25 @@ def test_steps_too_small_for_the_line_are_refused(monkeypatch):
     _, data = double_well(sequences=4, steps=10)
     model, guide = pair()
     fit = nld.fit(model, guide, data, nld.Schedule(steps=2), progress=False)
-    monkeypatch.setattr(point_masses, "MOST", 64)
+    monkeypatch.setattr(lattices, "MOST", 64)
     with pytest.raises(nld.FitError, match="64 points are too few for this axis"):
-        point_masses.line_of(model, guide, fit.times, fit.x)
+        lattices.lattice_of(model, guide, fit.times, fit.x)
 
 
-def test_information_is_the_curvature_of_the_evidence():
+def test_information_is_the_curvature_of_the_evidence(monkeypatch):
     data = nld.datasets.ornstein_uhlenbeck(300, 30, rate=1.0, interval=0.5, noise=0.7)
     times, x = nld.as_tensors(data)
     times = times.expand(len(x), -1)
     potential = Polynomial((2,), [0.5])  # w z²
     prior = nld.OverdampedLangevin(potential, 1.0)
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.7), 10, 1.0, "equilibrium")
-    line, step = Line(model, {}, -6.0, 6.0, 150), 0.02
+    line, step = Lattice.line(model, {}, -6.0, 6.0, 150), 0.02
     weight = line.model.dynamics.potential.weight
     found = exact.information(line, times, x, [weight.data]).item()
+    monkeypatch.setattr(exact, "AT_A_TIME", 40 * 150)
+    assert exact.information(line, times, x, [weight.data]).item() == pytest.approx(found, rel=1e-9)
+    monkeypatch.setattr(exact, "PRODUCTS", 1e6)
+    assert exact.information(line, times, x, [weight.data]) is None
 
     def height(w):
         with torch.no_grad():
@@ -249,7 +351,7 @@ def test_widths_of_random_quantities_are_those_of_data_and_prior(learned):
         nld.fit(one, other, (fit.times, fit.x), nld.Schedule(steps=1, exact=8), progress=False)
         widths.append(other.others.scales.friction.item())
         places.append(other.others.locs.friction.item())
-    line = Line(model, {"friction": torch.ones(())}, -3.0, 3.0, 150)
+    line = Lattice.line(model, {"friction": torch.ones(())}, -3.0, 3.0, 150)
 
     def height(log_friction):
         line.latents["friction"] = torch.tensor(log_friction).double().exp()

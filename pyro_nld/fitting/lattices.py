@@ -1,0 +1,115 @@
+"""The lattice on which a fitted model is solved: where its points are, how close, and whether there is one.
+
+One axis has as many points as the evidence asks for. On several, cells are about as wide as a step of the integrator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..dynamics.circles import circles_of
+from ..errors import FitError
+from ..guide.amortized import AmortizedGuide
+from ..model.latent_langevin import LatentLangevin
+from ..nn import group_count, random_parts
+from .draws import inference_mode, positions
+from .point_masses import Lattice, rounded
+from .posterior import Posterior
+
+FEWEST, MOST = 64, 1024  # points of a line
+EXACT = 1e-3  # nats per value that twice the points may still change
+TRIED = 10  # sequences on which that is tried
+MARGIN = 0.15  # of the range of the positions, that a line goes on beyond them
+CELLS = 1000  # on several axes, at most: the time of a round grows with their third power
+WIDE = 1.5  # noises of one step between two points of several axes: the trapezoidal rule is off by 2e-4
+JITTER = 0.03  # of the variance of an interval, that is added by not knowing where in its cell a path is
+REACH = 2  # cells, within which of a position there are points
+PARTS = (5, 3)  # of a cell, on one axis or on each of several, over which the density of the data is averaged
+GAPS = 200  # different times between observations, at most: every one has a matrix of its own
+
+
+def obstacle(model: LatentLangevin, times: Tensor) -> str:
+    """Why a model has no lattice, in words; nothing where it may have one.
+
+    Parameters
+    ----------
+    model: to be solved. times: `(sequence, time)`, of the data.
+    """
+    dynamics = model.dynamics
+    grouped = any(group_count(part, name) for part, name in random_parts(model))
+    gaps = rounded(model.batch(times[:, :2000]).gaps).unique()
+    found = {
+        "momenta": dynamics.state != dynamics.latent,
+        "an axis that is a circle": circles_of(dynamics.landscape) is not None,
+        "an exposure": model.exposure > 0,
+        "something that acts from outside": dynamics.drive(torch.arange(1), len(times), 1) is not None,
+        "quantities of groups": grouped,
+        f"more than {GAPS} different times between observations": len(gaps) > GAPS,
+    }
+    return next((reason for reason, there in found.items() if there), "")
+
+
+def lattice_of(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> Lattice:
+    """The lattice of a fitted model, as wide as its positions ask for.
+
+    One axis has as many points as the evidence asks for, several have cells about as wide as a step.
+
+    Parameters
+    ----------
+    model, guide, times, x: fitted; random quantities are taken at their median.
+
+    Raises
+    ------
+    FitError: the model is of another kind, see `obstacle`, or 1024 points are too few for it.
+    """
+    if reason := obstacle(model, times):
+        raise FitError(f"point masses need an overdamped model: got {reason}. Use Schedule(polish=…) instead.")
+    latents = Posterior(model, guide, times, x).medians
+    with inference_mode(0):
+        drawn = positions(model, guide, times, x, 1)[0][times.isfinite()].double()
+    if drawn.shape[-1] == 1:
+        return _line(model, latents, float(drawn.min()), float(drawn.max()), times, x)
+    return _cells(model, latents, drawn, times)
+
+
+def _line(
+    model: LatentLangevin, latents: Mapping[str, Tensor], low: float, high: float, times: Tensor, x: Tensor
+) -> Lattice:
+    """So many points that twice as many would change nothing."""
+    beyond = MARGIN * (high - low)
+    few = torch.linspace(0, len(x) - 1, min(TRIED, len(x))).long()
+    points, before = FEWEST, None
+    while points <= MOST:
+        line = Lattice.line(model, latents, low - beyond, high + beyond, points, PARTS[0])
+        now = float(line.evidence(times[few], x[few]).sum())
+        if before is not None and abs(now - before) < EXACT * int(x[few].isfinite().sum()):
+            return Lattice.line(model, latents, low - beyond, high + beyond, points // 2, PARTS[0])
+        points, before = 2 * points, now
+    raise FitError(
+        f"{MOST} points are too few for this axis: its steps or its noise are too small for its length. "
+        "Use fewer substeps, or Schedule(polish=…) instead."
+    )
+
+
+@torch.no_grad()
+def _cells(model: LatentLangevin, latents: Mapping[str, Tensor], drawn: Tensor, times: Tensor) -> Lattice:
+    """Cells about as wide as a step, wherever a position is near."""
+    probe = Lattice(model, latents, drawn, torch.ones_like(drawn[0]))
+    gaps, _ = probe.gaps(times)
+    width = probe._step(drawn, gaps[gaps > 0].min()).scale.expand_as(drawn).amin(0)
+    spacing = width * min(WIDE, math.sqrt(6 * JITTER * model.substeps))  # a cell has the variance Δ²/12, on both sides
+    cells = (drawn / spacing).round().unique(dim=0)
+    if len(cells) <= CELLS:
+        near = torch.cartesian_prod(*[torch.arange(-REACH, REACH + 1.0).double()] * len(spacing))
+        near = near[near.square().sum(-1) <= REACH**2]
+        cells = (cells.unsqueeze(1) + near).flatten(0, 1).unique(dim=0)
+    if len(cells) > CELLS:
+        raise FitError(
+            f"{CELLS} cells are too few for {len(spacing)} latent axes: steps are too small for the space that "
+            "positions take. Use fewer axes or substeps, or Schedule(polish=…) instead."
+        )
+    return Lattice(model, latents, cells * spacing, spacing, PARTS[1])
