@@ -22,6 +22,7 @@ from .posterior import Posterior
 
 FEWEST, MOST = 64, 1024  # points of a line
 EXACT = 1e-3  # nats per value that twice the points may still change
+SAME = 1e-4  # nats per value that parts of a cell may change where they are left out
 TRIED = 10  # sequences on which that is tried
 MARGIN = 0.15  # of the range of the positions, that a line goes on beyond them
 CELLS = 1000  # on several axes, at most: the time of a round grows with their third power
@@ -79,15 +80,23 @@ def lattice_of(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: T
 def _line(
     model: LatentLangevin, latents: Mapping[str, Tensor], low: float, high: float, times: Tensor, x: Tensor
 ) -> Lattice:
-    """So many points that twice as many would change nothing."""
+    """So many points that twice as many would change nothing, and parts of a cell only where they change something."""
     beyond = MARGIN * (high - low)
     few = torch.linspace(0, len(x) - 1, min(TRIED, len(x))).long()
-    points, before = FEWEST, None
-    while points <= MOST:
-        line = Lattice.line(model, latents, low - beyond, high + beyond, points, PARTS[0])
-        now = float(line.evidence(times[few], x[few]).sum())
-        if before is not None and abs(now - before) < EXACT * int(x[few].isfinite().sum()):
-            return Lattice.line(model, latents, low - beyond, high + beyond, points // 2, PARTS[0])
+    values = int(x[few].isfinite().sum())
+
+    def line(points: int, parts: int) -> Lattice:
+        return Lattice.line(model, latents, low - beyond, high + beyond, points, parts)
+
+    def evidence(points: int, parts: int = PARTS[0]) -> float:
+        return float(line(points, parts).evidence(times[few], x[few]).sum()) / values
+
+    points, before = FEWEST, evidence(FEWEST)
+    while points < MOST:
+        now = evidence(2 * points)
+        if abs(now - before) < EXACT:
+            same = abs(evidence(points, 1) - before) < SAME
+            return line(points, 1 if same else PARTS[0])
         points, before = 2 * points, now
     raise FitError(
         f"{MOST} points are too few for this axis: its steps or its noise are too small for its length. "
