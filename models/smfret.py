@@ -67,7 +67,7 @@ def barrier_and_distance(potential):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(steps=300, batch_size=8, learning_rate=0.02, exact=10))
+    fit = nld.fit(*build(data), data, nld.Schedule(steps=150, batch_size=8, learning_rate=0.02, exact=10))
     barrier, distance = barrier_and_distance(fit.potential)
     diffusion = 1 / float(fit.dynamics.friction)
     print(f"{barrier:.2f} kT, {distance:.2f} nm, D = {diffusion:.4f} nm²/ms; true: {data.attrs}")
