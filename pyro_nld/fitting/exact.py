@@ -49,10 +49,10 @@ def learn(
 ) -> tuple[list[float], Tensor | None]:
     """Rounds of exact expectation maximisation, in place: prior, start and noise learn; then the guide follows.
 
-    In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and E[log p(x | z)] over
-    those of the likelihood beside its decoder, which stays. Quantities of the dynamics that are random in an
-    `AutoNormal` guide move to the maximum of the posterior, and have its width there, with the last layer of the
-    potential unknown (Laplace's method); all other random ones stay at their medians. A round goes farther than
+    In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and on one axis
+    E[log p(x | z)] over those of the likelihood beside its decoder, which stays. Quantities of the dynamics that are
+    random in an `AutoNormal` guide move to the maximum of the posterior, and have its width there, with the last layer
+    of the potential unknown (Laplace's method); all other random ones stay at their medians. A round goes farther than
     its maximum, the more the more rounds have raised the evidence, and back to it where that lowers the evidence.
 
     Parameters

@@ -30,6 +30,7 @@ WIDE = 1.5  # noises of one step between two points of several axes: the trapezo
 JITTER = 0.03  # of the variance of an interval, that is added by not knowing where in its cell a path is
 REACH = 2  # cells, within which of a position there are points
 PARTS = (5, 3)  # of a cell, on one axis or on each of several, over which the density of the data is averaged
+AXES = 3  # at most: a point of ten has millions of cells around it
 GAPS = 200  # different times between observations, at most: every one has a matrix of its own
 
 
@@ -44,6 +45,7 @@ def obstacle(model: LatentLangevin, times: Tensor) -> str:
     grouped = any(group_count(part, name) for part, name in random_parts(model))
     gaps = rounded(model.batch(times[:, :2000]).gaps).unique()
     found = {
+        f"{dynamics.latent} latent axes": dynamics.latent > AXES,
         "momenta": dynamics.state != dynamics.latent,
         "an axis that is a circle": circles_of(dynamics.landscape) is not None,
         "an exposure": model.exposure > 0,
@@ -68,7 +70,9 @@ def lattice_of(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: T
     FitError: the model is of another kind, see `obstacle`, or 1024 points are too few for it.
     """
     if reason := obstacle(model, times):
-        raise FitError(f"point masses need an overdamped model: got {reason}. Use Schedule(polish=…) instead.")
+        raise FitError(
+            f"point masses need an overdamped model of one to three axes: got {reason}. Use Schedule(polish=…) instead."
+        )
     latents = Posterior(model, guide, times, x).medians
     with inference_mode(0):
         drawn = positions(model, guide, times, x, 1)[0][times.isfinite()].double()

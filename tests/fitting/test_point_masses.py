@@ -292,11 +292,13 @@ def test_what_has_no_lattice_is_told():
     times = torch.arange(5.0).repeat(2, 1)
 
     def told(prior, times=times, **given):
-        return obstacle(nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), 2, 1.0, **given), times)
+        seen = nld.Gaussian(nld.IdentityDecoder(prior.latent))
+        return obstacle(nld.LatentLangevin(prior, seen, 2, 1.0, **given), times)
 
     well = nld.DoubleWell()
     assert told(nld.OverdampedLangevin(well)) == ""
     assert told(nld.UnderdampedLangevin(well)) == "momenta"
+    assert told(nld.OverdampedLangevin(nld.Quadratic([1.0] * 4))) == "4 latent axes"
     assert told(nld.OverdampedLangevin(well), exposure=1.0) == "an exposure"
     many = torch.linspace(0.1, 9.0, 400).pow(3).cumsum(0).unsqueeze(0)
     assert told(nld.OverdampedLangevin(well), many) == "more than 200 different times between observations"
