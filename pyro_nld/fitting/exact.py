@@ -126,8 +126,8 @@ def information(
     In double precision; None where derivatives of all matrices would be too many, or the filter with them too slow.
     """
     gaps, which = lattice.gaps(times)
-    slopes_of = len(free) * len(lattice.points) ** 2
-    if not free or slopes_of * len(gaps) > TANGENTS or slopes_of * which.numel() > PRODUCTS:
+    numbers = len(free) * len(lattice.points) ** 2
+    if not free or numbers * len(gaps) > TANGENTS or numbers * which.numel() > PRODUCTS:
         return None
     matrices = [lattice.transition(gap) for gap in gaps]
     slopes = [_slopes(free, changed, lambda: lattice.transition(gap)) for gap in gaps]  # noqa: B023
@@ -136,20 +136,20 @@ def information(
     for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(lattice.points)))):
         seen, _ = lattice.seen(x[rows])
         ahead, tangent = start.expand(len(rows), -1), start_slope.expand(len(rows), -1, -1)
-        gone = which[rows]
+        gaps_of = which[rows]
         for t in range(seen.shape[1]):
             joint = ahead * seen[:, t]
             gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
             turned = tangent * seen[:, t].unsqueeze(1) / gained.unsqueeze(-1)
             score = turned.sum(-1)
             told += score.mT @ score
-            if t < gone.shape[1]:
+            if t < gaps_of.shape[1]:
                 filtered = joint / gained
                 turned = turned - score.unsqueeze(-1) * filtered.unsqueeze(1)
-                ahead = moved(filtered, matrices, gone[:, t])
-                tangent = torch.stack([moved(one, matrices, gone[:, t]) for one in turned.unbind(1)], 1)
+                ahead = moved(filtered, matrices, gaps_of[:, t])
+                tangent = torch.stack([moved(one, matrices, gaps_of[:, t]) for one in turned.unbind(1)], 1)
                 for number, slope in enumerate(slopes):
-                    here = gone[:, t] == number
+                    here = gaps_of[:, t] == number
                     tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
     return told
 
