@@ -4,7 +4,8 @@
     python tests/benchmarks/wells.py --seeds 5 --underdamped
     python tests/benchmarks/wells.py --ablate --sequences 1000 --steps 450
 
-One row per seed, each with its own data and its own fit; no seed is left out. With --ablate one row per way to do less:
+One row per seed, each with its own data and its own fit; no seed is left out. With --out a row is kept as soon as it is
+made, and a row that is there is not made again. With --ablate one row per way to do less:
 one step per observation, axes that do not pull at each other, a causal guide, friction held, the law of the start
 learned apart from U, a third of the steps, no solving for the last layer in the end, depths not balanced; and one where
 gradients learn from particles instead. Columns:
@@ -17,6 +18,7 @@ gradients learn from particles instead. Columns:
 """
 
 import argparse
+import json
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -140,6 +142,18 @@ def row(
     }
 
 
+def kept(seed: int, folder: Path | None, name: str = "", **options) -> dict:
+    """A row that lies in a folder, or a new one, which is put there."""
+    if folder is None:
+        return row(seed, name=name, **options)
+    path = folder / f"{name.replace(' ', '_') or seed}.json"
+    if not path.exists():
+        made = row(seed, name=name, **options)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made, indent=1, default=str))
+    return json.loads(path.read_text())
+
+
 def main() -> None:
     """Print one Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,10 +163,13 @@ def main() -> None:
     parser.add_argument("--ablate", action="store_true", help="the first seed, with one thing changed at a time")
     parser.add_argument("--sequences", type=int, default=3000, help="of 200 observations each")
     parser.add_argument("--steps", type=int, default=SCHEDULE.steps, help="gradient steps")
+    parser.add_argument("--out", type=Path, help="folder of the rows, one file per seed or ablation")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     args = parser.parse_args()
     schedule = replace(SCHEDULE, steps=args.steps)
-    fitted = partial(row, underdamped=args.underdamped, sequences=args.sequences, schedule=schedule)
+    fitted = partial(
+        kept, folder=args.out, underdamped=args.underdamped, sequences=args.sequences, schedule=schedule
+    )
     with ProcessPoolExecutor(args.jobs) as pool:
         if args.ablate:
             jobs = [pool.submit(fitted, args.first, name=name, **options) for name, options in ABLATIONS.items()]
