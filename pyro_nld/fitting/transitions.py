@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.autograd import functional
 from torch.nn.functional import one_hot
 
 from .. import kinetics
@@ -27,6 +26,7 @@ from ..dynamics.potentials import gradient, hessian, in_double
 from ..errors import FitError, PriorError
 from ..kinetics import counting, markov, reactive
 from ..landscape import flows, occupancies
+from .discrepancy import Counts, cheapest, covariance_of
 from .em import COEFFICIENT_PRECISION, information
 from .posterior import CHAINS, PATHS, Posterior
 
@@ -44,17 +44,16 @@ LOOKS = (100, 1000)  # fewest and most observation intervals of a chain
 UNSEEN = 0.5  # transitions of a simulated chain that made none
 SLOPES = 5000  # of them, at which slopes and curvatures are taken
 SHIFT = 0.1  # of the logarithm of a share by finite steps, up to which its first order is trusted
-OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
-LEAST = 1e-3  # weight of the path KL: of all changes that make the transitions, the one that paths notice least
-NEWTON = 50
 
 
 @torch.no_grad()
 def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … until the fitted chain leaves its states as often as the data do.
 
-    Minimised is ½ Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
-    data hold of w, so that the first part is the path KL of the change; n_ij transitions and time t_i in state i are
+    Minimised is λ/2 Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
+    data hold of w, so that the first part is λ times the path KL of the change. λ is the largest weight, 1 at most,
+    with which the counts are as probable as they could be, up to half a nat for each rate (the discrepancy principle:
+    nothing is bent for what is within the noise of a count). n_ij transitions and time t_i in state i are
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data; its shares of time are those of draws of exp(−U/T) where these tell more. Where
     sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the number b_i of those that begin in state i. A
@@ -95,7 +94,7 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
     if not counts.exits.sum() > 0:
         return None
     points = flows.some(fit.positions(draws=PATHS, seed=seed)[0][fit.times.isfinite()], POINTS, seed)
-    metric, start = LEAST * _information(fit, points), coefficients.clone()
+    metric, start = _information(fit, points), coefficients.clone()
     starts = flows.some(points, CHAINS, seed)
 
     def moved_to(change: Tensor) -> None:
@@ -110,7 +109,7 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
         rate = chain.rate(chain.shares(fit, wells, seed + turn))
         if not seen:
             counts = counts._replace(prior=rate)
-        cost = float(0.5 * change @ metric @ change + counts.misfit(rate.log()))
+        cost = float(counts.misfit(rate.log()))
         here = _Turn(change, rate.log(), cost)
         seen.append(here)
         best = min(seen, key=lambda one: one.cost)
@@ -119,12 +118,12 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
         if worse := cost > best.cost + max(WORSE, NOISE * chain.noise(counts)):
             change, since, here, chain = best.change, 0.0, best, lowest
         if since > FURTHEST or (worse and origin is not best):
-            slope = _possible(chain.response(fit), metric / LEAST, here.log_rate, counts)
+            slope = _possible(chain.response(fit), metric, here.log_rate, counts)
             since, origin = 0.0, here
         elif worse:  # the response was that of a smaller change
             furthest /= 2
         log_rate = _averaged(seen, change, slope)
-        wanted = _solve(change, metric, slope, log_rate, counts) - change
+        wanted = cheapest(change, metric, slope, log_rate, counts) - change
         gain = counts.misfit(log_rate) - counts.misfit(log_rate + slope @ wanted)
         off = float((slope @ wanted).abs().max())
         if off >= CLOSE and gain < max(LITTLE, chain.noise(counts)):
@@ -139,9 +138,9 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
         change = best.change
     moved_to(change)
     before, after = seen[0].log_rate, _averaged(seen, change, slope)
-    price = float(0.5 * change @ metric @ change) / LEAST
+    price = float(0.5 * change @ metric @ change)
     told = _told(counts, before.exp(), after.exp(), price, len(seen), fit.time_unit)
-    covariance = _covariance(metric if known is None else LEAST * (known + _prior(len(known))), slope, after, counts)
+    covariance = covariance_of(metric if known is None else known + _prior(len(known)), slope, after, counts)
     return told.assign(covariance=(("coefficient", "to_coefficient"), covariance.numpy()))
 
 
@@ -163,34 +162,7 @@ def _averaged(seen: list[_Turn], change: Tensor, slope: Tensor) -> Tensor:
     return torch.tensordot((weight / weight.sum()).double(), carried, 1)
 
 
-class _Counts(NamedTuple):
-    """What was counted: `exits (state, to)`, `time (state)` in the model's unit, `begun (state)`."""
-
-    exits: Tensor
-    time: Tensor
-    begun: Tensor
-    interval: float
-    prior: Tensor | None = None  # rates before, each worth OWN transitions
-
-    def misfit(self, log_rate: Tensor) -> Tensor:
-        """−log P(counts), up to a constant; log rates `(state, to)`, their diagonal unused."""
-        apart = ~torch.eye(len(self.time), dtype=torch.bool)
-        exits, time = self.exits, self.time.unsqueeze(-1)
-        if self.prior is not None:
-            exits, time = exits + OWN, time + OWN / self.prior
-        found = (time * log_rate.exp() - exits * log_rate)[apart].sum()
-        return found - self.begun @ _law(log_rate).log() if self.begun.any() else found
-
-
-def _law(log_rate: Tensor) -> Tensor:
-    """π with π Q = 0: `markov.stationary` for tensors, of which the solver takes derivatives."""
-    rate = log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
-    flow = (rate - torch.diag(rate.sum(-1))).T
-    system = torch.cat([flow[:-1], torch.ones_like(flow[:1])])
-    return torch.linalg.solve(system, torch.eye(len(rate), dtype=rate.dtype)[-1])
-
-
-def _counted(fit: Posterior, wells: xr.Dataset, seed: int) -> _Counts:
+def _counted(fit: Posterior, wells: xr.Dataset, seed: int) -> Counts:
     states = wells.sizes["state"]
     paths, times = fit.recorded(seed)
     labels = kinetics.cores(fit.potential, wells, paths, fit.temperature)
@@ -200,7 +172,7 @@ def _counted(fit: Posterior, wells: xr.Dataset, seed: int) -> _Counts:
     if fit.model.equilibrium is not None:
         first = fit.basins(wells, fit.positions(draws=PATHS, seed=seed)[:, :, 0])
         begun = first[first >= 0].bincount(minlength=states).to(time) / PATHS
-    return _Counts(exits, time / fit.time_unit, begun, counts.attrs["interval"] / fit.time_unit)
+    return Counts(exits, time / fit.time_unit, begun, counts.attrs["interval"] / fit.time_unit)
 
 
 class _Chain(NamedTuple):
@@ -212,7 +184,7 @@ class _Chain(NamedTuple):
     time: Tensor
 
     @classmethod
-    def of(cls, fit: Posterior, wells: xr.Dataset, counts: _Counts, starts: Tensor, seed: int) -> _Chain:
+    def of(cls, fit: Posterior, wells: xr.Dataset, counts: Counts, starts: Tensor, seed: int) -> _Chain:
         dynamics, exits = fit.dynamics, counts.exits.sum(-1)
         longest = float((counts.time / exits)[exits > 0].max())
         looks = int(np.clip(VISITS * longest / counts.interval, *LOOKS))
@@ -239,7 +211,7 @@ class _Chain(NamedTuple):
         exposed = time / share
         return (self.exits + self.exits.T).clamp(min=UNSEEN) / (exposed + exposed.T) / share
 
-    def noise(self, counts: _Counts) -> float:
+    def noise(self, counts: Counts) -> float:
         """½ Σ_ij n_ij/m_ij, what the noise of m simulated transitions adds to the misfit of n counted ones."""
         return 0.5 * float((counts.exits / self.exits.clamp(min=UNSEEN)).sum())
 
@@ -286,7 +258,7 @@ class _Turn(NamedTuple):
     cost: float
 
 
-def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
+def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:
     """A response `(state, to, coefficient)` with which counts tell no more of w than the paths they are counted on.
 
     With r_ij = ∂ log k_ij/∂w, counts hold the information Σ_ij t_i k_ij r_ij r_ijᵀ, and no function of the paths can
@@ -324,47 +296,6 @@ def _shift(fit: Posterior, points: Tensor, label: Tensor, states: int) -> Tensor
     return shift if float(shift.max() - shift.min()) < SHIFT else None
 
 
-def _solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
-    """The change of w of the least ½ Δwᵀ N Δw + misfit, log rates being linear in it: Newton's method."""
-    found = change.clone()
-
-    def rates_of(value: Tensor) -> Tensor:
-        return log_rate + slope @ (value - change)
-
-    def objective(value: Tensor) -> float:
-        return float(0.5 * value @ metric @ value + counts.misfit(rates_of(value)))
-
-    flat = slope.flatten(0, 1)
-    for _ in range(NEWTON):
-        theta = rates_of(found)
-        slopes = functional.jacobian(counts.misfit, theta).flatten()
-        curvature = functional.hessian(counts.misfit, theta).reshape(2 * slopes.shape)
-        value, vector = torch.linalg.eigh(curvature)
-        curvature = (vector * value.clamp(min=0)) @ vector.T  # shares of time make it indefinite far from the solution
-        downhill = metric @ found + flat.T @ slopes
-        step = torch.linalg.solve(metric + flat.T @ curvature @ flat, downhill)
-        size, now = 1.0, objective(found)
-        while size > 1e-6 and not objective(found - size * step) <= now:
-            size /= 2
-        found = found - size * step
-        if float((slope @ step).abs().max()) * size < 1e-4:
-            break
-    return found
-
-
-def _covariance(metric: Tensor, slope: Tensor, log_rate: Tensor, counts: _Counts) -> Tensor:
-    """The sampling covariance of the minimiser: counts have their own noise, and the rest is the fit's before.
-
-    With C the information of the counts and N that of all steps, w minimises ½ Δwᵀ εN Δw + misfit, ε = LEAST. Its
-    answer to a change of either is (C + εN)⁻¹; the noise that they put in is C for the counts and ε²N for the fit.
-    """
-    flat = slope.flatten(0, 1)
-    value, vector = torch.linalg.eigh(functional.hessian(counts.misfit, log_rate).reshape(2 * (flat.shape[0],)))
-    told = flat.T @ (vector * value.clamp(min=0)) @ vector.T @ flat
-    answer = torch.linalg.inv(told + metric)
-    return answer @ (told + LEAST * metric) @ answer
-
-
 def _information(fit: Posterior, points: Tensor) -> Tensor:
     """What all steps tell of w, and the prior of the M-step: Σ Rᵀ R + 1, with all steps as long as the mean one."""
     dynamics, integrator, gaps = fit.dynamics, fit.model.integrator, fit.times.diff()
@@ -382,7 +313,7 @@ def _prior(count: int) -> Tensor:
     return COEFFICIENT_PRECISION * torch.eye(count, dtype=torch.float64)
 
 
-def _told(counts: _Counts, before: Tensor, after: Tensor, price: float, turns: int, unit: float) -> xr.Dataset:
+def _told(counts: Counts, before: Tensor, after: Tensor, price: float, turns: int, unit: float) -> xr.Dataset:
     counted = counts.exits / counts.time.unsqueeze(-1)
     rates = {"counted": counted, "before": before, "after": after}
     variables = {name: (("state", "to"), _off_diagonal(rate / unit)) for name, rate in rates.items()}

@@ -1,0 +1,129 @@
+"""How counted transitions pull at a landscape: the least change of w that makes them.
+
+n transitions tell a rate with an error of 1/√n. What is asked of a change is no more than that: it is the one that
+paths notice least of all with which the counts are as probable as they could be, up to that error.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import functional
+
+OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
+WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)  # of the path KL, of which the largest is taken that meets the counts
+MET = 0.5  # nats for each rate, by which counts may be less probable than they could be: one standard deviation
+NEWTON = 50  # iterations, at most
+
+
+class Counts(NamedTuple):
+    """What was counted: `exits (state, to)`, `time (state)` in the model's unit, sequences `begun (state)`."""
+
+    exits: Tensor
+    time: Tensor
+    begun: Tensor
+    interval: float
+    prior: Tensor | None = None  # rates before, each worth OWN transitions
+
+    def misfit(self, log_rate: Tensor) -> Tensor:
+        """−log P(counts), up to a constant.
+
+        Parameters
+        ----------
+        log_rate: `(state, to)`, per unit of the model's time; the diagonal is not used.
+        """
+        apart = ~torch.eye(len(self.time), dtype=torch.bool)
+        exits, time = self.exits, self.time.unsqueeze(-1)
+        if self.prior is not None:
+            exits, time = exits + OWN, time + OWN / self.prior
+        found = (time * log_rate.exp() - exits * log_rate)[apart].sum()
+        return found - self.begun @ stationary(log_rate).log() if self.begun.any() else found
+
+
+def stationary(log_rate: Tensor) -> Tensor:
+    """π with π Q = 0: `markov.stationary` for tensors, of which the solver takes derivatives.
+
+    Parameters
+    ----------
+    log_rate: `(state, to)`; the diagonal is not used.
+    """
+    rate = log_rate.exp() * ~torch.eye(len(log_rate), dtype=torch.bool)
+    flow = (rate - torch.diag(rate.sum(-1))).T
+    system = torch.cat([flow[:-1], torch.ones_like(flow[:1])])
+    return torch.linalg.solve(system, torch.eye(len(rate), dtype=rate.dtype)[-1])
+
+
+def cheapest(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:
+    """The change Δw that counts ask for, at the largest weight λ of the path KL with which they are met.
+
+    Met are counts that are as probable as with the smallest weight, up to half a nat for each rate: the discrepancy
+    principle, by which nothing is bent for what is within the noise of a count.
+
+    Parameters
+    ----------
+    change: where the log rates are, `(coefficient,)`. metric: N, the information of all paths on w.
+    slope: ∂ log k/∂w `(state, to, coefficient)`. log_rate: `(state, to)`.
+
+    References
+    ----------
+    V. A. Morozov, Soviet Mathematics Doklady 7:414–417, 1966.
+    """
+    found = [solve(change, weight * metric, slope, log_rate, counts) for weight in WEIGHTS]
+    misfit = [float(counts.misfit(log_rate + slope @ (one - change))) for one in found]
+    allowed = misfit[0] + MET * int((counts.exits > 0).sum())
+    return max(zip(misfit, found, strict=True), key=lambda one: one[0] if one[0] <= allowed else -math.inf)[1]
+
+
+def solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:
+    """The change of w of the least ½ Δwᵀ N Δw + misfit, log rates being linear in it: Newton's method.
+
+    Parameters
+    ----------
+    change, slope, log_rate: as for `cheapest`. metric: N, with its weight.
+    """
+    found = change.clone()
+
+    def rates_of(value: Tensor) -> Tensor:
+        return log_rate + slope @ (value - change)
+
+    def objective(value: Tensor) -> float:
+        return float(0.5 * value @ metric @ value + counts.misfit(rates_of(value)))
+
+    flat = slope.flatten(0, 1)
+    for _ in range(NEWTON):
+        theta = rates_of(found)
+        slopes = functional.jacobian(counts.misfit, theta).flatten()
+        curvature = functional.hessian(counts.misfit, theta).reshape(2 * slopes.shape)
+        value, vector = torch.linalg.eigh(curvature)
+        curvature = (vector * value.clamp(min=0)) @ vector.T  # shares of time make it indefinite far from the solution
+        downhill = metric @ found + flat.T @ slopes
+        step = torch.linalg.solve(metric + flat.T @ curvature @ flat, downhill)
+        size, now = 1.0, objective(found)
+        while size > 1e-6 and not objective(found - size * step) <= now:
+            size /= 2
+        found = found - size * step
+        if float((slope @ step).abs().max()) * size < 1e-4:
+            break
+    return found
+
+
+def covariance_of(metric: Tensor, slope: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:
+    """The sampling covariance of the minimiser: counts have their own noise, and the rest is the fit's before.
+
+    With C the information of the counts and N that of all steps, w minimises ½ Δwᵀ λN Δw + misfit. Its answer to a
+    change of either is (C + λN)⁻¹; the noise that they put in is C for the counts and λ²N for the fit. λ is the
+    smallest weight here: with a larger one the fit before would count as if it had no error but that of its data.
+
+    Parameters
+    ----------
+    metric, slope, log_rate: as for `cheapest`.
+    """
+    flat = slope.flatten(0, 1)
+    value, vector = torch.linalg.eigh(functional.hessian(counts.misfit, log_rate).reshape(2 * (flat.shape[0],)))
+    told = flat.T @ (vector * value.clamp(min=0)) @ vector.T @ flat
+    least = WEIGHTS[0] * metric
+    answer = torch.linalg.inv(told + least)
+    return answer @ (told + WEIGHTS[0] * least) @ answer
