@@ -14,11 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 
+from ..errors import FitError
 from ..guide.amortized import AmortizedGuide
 from ..landscape.step_size import LIMIT
+from ..model.decoders import Decoder
 from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
-from ..nn import random_parts
+from ..nn import evaluating, random_parts
+from .displacements import Displacement, say_the_same
+from .elbo import evaluate
 from .em import COEFFICIENT_PRECISION, follow, frozen
 from .lattices import lattice_of
 from .point_masses import Found, Lattice, moved
@@ -27,15 +31,16 @@ ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
 COARSE = (0.1, 0.03)  # curvature × step above its limit, at half a nat for each minimum; as long as steps may
 # become finer, and where they may not
+FEW, BELOW = 10, 0.05  # sequences on which evidence and bound are compared, and nats per value it may seem below that
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
-ENOUGH = 1.0  # nats that another round has to bring
+ENOUGH = (1.0, 0.003)  # nats that another round has to bring, and share of what all have brought
 DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
 CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
 TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
 PRODUCTS = 3e11  # of two numbers, to carry derivatives along with the filter: the same; some minutes
 AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
 MANY = 200_000  # times beyond which some sequences are enough
-GUIDE_STEPS = 100  # in which the guide follows at the end: less has changed than in an M-step
+GUIDE_STEPS = (100, 300)  # in which the guide follows at the end, on the same axes or on others
 
 
 def learn(
@@ -50,33 +55,37 @@ def learn(
     """Rounds of exact expectation maximisation, in place: prior, start and noise learn; then the guide follows.
 
     In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and on one axis
-    E[log p(x | z)] over those of the likelihood beside its decoder, which stays. Quantities of the dynamics that are
-    random in an `AutoNormal` guide move to the maximum of the posterior, and have its width there, with the last layer
-    of the potential unknown (Laplace's method); all other random ones stay at their medians. A round goes farther than
-    its maximum, the more the more rounds have raised the evidence, and back to it where that lowers the evidence.
+    E[log p(x | z)] over those of the likelihood beside its decoder. The axes of a supple decoder that learns are moved
+    with the dynamics, see `displacements`; in the end the decoder says the same on the new ones. Quantities of the
+    dynamics that are random in an `AutoNormal` guide move to the maximum of the posterior, and have its width there,
+    with the last layer of the potential unknown (Laplace's method); all other random ones stay at their medians. A
+    round goes farther than its maximum, the more the more rounds have raised the evidence, and back to it where that
+    lowers the evidence.
 
     Parameters
     ----------
     model, guide: fitted. times, x: checked data; of more than 200 000 times some sequences, at random.
-    rounds: at most; they end when one brings less than one nat. progress: show bars.
+    rounds: at most; they end when one brings less than a nat, or .3 % of what all have brought. progress: show bars.
 
     Returns
     -------
     log p(x) of all data before each round and at the end, nats per observed value; and the `information` of the data on
-    the last layer of the potential, all other numbers profiled out, where it has one.
+    the last layer of the potential, where it has one, with all other numbers as unknown as they were beforehand.
 
     Raises
     ------
-    FitError: see `lattice_of`.
+    FitError: see `lattice_of`; or its evidence is below the bound, so that it does not hold the posterior.
 
     References
     ----------
     R. S. Bucy and K. D. Senne, Automatica 7:287–298, 1971 (point masses). L. R. Rabiner, Proc. IEEE 77:257–286, 1989.
     R. Salakhutdinov and S. Roweis, Adaptive overrelaxed bound optimization methods, ICML 2003 (longer steps).
+    C. Liu, D. B. Rubin and Y. N. Wu, Biometrika 85:755–770, 1998 (parameters that are expanded: the axes).
     """
     chosen = torch.randperm(len(x))[: max(1, MANY // x.shape[1])] if x[..., 0].numel() > MANY else slice(None)
     every, times, x = (times, x), times[chosen], x[chosen]
     lattice, values = lattice_of(model, guide, times, x), int(x.isfinite().sum())
+    _is_above_the_bound(lattice, model, guide, times, x)
     learner = _Learner(lattice, model, guide, x)
     told: list[float] = []
     best = nearer = learner.place()
@@ -92,17 +101,36 @@ def learn(
             continue
         told.append(now)
         best = learner.place()
-        if len(told) > rounds or (len(told) > 1 and (now - told[-2]) * values < ENOUGH):
+        enough = max(ENOUGH[0], ENOUGH[1] * (now - told[0]) * values)
+        if len(told) > rounds or (len(told) > 1 and (now - told[-2]) * values < enough):
             break
         nearer = learner.climb(found)
         learner.go(best + reach * (nearer - best))
         reach *= LONGER
     learner.go(best)
     known = learner.known(times, x, len(every[1]) / len(x))
+    learner.straighten(found)
     learner.tell(model, guide)
     with frozen(guide.others):  # the bound would take them back to where they suit the guide
-        follow(model, guide, *every, gradient_steps=GUIDE_STEPS, progress=progress)
+        follow(model, guide, *every, gradient_steps=GUIDE_STEPS[learner.moves != []], progress=progress)
     return told, known
+
+
+@torch.no_grad()
+def _is_above_the_bound(
+    lattice: Lattice, model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor
+) -> None:
+    """No bound is above log p(x): a lattice whose evidence is lower has too few points, or not where paths are."""
+    few = torch.linspace(0, len(x) - 1, min(FEW, len(x))).long()
+    with evaluating(model, guide):
+        bound = evaluate(model, guide, times[few], x[few], 1)
+    found = float(lattice.evidence(times[few], x[few]).sum()) / int(x[few].isfinite().sum())
+    lattice.forget()  # densities of these few
+    if not found > bound["per_observation"] - BELOW:
+        raise FitError(
+            f"the lattice does not hold this posterior: its evidence is {found:.3f} nats per value, below the bound of "
+            f"{bound['per_observation']:.3f}. Use Schedule(polish=…) instead."
+        )
 
 
 @torch.no_grad()
@@ -174,6 +202,11 @@ class _Learner:
 
     def __init__(self, lattice: Lattice, model: LatentLangevin, guide: AmortizedGuide, x: Tensor) -> None:
         self.lattice, self.x = lattice, x.double()
+        self.decoders = [part for part in lattice.model.likelihood.modules() if isinstance(part, Decoder)]
+        learn = (value.requires_grad for part in self.decoders for value in part.parameters())
+        if all(part.supple for part in self.decoders) and all(learn):
+            lattice.displacement = Displacement.over(lattice.points, lattice.spacing)
+        self.moves = [] if lattice.displacement is None else list(lattice.displacement.parameters())
         self.laws = {
             part._pyro_get_fullname(name): law
             for part, name in random_parts(model.dynamics)
@@ -184,7 +217,7 @@ class _Learner:
         seen = lattice.model.likelihood
         apart, shape = ({id(value) for value in part.parameters()} for part in (seen, seen.decoder))
         free = [value for value in lattice.model.parameters() if value.requires_grad]
-        self.prior = [value for value in free if id(value) not in apart] + list(self.sites.values())
+        self.prior = [value for value in free if id(value) not in apart] + self.moves + list(self.sites.values())
         several = len(lattice.spacing) > 1  # cells are then wider than what data leave open, which would seem noise
         self.noise = [] if several else [value for value in free if id(value) in apart - shape]
         self.spread: dict[str, Tensor] = {}
@@ -212,13 +245,14 @@ class _Learner:
 
     @torch.no_grad()
     def known(self, times: Tensor, x: Tensor, share: float) -> Tensor | None:
-        """The information on w of so many times these data; random quantities get their `spread`, with w unknown."""
+        """The information on w of so many times these data, all else unknown as far as its prior says; and `spread`."""
         dynamics = self.lattice.model.dynamics
         w = None if dynamics.landscape is None else dynamics.landscape.coefficients
         first = [] if w is None else list(w.view(-1).split(1))
         places = [value.view(-1) for value in self.sites.values()]
         learned = [value.view(-1) for name, value in dynamics.named_parameters(recurse=False) if value.requires_grad]
-        free = [*first, *(number for value in places + learned for number in value.split(1))]
+        moves = [value.detach().view(-1) for value in self.moves]
+        free = [*first, *(number for value in places + moves + learned for number in value.split(1))]
         told = information(self.lattice, times, x, free, self._set_sites)
         if told is None:
             return None
@@ -229,8 +263,19 @@ class _Learner:
         for site, part in zip(self.sites, width.split([len(value) for value in places]), strict=True):
             self.spread[site] = part.view_as(self.sites[site])
         count = len(first)
-        across, rest = told[:count, count:], told[count:, count:]
+        across, rest = told[:count, count:], told[count:, count:] + torch.diag(prior[count:])
         return (told[:count, :count] - across @ torch.linalg.solve(rest, across.mT)) if count else None
+
+    def straighten(self, found: Found) -> None:
+        """Bring decoders to the axes of the dynamics, so that they say the same of the same data as before."""
+        if self.lattice.displacement is None:
+            return
+        z = (self.lattice.points.unsqueeze(1) + self.lattice.inside).flatten(0, 1)
+        weight = (found.first + sum(moves.sum(0) for moves in found.moves)).repeat_interleave(len(self.lattice.inside))
+        with torch.no_grad():
+            y = self.lattice.displacement(z)
+        for decoder in self.decoders:
+            say_the_same(decoder, z, y, weight)
 
     @torch.no_grad()
     def tell(self, model: LatentLangevin, guide: AmortizedGuide) -> None:
@@ -248,8 +293,8 @@ class _Learner:
         self.lattice.latents |= {site: supports[site](value) for site, value in self.sites.items()}
 
     def _log_prior(self) -> Tensor:
-        """Of the random quantities, as densities of the unbounded numbers that stand for them."""
-        total = torch.zeros((), dtype=torch.float64)
+        """Of the random quantities, as densities of the unbounded numbers that stand for them, and of displacements."""
+        total = sum((-0.5 * value.square().sum() for value in self.moves), torch.zeros((), dtype=torch.float64))
         for site, place in self.sites.items():
             transform, value = transform_to(self.laws[site].support), self.lattice.latents[site]
             total = total + self.laws[site].log_prob(value).sum() + transform.log_abs_det_jacobian(place, value).sum()
@@ -298,3 +343,8 @@ class _Learner:
             return total
 
         optimizer.step(closure)
+        if not all(bool(value.isfinite().all()) for value in values):
+            with torch.no_grad():
+                for value, old in zip(values, before, strict=True):
+                    value.copy_(old)
+            self._set_sites()

@@ -19,6 +19,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import pyro
@@ -34,11 +35,13 @@ from ..dynamics.paths import LangevinPath
 from ..model.latent_langevin import LatentLangevin
 from ..model.missing import filled, log_prob_of_observed
 from ..nn import condition_on
+from .displacements import Displacement
 
 FINER = (4, 2)  # times as many places, on one axis or several, between which a landscape could hide a minimum
 AT_A_TIME = 4_000_000  # numbers held at once, of every array
 KEPT = 50_000_000  # densities of the data that are kept from one round to the next, where they do not change
-TAILS = 8.0  # standard deviations of a step, beyond which nothing is added
+LEAST = 1e-30  # probability of any move, so that a filter in single precision comes back from an outlier
+TAILS = 3.0  # standard deviations of a step, within which a lattice that has points holds all of it
 DRAWS = 1  # positions of every observation from which the noise learns
 
 
@@ -56,8 +59,11 @@ class Lattice:
     """p(x | U, T, γ, noise) of an overdamped model, at points of a lattice.
 
     P = Kⁿ with K_ij ∝ p(z_j | z_i), the density of one step of the model's own integrator, and n steps per observation
-    interval. A row would add up to 1 over a lattice without ends, which it does anyhow where points are close; what
-    leaves is lost. The trapezoidal rule makes exponentially small errors once points are closer than a step is wide.
+    interval. A row adds up to 1 unless a step may end where the lattice has no points; what leaves is lost. The
+    trapezoidal rule makes exponentially small errors once points are closer than a step is wide.
+
+    The dynamics may have other axes y = h(z) than the decoder: paths then move between the places h(z_i), and each of
+    these stands for a cell as large as h makes it. That is `displacement`; None where y = z.
 
     Parameters
     ----------
@@ -90,6 +96,7 @@ class Lattice:
         self.points, self.spacing = points.double(), spacing.double()
         self.inside = self._parts(parts)
         self.part = self.spacing / parts
+        self.displacement: Displacement | None = None
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -114,28 +121,46 @@ class Lattice:
         with pyro.get_param_store().scope(), condition_on(self.model, self.latents):
             yield
 
+    def _moved(self, z: Tensor) -> Tensor:
+        """y = h(z)."""
+        return z if self.displacement is None else self.displacement(z)
+
+    def _log_volume(self) -> Tensor:
+        """Logarithm of the volume of every cell in y, in a shape that broadcasts against points."""
+        volume = self.spacing.log().sum()
+        return volume if self.displacement is None else volume + self.displacement.log_volume(self.points)
+
     def transition(self, gap: Tensor) -> Float[Tensor, "point point"]:
         """P of a time between two observations, in the model's unit."""
-        step = self._step(self.points, gap)
+        places = self._moved(self.points)
+        step = self._step(places, gap)
         scale = step.scale.expand_as(step.loc)
-        away = (self.points - step.loc.unsqueeze(1)) / scale.unsqueeze(1)
-        one = (-0.5 * away.square().sum(-1) - self._log_sum(step.loc, scale).unsqueeze(-1)).exp()
+        away = (places - step.loc.unsqueeze(1)) / scale.unsqueeze(1)
+        norm = (scale.log() + 0.5 * math.log(2 * math.pi)).sum(-1, keepdim=True)
+        one = (-0.5 * away.square().sum(-1) - norm + self._log_volume()).exp()
+        total = one.sum(-1, keepdim=True)
+        # Never more than 1: a step that is narrower than points are apart could have that.
+        one = one / torch.where(self._inside(scale), total, total.clamp(min=1))
         return torch.linalg.matrix_power(one, self.model.substeps)
 
-    def _log_sum(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """log Σ_k exp(−½ |(z_k − loc)/scale|²) over a lattice without ends, `(point,)`.
+    @torch.no_grad()
+    def _inside(self, scale: Tensor) -> Tensor:
+        """Whether there are points wherever a step out of each may end, `(point, 1)`."""
+        wide = float((scale / self.spacing).max())
+        if not math.isfinite(wide):  # a search went too far
+            return torch.zeros_like(self.points[:, :1], dtype=torch.bool)
+        reach = 1 + math.ceil(TAILS * wide)
+        near = (self._apart <= reach).sum(-1, keepdim=True)
+        return near == (2 * reach + 1) ** len(self.spacing)
 
-        It is the logarithm of ∏ √(2π) scale/Δ where points are close; were it that anywhere, a step that is narrower
-        than they are apart could have more than all of the probability.
-        """
-        place = (loc - self.points[0]) / self.spacing
-        reach = 1 + math.ceil(TAILS * float((scale / self.spacing).detach().max()))
-        others = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        away = (others - (place - place.round()).unsqueeze(-1)) * (self.spacing / scale).unsqueeze(-1)
-        return (-0.5 * away.square()).logsumexp(-1).sum(-1)
+    @cached_property
+    def _apart(self) -> Tensor:
+        """How many cells two points are apart, on the axis where they are more."""
+        place = ((self.points - self.points[0]) / self.spacing).round()
+        return torch.cdist(place, place, p=math.inf).round()
 
     def coarseness(self, gap: Tensor) -> Float[Tensor, "minimum"]:
-        """Curvature × step in every minimum: the largest eigenvalue of 1 − ∂E[z']/∂z.
+        """Curvature × step in every minimum: the largest eigenvalue of 1 − ∂E[y']/∂y.
 
         In every part of a cell the force is linear, as it is between the middles of opposite sides; where that has its
         zero in the same part, there is a minimum.
@@ -144,11 +169,14 @@ class Lattice:
         finer = FINER[axes > 1]
         width, side = self.spacing / finer, torch.diag(0.5 * self.spacing / finer)
         places = (self.points.unsqueeze(1) + self._parts(finer)).flatten(0, 1)
-        ends = places + torch.stack([-side, side]).unsqueeze(2)  # (side, axis, place, latent)
+        ends = self._moved(places + torch.stack([-side, side]).unsqueeze(2))  # (side, axis, place, latent)
         pushed = self._step(ends.flatten(0, 2), gap).loc.view_as(ends) - ends
-        stiff = ((pushed[0] - pushed[1]) / width.view(-1, 1, 1)).movedim(0, -1)  # (place, latent, axis)
+        slope, stretch = (
+            ((upper - lower) / width.view(-1, 1, 1)).movedim(0, -1) for lower, upper in (pushed.flip(0), ends)
+        )  # (place, latent, axis)
+        stiff = torch.linalg.solve_ex(stretch, slope, left=False)[0]
         with torch.no_grad():
-            there = torch.linalg.solve_ex(stiff, pushed.mean((0, 1)).unsqueeze(-1))[0].squeeze(-1)
+            there = torch.linalg.solve_ex(slope, pushed.mean((0, 1)).unsqueeze(-1))[0].squeeze(-1)
             minimum = (there.abs() <= 0.501 * width).all(-1)  # on a side it belongs to both
             minimum &= (torch.linalg.eigvals(stiff.nan_to_num()).real > 0).all(-1)
         return torch.linalg.eigvals(stiff[minimum]).real.amax(-1)
@@ -163,10 +191,11 @@ class Lattice:
 
     def start(self) -> Float[Tensor, "point"]:
         """log p(z₀) at the points; in equilibrium −U/T, normalised on them."""
+        places = self._moved(self.points)
         with self.known():
             if self.model.equilibrium is None:
-                return self.model.initial().log_prob(self.points) + self.spacing.log().sum()
-            return self.model.dynamics.stationary_log_density(self.points).log_softmax(0)
+                return self.model.initial().log_prob(places) + self._log_volume()
+            return (self.model.dynamics.stationary_log_density(places) + self._log_volume()).log_softmax(0)
 
     def evidence(self, times: Tensor, x: Tensor) -> Float[Tensor, "sequence"]:
         """log p(x) of every sequence, nats.
@@ -182,7 +211,8 @@ class Lattice:
         """The filter and, unless `smooth` is false, the smoother of all sequences; see `Found`."""
         keeps = x.shape[0] * x.shape[1] * len(self.points) <= KEPT
         gaps, which = self.gaps(times)
-        matrices = [self.transition(gap) for gap in gaps]
+        exact = [self.transition(gap) for gap in gaps]
+        matrices = [(matrix + LEAST).float() for matrix in exact]  # twice as fast, and off by 1e-8 nats per value
         moves, first = [torch.zeros_like(matrix) for matrix in matrices], torch.zeros_like(self.points[:, 0])
         evidence, drawn = [], []
         chunk = max(1, AT_A_TIME // (x.shape[1] * len(self.points)))
@@ -194,12 +224,12 @@ class Lattice:
                 if keeps:
                     self._kept[first_row] = seen, top
                 forward, gained = self._forward(seen, matrices, which[rows])
-                evidence.append((gained.log() + top).sum(1))
+                evidence.append((gained.double().log() + top).sum(1))
                 if smooth:
                     smoothed = self._backward(forward, gained, seen, matrices, which[rows], moves)
                     first += smoothed[:, 0].sum(0)
                     drawn.append(self._drawn(smoothed, x[rows]))
-        moves = [move * matrix for move, matrix in zip(moves, matrices, strict=True)]
+        moves = [move.double() * matrix for move, matrix in zip(moves, exact, strict=True)]
         return Found(torch.cat(evidence), first, gaps, moves, torch.cat(drawn, 1) if drawn else torch.empty(0))
 
     def forget(self) -> None:
@@ -225,7 +255,7 @@ class Lattice:
         few = max(1, AT_A_TIME // (x.shape[1] * len(places) * max(1, x.shape[2] // 4)))
         density = torch.cat([self._in_cells(part, places) for part in x.double().split(few)])
         top = density.amax(-1)
-        return (density - top.unsqueeze(-1)).exp(), top
+        return (density - top.unsqueeze(-1)).exp().float(), top
 
     def _in_cells(self, x: Tensor, places: Tensor) -> Tensor:
         """log of the mean of p(x_t | z) over the parts of every cell."""
@@ -245,10 +275,10 @@ class Lattice:
     def _forward(self, seen: Tensor, matrices: list[Tensor], which: Tensor) -> tuple[Tensor, Tensor]:
         """p(z_t | x₁…x_t), and p(x_t | x₁…x_{t−1}) in units of the maximum over z."""
         filtered, gained = torch.empty_like(seen), torch.empty_like(seen[..., 0])
-        ahead = self.start().exp().expand(len(seen), -1)
+        ahead = self.start().exp().float().expand(len(seen), -1)
         for t in range(seen.shape[1]):
             joint = ahead * seen[:, t]
-            gained[:, t] = joint.sum(-1).clamp(min=torch.finfo(torch.float64).tiny)
+            gained[:, t] = joint.sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
             filtered[:, t] = joint / gained[:, t].unsqueeze(-1)
             if t < which.shape[1]:
                 ahead = moved(filtered[:, t], matrices, which[:, t])

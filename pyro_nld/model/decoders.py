@@ -21,7 +21,8 @@ class Decoder(Pointwise):
 
     `loc` and `scale` are 0 and 1. With `standardise` they become mean and standard deviation of the data. `fixes_gauge`
     says whether the latent axes have the unit of the data. Only then do the data determine the temperature. `straight`
-    says whether every channel is linear along the axes.
+    says whether every channel is linear along the axes, `supple` whether its parameters can follow axes that are bent
+    and stretched in any way, as `Schedule(exact=…)` does.
 
     Examples
     --------
@@ -38,6 +39,7 @@ class Decoder(Pointwise):
 
     fixes_gauge = False
     straight = False
+    supple = False
 
     def __init__(self, latent: int, channels: int, standardise: bool) -> None:
         super().__init__()
@@ -178,6 +180,8 @@ class MLPDecoder(Decoder):
     >>> nld.MLPDecoder(latent=3, channels=15)(torch.zeros(200, 3)).shape  # 200 positions to 15 channels
     torch.Size([200, 15])
     """
+
+    supple = True
 
     def __init__(self, latent: Count, channels: Count, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(latent, channels, standardise=True)

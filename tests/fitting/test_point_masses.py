@@ -55,6 +55,21 @@ def test_evidence_and_smoother_are_kalmans():
     assert off[:, there].std() == pytest.approx(1.0, abs=0.3)
 
 
+def test_an_outlier_that_no_path_reaches_costs_once():
+    """The filter has single precision, where the probability of such a jump is 0."""
+    times, x = irregular()
+    line = Lattice.line(harmonic(), {}, -7.0, 7.0, 200)
+    line.model.likelihood.noise_scale = torch.tensor(0.05).double()
+    plain = line.explained(times, x)
+    x[0, 4] = 6.5
+    line.forget()
+    found = line.explained(times, x)
+    assert 50 < float(plain.log_evidence[0] - found.log_evidence[0]) < 300
+    assert torch.equal(found.log_evidence[1:], plain.log_evidence[1:])
+    assert bool(found.drawn.isfinite().all())
+    assert float((found.drawn[0, 0, 6:, 0] - x[0, 6:, 0]).abs().max()) < 0.3
+
+
 def test_moves_count_every_interval_of_its_length():
     times, x = irregular()
     found = Lattice.line(harmonic(), {}, -7.0, 7.0, 100).explained(times, x)
@@ -100,7 +115,7 @@ def found_barrier(potential):
 def _short_guides():
     """The guide follows in a few steps: what these tests ask of is the prior."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "GUIDE_STEPS", 3)
+        patch.setattr(exact, "GUIDE_STEPS", (3, 3))
         yield
 
 
