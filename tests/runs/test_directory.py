@@ -168,6 +168,24 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
     assert runs.chosen(tmp_path / "new", model_file(), data, config, resume=False)["choice"] is None
 
 
+@pytest.mark.parametrize(("decoder", "rounds"), [(nld.LinearDecoder, 0), (nld.MLPDecoder, 10)])
+def test_exact_rounds_are_for_axes_that_bend(tmp_path, monkeypatch, decoder, rounds):
+    asked = []
+
+    def fit(model, guide, data, schedule, **_):
+        asked.append(schedule.exact)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.directory.results, "fit", fit)
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1))
+    model = nld.LatentLangevin(prior, nld.Gaussian(decoder(1, 2)), 2, 1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2))
+    config = {"schedule": vars(runs.BUDGETS["default"]), "seed": 0, "restarts": 1}
+    with pytest.raises(KeyboardInterrupt):
+        runs.fit(tmp_path, (model, guide), xr.Dataset(), config)
+    assert asked == [rounds]
+
+
 def test_a_choice_that_is_none_is_refused(tmp_path):
     source, data = model_file(choose=lambda *_: {"latent": 2}), nld.datasets.ornstein_uhlenbeck(4, 10)
     with pytest.raises(nld.DataError, match=r"mine\.py: choose must return a Dataset: got dict\. Mend it\."):
