@@ -72,7 +72,8 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     ----------
     story: states and saddles: `barrier (state, to)` in kT, attrs `ok`, `max_curvature_step`, `substeps_needed`,
         what `witness.processes` says as `process_verdict` and `process_message`, where it was asked; `balance_path_kl`
-        and `balance_transitions`, where rates were set by `fitting.balance`; `saddle_committor`, where it is known.
+        and `balance_transitions`, where rates were set by `fitting.balance`, and `balance_exact`, whether the prior had
+        learned exactly before; `saddle_committor`, where it is known.
     counts: from `kinetics.count` of posterior paths of the data.
     routes: from `kinetics.joined`: `counted` and `simulated`, perhaps `eyring_kramers` and `exact`.
     """
@@ -273,8 +274,9 @@ def _balanced(story: xr.Dataset) -> list[str]:
     if crossings.price(story) is None:
         return []
     return [
-        "Rates were balanced: they are the counted ones by construction. What speaks for the prior is that its visits "
-        "end by the data's law; whether it also crosses as the data do is the question of the barriers."
+        "Rates were balanced: within the error of the counts they are the counted ones by construction. What speaks "
+        "for the prior is that its visits end by the data's law; whether it also crosses as the data do is the "
+        "question of the barriers."
     ]
 
 

@@ -319,10 +319,12 @@ def test_another_law_of_dwell_times_is_a_reason_not_to_believe():
     )
 
 
-@pytest.mark.parametrize(("price", "agree"), [(20.0, True), (4000.0, False)])
-def test_a_balanced_landscape_says_its_price(price, agree):
-    """400 transitions for 20 nats are nothing; for 4000 the paths say something else, whatever the times are."""
-    story = STORY.assign_attrs(balance_path_kl=price, balance_transitions=400.0)
+@pytest.mark.parametrize(
+    ("price", "exact", "agree"), [(40.0, 0.0, True), (4000.0, 0.0, False), (4.0, 1.0, True), (40.0, 1.0, False)]
+)
+def test_a_balanced_landscape_says_its_price(price, exact, agree):
+    """Of 400 transitions; after exact rounds less is much, because nothing is left that a longer fit would find."""
+    story = STORY.assign_attrs(balance_path_kl=price, balance_transitions=400.0, balance_exact=exact)
     verdict = verdicts.kinetics(story, steady(), routes_of(counted=(50, 50), simulated=(50, 50)))
     assert verdict.agree
     assert "by construction" in verdict.messages[1]
