@@ -1,6 +1,7 @@
 """Does the price of the balance tell Langevin systems from others? The area under the ROC curve.
 
     python tests/benchmarks/price.py --out runs/price
+    python tests/benchmarks/price.py --out runs/price --exact 10
     python tests/benchmarks/price.py --out runs/price --table
     python tests/benchmarks/price.py --run runs/mine --run runs/other
 
@@ -35,7 +36,7 @@ from pyro_nld.io.files import write_atomically
 SUBSTEPS = 8
 
 
-def row(name: str, seed: int, steps: int) -> dict:
+def row(name: str, seed: int, steps: int, exact: int) -> dict:
     """Simulate, fit, balance."""
     langevin = name in impostors.LANGEVIN
     x = torch.as_tensor((impostors.LANGEVIN if langevin else impostors.OTHERS)[name](seed)).float()
@@ -46,8 +47,10 @@ def row(name: str, seed: int, steps: int) -> dict:
     likelihood = nld.Gaussian(nld.IdentityDecoder(channels), impostors.NOISE)
     model = nld.LatentLangevin(prior, likelihood, substeps=SUBSTEPS, time_unit=1.0)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(channels, size=32, hidden=32), nld.AffineControl(hidden=32))
-    fit = nld.fit(model, guide, (times, x), nld.Schedule(steps=steps, learning_rate=2e-2), seed=seed, progress=False)
-    landscapes.learn_from_particles(fit)
+    schedule = nld.Schedule(steps=steps, learning_rate=2e-2, exact=exact)
+    fit = nld.fit(model, guide, (times, x), schedule, seed=seed, progress=False)
+    if not exact:
+        landscapes.learn_from_particles(fit)
     found = landscapes.balanced(fit)
     told = {"system": name, "langevin": langevin, "seed": seed, "price": None, "ageing": None, "transitions": 0.0}
     if found is not None:
@@ -117,6 +120,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, action="append", help="directory of a balanced fit; repeat for several")
     parser.add_argument("--seeds", type=int, default=1, help="of every system")
     parser.add_argument("--steps", type=int, default=150, help="gradient steps of each fit")
+    parser.add_argument("--exact", type=int, default=0, help="rounds on a lattice, in place of an M-step by particles")
     parser.add_argument("--table", action="store_true", help="print the table of the rows that are there; fit nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -134,7 +138,7 @@ def main() -> None:
         for name in names:
             file = args.out / f"{name.replace(' ', '_').replace(',', '').replace(':', '').replace('.', '')}_{seed}.json"
             if not file.is_file():
-                text = json.dumps(row(name, seed, args.steps), allow_nan=False) + "\n"
+                text = json.dumps(row(name, seed, args.steps, args.exact), allow_nan=False) + "\n"
                 write_atomically(file, lambda unfinished, text=text: unfinished.write_text(text))
                 print(file.name, flush=True)
     print(table(args.out))

@@ -167,9 +167,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     args = parser.parse_args()
     schedule = replace(SCHEDULE, steps=args.steps)
-    fitted = partial(
-        kept, folder=args.out, underdamped=args.underdamped, sequences=args.sequences, schedule=schedule
-    )
+    fitted = partial(kept, folder=args.out, underdamped=args.underdamped, sequences=args.sequences, schedule=schedule)
     with ProcessPoolExecutor(args.jobs) as pool:
         if args.ablate:
             jobs = [pool.submit(fitted, args.first, name=name, **options) for name, options in ABLATIONS.items()]

@@ -160,14 +160,24 @@ def simulated(name: str, seed: int, frames: int | None = None) -> xr.Dataset:
     random = np.random.default_rng((1, seed))
     interval, usual = sampling(answer["relaxation"].values)
     frames = usual if frames is None else frames
-    model = system.make(h=system.step, n_steps=round(interval / system.step))
-    start = answer["centre"].values[random.choice(system.number, p=answer["weight"].values)]
-    path = model.trajectory(start, frames + 20, seed=int(random.integers(2**31)), n_jobs=1)[20:]
+    path = followed(system, answer, interval, frames, random)
     states = _looked_up(path, answer["basin"].values, system.box)
     visited = np.isin(np.arange(system.number), states)
     times = answer["relaxation"].values[:-1] if visited.all() else relaxation_among(system, answer, visited)
     data = datasets.from_arrays(interval * np.arange(frames), curved(path, random)[None], states[None])
     return answered(data, "wells", system.number, interval, weights=answer["weight"].values, relaxation=times)
+
+
+def followed(system: Wells, answer: xr.Dataset, interval: float, frames: int, random: np.random.Generator) -> Array:
+    """True positions `(frame, axis)`, begun in a basin by its weight.
+
+    Parameters
+    ----------
+    answer: from `exact`. random: of the beginning, and of the seed of the path.
+    """
+    model = system.make(h=system.step, n_steps=round(interval / system.step))
+    start = answer["centre"].values[random.choice(system.number, p=answer["weight"].values)]
+    return model.trajectory(start, frames + 20, seed=int(random.integers(2**31)), n_jobs=1)[20:]
 
 
 def _looked_up(path: Array, basin: NDArray, box: tuple[tuple[float, float, int], ...]) -> NDArray[np.int64]:
