@@ -6,7 +6,7 @@ paths notice least of all with which the counts are as probable as they could be
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch.autograd import functional
 
 OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
 WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)  # of the path KL, of which the largest is taken that meets the counts
-MET = 0.5  # nats for each rate, by which counts may be less probable than they could be: one standard deviation
+MET = 0.25  # nats by which each count may be less probable than it could be: .7 standard deviations
 NEWTON = 50  # iterations, at most
 
 
@@ -35,12 +35,21 @@ class Counts(NamedTuple):
         ----------
         log_rate: `(state, to)`, per unit of the model's time; the diagonal is not used.
         """
+        found = self.of_each(log_rate).sum()
+        return found - self.begun @ stationary(log_rate).log() if self.begun.any() else found
+
+    def of_each(self, log_rate: Tensor) -> Tensor:
+        """The part of every pair of states, `(pair,)`, without the starts.
+
+        Parameters
+        ----------
+        log_rate: as for `misfit`.
+        """
         apart = ~torch.eye(len(self.time), dtype=torch.bool)
         exits, time = self.exits, self.time.unsqueeze(-1)
         if self.prior is not None:
             exits, time = exits + OWN, time + OWN / self.prior
-        found = (time * log_rate.exp() - exits * log_rate)[apart].sum()
-        return found - self.begun @ stationary(log_rate).log() if self.begun.any() else found
+        return (time * log_rate.exp() - exits * log_rate)[apart]
 
 
 def stationary(log_rate: Tensor) -> Tensor:
@@ -56,25 +65,32 @@ def stationary(log_rate: Tensor) -> Tensor:
     return torch.linalg.solve(system, torch.eye(len(rate), dtype=rate.dtype)[-1])
 
 
-def cheapest(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:
+def cheapest(
+    change: Tensor,
+    metric: Tensor,
+    slope: Tensor,
+    log_rate: Tensor,
+    counts: Counts,
+    weights: Sequence[float] = WEIGHTS,
+) -> Tensor:
     """The change Δw that counts ask for, at the largest weight λ of the path KL with which they are met.
 
-    Met are counts that are as probable as with the smallest weight, up to half a nat for each rate: the discrepancy
-    principle, by which nothing is bent for what is within the noise of a count.
+    Met are counts of which each is as probable as with the smallest weight, up to a quarter of a nat: the discrepancy
+    principle, by which nothing is bent for what is within the noise of a count. A total would be spent on the rarest.
 
     Parameters
     ----------
     change: where the log rates are, `(coefficient,)`. metric: N, the information of all paths on w.
-    slope: ∂ log k/∂w `(state, to, coefficient)`. log_rate: `(state, to)`.
+    slope: ∂ log k/∂w `(state, to, coefficient)`. log_rate: `(state, to)`. weights: λ, from the smallest.
 
     References
     ----------
     V. A. Morozov, Soviet Mathematics Doklady 7:414–417, 1966.
     """
-    found = [solve(change, weight * metric, slope, log_rate, counts) for weight in WEIGHTS]
-    misfit = [float(counts.misfit(log_rate + slope @ (one - change))) for one in found]
-    allowed = misfit[0] + MET * int((counts.exits > 0).sum())
-    return max(zip(misfit, found, strict=True), key=lambda one: one[0] if one[0] <= allowed else -math.inf)[1]
+    found = [solve(change, weight * metric, slope, log_rate, counts) for weight in weights]
+    misfit = [counts.of_each(log_rate + slope @ (one - change)) for one in found]
+    met = [bool((one <= misfit[0] + MET).all()) for one in misfit]
+    return next(one for one, enough in zip(reversed(found), reversed(met), strict=True) if enough)
 
 
 def solve(change: Tensor, metric: Tensor, slope: Tensor, log_rate: Tensor, counts: Counts) -> Tensor:

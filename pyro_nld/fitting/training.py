@@ -222,8 +222,9 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str,
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
-                told = record(balance(Posterior(*fitted), known=known))
-                made["balance"] = told and told | {"exact": float(bool(made["exact"]))}
+                exact = bool(made["exact"])
+                told = record(balance(Posterior(*fitted), exact=exact, known=known))
+                made["balance"] = told and told | {"exact": float(exact)}
     except KeyboardInterrupt:
         if path is not None:
             raise

@@ -26,7 +26,7 @@ from ..dynamics.potentials import gradient, hessian, in_double
 from ..errors import FitError, PriorError
 from ..kinetics import counting, markov, reactive
 from ..landscape import flows, occupancies
-from .discrepancy import Counts, cheapest, covariance_of
+from .discrepancy import WEIGHTS, Counts, cheapest, covariance_of
 from .em import COEFFICIENT_PRECISION, information
 from .posterior import CHAINS, PATHS, Posterior
 
@@ -47,13 +47,13 @@ SHIFT = 0.1  # of the logarithm of a share by finite steps, up to which its firs
 
 
 @torch.no_grad()
-def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr.Dataset | None:
+def balance(fit: Posterior, seed: int = 0, *, exact: bool = False, known: Tensor | None = None) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … until the fitted chain leaves its states as often as the data do.
 
     Minimised is λ/2 Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
-    data hold of w, so that the first part is λ times the path KL of the change. λ is the largest weight, 1 at most,
-    with which the counts are as probable as they could be, up to half a nat for each rate (the discrepancy principle:
-    nothing is bent for what is within the noise of a count). n_ij transitions and time t_i in state i are
+    data hold of w, so that the first part is λ times the path KL of the change. λ is small: of all changes that make
+    the transitions it is the one that paths notice least. Where the prior has learned exactly, it is the largest with
+    which every count is still met, see `discrepancy.cheapest`. n_ij transitions and time t_i in state i are
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data; its shares of time are those of draws of exp(−U/T) where these tell more. Where
     sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the number b_i of those that begin in state i. A
@@ -69,6 +69,7 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
     ----------
     fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
     seed: of posterior draws and of simulations.
+    exact: whether the prior has learned exactly, so that its rates are right but for what counts tell beside.
     known: what the data tell of w, see `exact.information`, for the covariance, in place of what paths would. The
         change of w is the one that paths notice least all the same: data do not see every spike that it could make.
 
@@ -123,7 +124,7 @@ def balance(fit: Posterior, seed: int = 0, *, known: Tensor | None = None) -> xr
         elif worse:  # the response was that of a smaller change
             furthest /= 2
         log_rate = _averaged(seen, change, slope)
-        wanted = cheapest(change, metric, slope, log_rate, counts) - change
+        wanted = cheapest(change, metric, slope, log_rate, counts, WEIGHTS if exact else WEIGHTS[:1]) - change
         gain = counts.misfit(log_rate) - counts.misfit(log_rate + slope @ wanted)
         off = float((slope @ wanted).abs().max())
         if off >= CLOSE and gain < max(LITTLE, chain.noise(counts)):

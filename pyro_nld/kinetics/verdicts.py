@@ -273,10 +273,10 @@ def _balanced(story: xr.Dataset) -> list[str]:
     """That rates are no second witness."""
     if crossings.price(story) is None:
         return []
+    within = "within the error of the counts " if story.attrs.get("balance_exact") else ""
     return [
-        "Rates were balanced: within the error of the counts they are the counted ones by construction. What speaks "
-        "for the prior is that its visits end by the data's law; whether it also crosses as the data do is the "
-        "question of the barriers."
+        f"Rates were balanced: {within}they are the counted ones by construction. What speaks for the prior is that "
+        "its visits end by the data's law; whether it also crosses as the data do is the question of the barriers."
     ]
 
 

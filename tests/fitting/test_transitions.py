@@ -103,13 +103,19 @@ def test_the_chain_makes_the_transitions_of_the_data(bent, found_once):
     assert abs(before - wanted).max() > 0.25
     # Two runs, the one within balance a quarter as long: they were .10 apart.
     np.testing.assert_allclose(apart(found["before"]), before, atol=0.15)
-    fewest = between(found["transitions"]).min()
-    np.testing.assert_allclose(after, wanted, atol=0.04 + 1 / np.sqrt(fewest))  # within the error of the counts
+    np.testing.assert_allclose(after, wanted, atol=0.08)
     np.testing.assert_allclose(after, apart(found["after"]), atol=0.08)
     left = float((z < 0).double().mean())  # a well-mixed path: the share of time is the same, up to noise
     np.testing.assert_allclose(shares(weight.double().numpy())[0], left, atol=0.05)
     assert found.attrs["transitions"] > 100
     assert found.attrs["log_likelihood_gain"] > 0
+
+
+def test_what_has_learned_exactly_pays_no_more_than_the_error_of_the_counts_asks_for(trained, found_once):
+    found = balance(with_weight(trained[0], BENT), exact=True)
+    fewest = between(found["transitions"]).min()
+    np.testing.assert_allclose(apart(found["after"]), apart(found["counted"]), atol=0.04 + 1 / np.sqrt(fewest))
+    assert found.attrs["path_kl"] <= found_once[0].attrs["path_kl"]
 
 
 def test_what_is_told_belongs_together(bent, found_once):
@@ -150,20 +156,20 @@ def test_few_transitions_pull_little(number):
 
 
 def test_counts_are_met_and_no_more_is_paid():
-    """A hundred transitions where 150 are expected: half a nat is left open, which costs paths much less."""
+    """150 transitions where a hundred are expected: a quarter of a nat is left open, which costs paths less."""
     slope = torch.zeros(2, 2, 1, dtype=torch.float64)
     slope[0, 1] = 1.0
     nothing, expected, time = torch.zeros(1).double(), torch.zeros(2, 2).double(), 100.0
     few = counted([[0.0, 150.0], [0.0, 0.0]], [time, time])
     least = float(few.misfit(expected + slope @ torch.tensor([1.5]).double().log()))
-    for information in (10.0, 1e3, 1e4):
+    for information in (10.0, 1e4, 1e3):
         metric = information * torch.eye(1).double()
         change = discrepancy.cheapest(nothing, metric, slope, expected, few)
         left = float(few.misfit(expected + slope @ change)) - least
-        assert 0.0 <= left < discrepancy.MET + 0.1
+        assert 0.0 <= left < discrepancy.MET + 0.1  # of the smallest weight itself
     assert float(few.misfit(expected)) - least > 5
     exactly = discrepancy.solve(nothing, discrepancy.WEIGHTS[0] * metric, slope, expected, few)
-    assert float(change.square() / exactly.square()) < 0.8
+    assert float(change.square() / exactly.square()) < 0.95
     same = counted([[0.0, 100.0], [0.0, 0.0]], [time, time])
     assert float(discrepancy.cheapest(nothing, metric, slope, expected, same).abs()) < 1e-6
 
@@ -366,7 +372,8 @@ def test_a_fit_can_end_with_it(bent, monkeypatch):
     fit, z = bent
     seen = []
 
-    def fake(fit, known):
+    def fake(fit, exact, known):
+        assert not exact
         assert known is None
         seen.append(fit.model.dynamics.potential.output.weight.detach().clone())
         raise nld.FitError("no minimum was found")

@@ -94,6 +94,6 @@ def learn_from_particles(fit: nld.Fit, layers: int = LAYERS) -> None:
 
 def balanced(fit: nld.Fit) -> xr.Dataset | None:
     """What `balance` says, kept where `Schedule(balance=True)` keeps it."""
-    found = balance(fit)
+    found = balance(fit, exact=bool(fit.runs[-1].get("exact")))
     fit.runs[-1]["balance"] = transitions.record(found)
     return found
