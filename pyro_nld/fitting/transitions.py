@@ -110,7 +110,7 @@ def balance(fit: Posterior, seed: int = 0, *, exact: bool = False, known: Tensor
         rate = chain.rate(chain.shares(fit, wells, seed + turn))
         if not seen:
             counts = counts._replace(prior=rate)
-        cost = float(counts.misfit(rate.log()))
+        cost = float(0.5 * WEIGHTS[0] * change @ metric @ change + counts.misfit(rate.log()))
         here = _Turn(change, rate.log(), cost)
         seen.append(here)
         best = min(seen, key=lambda one: one.cost)
