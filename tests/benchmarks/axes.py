@@ -68,11 +68,8 @@ def main() -> None:
     print("| run | axes | spread of stretch | smallest, largest | barriers, kT | true |\n|---|---|---|---|---|---|")
     for place in parser.parse_args().runs:
         name, seed = place.name.rsplit("_", 1)
-        system, answer, random = (
-            wells.WELLS[name],
-            wells.exact(wells.WELLS[name]),
-            np.random.default_rng((1, int(seed))),
-        )
+        system, random = wells.WELLS[name], np.random.default_rng((1, int(seed)))
+        answer = wells.exact(system)
         interval, frames = wells.sampling(answer["relaxation"].values)
         true = wells.followed(system, answer, interval, frames, random)
         fit = runs.load(place).fit
@@ -91,9 +88,8 @@ def main() -> None:
                 energy = fit.dynamics.potential(axis).double().numpy() / float(fit.temperature)
             barriers = " ".join(f"{height:.2f}" for height in heights(energy))
             grid = np.linspace(*np.quantile(true, ENDS), 2000)
-            force = (
-                np.array([np.ravel(system.make().f(0.0, np.array([point])))[0] for point in grid]) / system.diffusion
-            )
+            field = system.make().f
+            force = np.array([np.ravel(field(0.0, np.array([point])))[0] for point in grid]) / system.diffusion
             fall = np.concatenate([[0], np.cumsum((force[1:] + force[:-1]) / 2 * np.diff(grid))])
             known = " ".join(f"{height:.2f}" for height in heights(-fall))
         range_ = f"{sizes.min():.2f}, {sizes.max():.2f}"
