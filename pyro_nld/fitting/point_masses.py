@@ -97,6 +97,8 @@ class Lattice:
         self.inside = self._parts(parts)
         self.part = self.spacing / parts
         self.displacement: Displacement | None = None
+        several = len(spacing) > 1  # hundreds of cells: products of their matrices are most of the work
+        self._multiplied = torch.float32 if several else torch.float64
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -130,18 +132,19 @@ class Lattice:
         volume = self.spacing.log().sum()
         return volume if self.displacement is None else volume + self.displacement.log_volume(self.points)
 
-    def transition(self, gap: Tensor) -> Float[Tensor, "point point"]:
-        """P of a time between two observations, in the model's unit."""
+    def transition(self, gap: Tensor, multiplied: torch.dtype = torch.float64) -> Float[Tensor, "point point"]:
+        """P of a time between two observations, in the model's unit, `multiplied` in a precision."""
         places = self._moved(self.points)
         step = self._step(places, gap)
         scale = step.scale.expand_as(step.loc)
-        away = (places - step.loc.unsqueeze(1)) / scale.unsqueeze(1)
         norm = (scale.log() + 0.5 * math.log(2 * math.pi)).sum(-1, keepdim=True)
-        one = (-0.5 * away.square().sum(-1) - norm + self._log_volume()).exp()
+        axes = zip(places.mT, step.loc.mT.unsqueeze(-1), scale.mT.unsqueeze(-1), strict=True)
+        away = sum(((place - loc) / width).square() for place, loc, width in axes)  # faster than a sum over two columns
+        one = (-0.5 * away - norm + self._log_volume()).exp()
         total = one.sum(-1, keepdim=True)
         # Never more than 1: a step that is narrower than points are apart could have that.
         one = one / torch.where(self._inside(scale), total, total.clamp(min=1))
-        return torch.linalg.matrix_power(one, self.model.substeps)
+        return torch.linalg.matrix_power(one.to(multiplied), self.model.substeps).double()
 
     @torch.no_grad()
     def _inside(self, scale: Tensor) -> Tensor:
@@ -208,11 +211,14 @@ class Lattice:
 
     @torch.no_grad()
     def explained(self, times: Tensor, x: Tensor, smooth: bool = True, progress: bool = False) -> Found:
-        """The filter and, unless `smooth` is false, the smoother of all sequences; see `Found`."""
+        """The filter and, unless `smooth` is false, the smoother of all sequences; see `Found`.
+
+        In single precision, which is twice as fast, and off by 1e-8 nats per value.
+        """
         keeps = x.shape[0] * x.shape[1] * len(self.points) <= KEPT
         gaps, which = self.gaps(times)
-        exact = [self.transition(gap) for gap in gaps]
-        matrices = [(matrix + LEAST).float() for matrix in exact]  # twice as fast, and off by 1e-8 nats per value
+        exact = [self.transition(gap, self._multiplied) for gap in gaps]
+        matrices = [(matrix + LEAST).float() for matrix in exact]
         moves, first = [torch.zeros_like(matrix) for matrix in matrices], torch.zeros_like(self.points[:, 0])
         evidence, drawn = [], []
         chunk = max(1, AT_A_TIME // (x.shape[1] * len(self.points)))
@@ -240,7 +246,8 @@ class Lattice:
         """E[log p(z₀, z)] under what was found, as a function of the parameters of the model."""
         total = found.first @ self.start()
         for gap, moves in zip(found.gaps, found.moves, strict=True):
-            total = total + (moves * (self.transition(gap) + torch.finfo(torch.float64).tiny).log()).sum()
+            matrix = self.transition(gap, self._multiplied)
+            total = total + (moves * (matrix + torch.finfo(torch.float64).tiny).log()).sum()
         return total
 
     def gaps(self, times: Tensor) -> tuple[Tensor, Tensor]:

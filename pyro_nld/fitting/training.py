@@ -43,7 +43,6 @@ from .settling import COLUMNS, best_run, say_rise
 from .trainer import Trainer
 from .transitions import balance, record
 
-RELEARN = 3  # exact rounds after steps have become finer
 MANY_VALUES = 2_000_000  # observed, from which one draw of the bound is enough: its sd is 0.0013 per value at 3 000 000
 Callback = Callable[[int, Mapping[str, float]], object]
 """Called after every step with its number and row of the history; True ends the run."""
@@ -218,7 +217,7 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str,
             with contextlib.suppress(FitError):  # its steps are too small for its length: the fit stays as it is
                 made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
                 if trainer.refine(growth=1.0):  # what has learned exactly may be more curved
-                    made["exact"], known = learn(*fitted, rounds=RELEARN, progress=progress)
+                    made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
