@@ -15,7 +15,8 @@ from torch.autograd import functional
 
 OWN = 1.0  # transitions that the rates of the fit before it was balanced are worth beside those of the data
 WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)  # of the path KL, of which the largest is taken that meets the counts
-MET = 0.25  # nats by which each count may be less probable than it could be: .7 standard deviations
+MET = 0.25  # nats by which all exits of a state may be less probable than they could be: .7 standard deviations
+INSIDE = 1.35  # the same of those to another state: the 90 % interval, for two or three transitions ask for anything
 NEWTON = 50  # iterations, at most
 
 
@@ -52,6 +53,18 @@ class Counts(NamedTuple):
         return (time * log_rate.exp() - exits * log_rate)[apart]
 
 
+    def of_states(self, log_rate: Tensor) -> Tensor:
+        """The same for all exits of every state together, `(state,)`: what dwell times tell.
+
+        Parameters
+        ----------
+        log_rate: as for `misfit`.
+        """
+        apart = ~torch.eye(len(self.time), dtype=torch.bool)
+        left = (log_rate.exp() * apart).sum(-1)
+        return self.time * left - self.exits.sum(-1) * left.log()
+
+
 def stationary(log_rate: Tensor) -> Tensor:
     """π with π Q = 0: `markov.stationary` for tensors, of which the solver takes derivatives.
 
@@ -75,8 +88,9 @@ def cheapest(
 ) -> Tensor:
     """The change Δw that counts ask for, at the largest weight λ of the path KL with which they are met.
 
-    Met are counts of which each is as probable as with the smallest weight, up to a quarter of a nat: the discrepancy
-    principle, by which nothing is bent for what is within the noise of a count. A total would be spent on the rarest.
+    Met are counts of which each, and all exits of each state together, are as probable as with the smallest weight, up
+    to a quarter of a nat: the discrepancy principle, by which nothing is bent for what is within the noise of a count.
+    A total would be spent on the rarest.
 
     Parameters
     ----------
@@ -88,8 +102,12 @@ def cheapest(
     V. A. Morozov, Soviet Mathematics Doklady 7:414–417, 1966.
     """
     found = [solve(change, weight * metric, slope, log_rate, counts) for weight in weights]
-    misfit = [counts.of_each(log_rate + slope @ (one - change)) for one in found]
-    met = [bool((one <= misfit[0] + MET).all()) for one in misfit]
+    rates = [log_rate + slope @ (one - change) for one in found]
+    to_each, from_each = ([of(one) for one in rates] for of in (counts.of_each, counts.of_states))
+    met = [
+        bool((to <= to_each[0] + INSIDE).all() and (away <= from_each[0] + MET).all())
+        for to, away in zip(to_each, from_each, strict=True)
+    ]
     return next(one for one, enough in zip(reversed(found), reversed(met), strict=True) if enough)
 
 

@@ -127,7 +127,7 @@ def balance(fit: Posterior, seed: int = 0, *, exact: bool = False, known: Tensor
         wanted = cheapest(change, metric, slope, log_rate, counts, WEIGHTS if exact else WEIGHTS[:1]) - change
         gain = counts.misfit(log_rate) - counts.misfit(log_rate + slope @ wanted)
         off = float((slope @ wanted).abs().max())
-        if off >= CLOSE and gain < max(LITTLE, chain.noise(counts)):
+        if off >= CLOSE and gain < (LITTLE if exact else max(LITTLE, chain.noise(counts))):
             change = best.change  # a long way for little, which nobody would look at
             break
         step = min(1.0, furthest / max(off, 1e-300))

@@ -26,7 +26,7 @@ from .words import listed, named, times_of, where
 
 STEEP = 3.0  # kT: barriers below it have no Eyring–Kramers law
 FACTOR = 1.5  # within which Eyring–Kramers should be at barriers above that
-LOOSE = 1.25  # factor between a chain and its own landscape
+LOOSE = 1.25  # factor between the dwell times of a chain and those of its own landscape, looked at as often
 PRICE = 0.2  # nats per transition; finished fits of wells have .001 and .04, short ones up to .5, impostors .3 to .9
 EXACT = 0.04  # the same after exact rounds: ten fits of wells have 6e-5 to .027, nine of ten impostors .044 to .97
 ASIDE = 0.1  # committor at a saddle, or one less it, from which the saddle is no bottleneck
@@ -104,14 +104,20 @@ def _crossed(story: xr.Dataset) -> list[str]:
 
 def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """The landscape against its own chain."""
-    if "exact" in routes["route"]:
-        off = np.abs(log_ratio(routes, "simulated", "exact"))
-        loose = where((off > np.log(LOOSE)) & np.isfinite(off))
-        if loose:
+    if "dwell_seen" in routes:
+        seen = routes["dwell_seen"].sel(route="exact")
+        states, factors = _apart(routes["dwell"].sel(route="simulated"), seen)
+        if states:
             return [
-                f"The chain leaves {named('state', loose)} at a rate {times_of(np.exp(off[loose]))} off what its "
-                "landscape implies: the step or the observation interval is too long. Use more substeps, or sample "
-                "more finely."
+                f"The chain leaves {named('state', states)} at a rate {factors} off what its landscape implies for one "
+                "who looks as often: the steps are too long. Use more substeps."
+            ]
+        states, factors = _apart(seen, routes["dwell"].sel(route="exact"))
+        if states and not story.attrs.get("balance_exact"):
+            return [
+                f"Visits to {named('state', states)} would be {factors} shorter for one who never looks away: paths "
+                "cross between two observations, and nobody sees how. Sample more finely, or let the prior learn "
+                "exactly: Schedule(exact=10)."
             ]
     elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
         off = np.abs(log_ratio(routes, "simulated", "eyring_kramers"))
@@ -123,6 +129,14 @@ def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
                 "missed. Trust the simulation."
             ]
     return []
+
+
+def _apart(one: xr.DataArray, other: xr.DataArray) -> tuple[list[int], str]:
+    """States whose dwell times are more than `LOOSE` apart, and by which factors, in words."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.abs(np.log(one.values / other.values))
+    states = where((off > np.log(LOOSE)) & np.isfinite(off))
+    return states, times_of(np.exp(off[states])) if states else ""
 
 
 def _saddles(story: xr.Dataset) -> list[str]:

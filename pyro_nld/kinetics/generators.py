@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.sparse.linalg import eigsh, spsolve
 from scipy.special import exprel
 
@@ -33,6 +33,7 @@ from ..errors import ShapeError
 
 Mask = NDArray[np.bool_]
 CELLS = {1: 2000, 2: 150}  # per axis
+FAINT = 1e-9  # weight of a cell beside the largest, below which nobody is there
 SPARE = 4  # slow processes beyond those of the states, which may go on inside one of them
 
 
@@ -166,13 +167,16 @@ def _times(value: Array) -> Array:
 
 def _slowest(grid: Generator, count: int) -> tuple[Array, Array]:
     """Rates λ > 0 `(process,)`, slowest first, and eigenfunctions times √weight `(cell, process)`, of norm 1."""
-    stay = sparse.diags(grid.rates.diagonal())
-    hops = grid.rates - stay
-    # π_i L_ij = π_j L_ji, so that √π L /√π has the elements √(L_ij L_ji), also where π is too small for a division
-    symmetric = hops.multiply(hops.T).sqrt() + stay
-    value, vector = eigsh((-symmetric).tocsc(), count + 1, sigma=-1e-9, which="LM")
+    value, vector = eigsh((-_symmetric(grid.rates)).tocsc(), count + 1, sigma=-1e-9, which="LM")
     order = np.argsort(value)[1:]
     return value[order], vector[:, order]
+
+
+def _symmetric(rates: sparse.csr_matrix) -> sparse.csr_matrix:
+    """√π L /√π, with the elements √(L_ij L_ji), since π_i L_ij = π_j L_ji: also where π is too small for a division."""
+    stay = sparse.diags(rates.diagonal())
+    hops = rates - stay
+    return hops.multiply(hops.T).sqrt() + stay
 
 
 def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tuple[Array, Array]:
@@ -198,6 +202,32 @@ def core_kinetics(grid: Generator, core: NDArray[np.integer], states: int) -> tu
     rates = flux / share[:, None]
     np.fill_diagonal(rates, np.nan)
     return 1 / np.nansum(rates, 1) if states > 1 else np.full(states, np.inf), rates
+
+
+def seen_dwell(grid: Generator, core: NDArray[np.integer], states: int, interval: float) -> Array:
+    """Mean dwell `(state,)` for an observer who looks once an interval Δt, as `core_kinetics` for one who never stops.
+
+    With P = exp(L Δt) and q_k = P q_k outside the cores, the chance that of all cores k was seen last: the exits are
+    ⟨q_k, P 1_l⟩, and dwell_k = Δt ⟨q_k⟩ / Σ_l ⟨q_k, P 1_l⟩. It is longer, for visits between two looks are not seen.
+
+    Parameters
+    ----------
+    grid, core, states: as for `core_kinetics`; of some hundred cells, for P is dense. interval: Δt.
+    """
+    there = grid.weight > FAINT * grid.weight.max()  # reflected where nobody is
+    hops = grid.rates[there][:, there]
+    hops = hops - sparse.diags(np.asarray(hops.sum(1)).ravel())
+    value, vector = linalg.eigh(_symmetric(hops).toarray(), overwrite_a=True)
+    step = (vector * np.exp(value * interval)) @ vector.T  # √π P /√π
+    root, core = np.sqrt(grid.weight[there]), core[there]
+    ends = np.stack([root * (core == k) for k in range(states)])  # √π 1_k
+    free, last = core < 0, ends.copy()
+    outside = np.eye(free.sum()) - step[free][:, free]
+    last[:, free] = linalg.solve(outside, step[free] @ ends.T, assume_a="pos").T
+    exits = last @ step @ ends.T
+    np.fill_diagonal(exits, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(interval * (last @ root) / exits.sum(1))
 
 
 def _core_committors(grid: Generator, core: NDArray[np.integer], states: int) -> Array:

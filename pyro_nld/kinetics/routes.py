@@ -33,8 +33,13 @@ from .markov import of_rates
 from .memberships import core_labels, memberships
 
 HALF = 0.5  # share of a harmonic well's mass inside its core
-TIMES = ("implied", *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")))
+TIMES = (
+    "implied",
+    "dwell_seen",
+    *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")),
+)
 RATES = ("rate", "rate_low", "rate_high")
+SEEN = {1: 500, 2: 60}  # cells per axis, between which transitions of a whole interval are dense
 MARGIN = 6.0  # thermal widths between the outermost minimum and the edge of a grid
 LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
 STRIDE = 20  # steps of a shot between two looks at who has arrived
@@ -231,12 +236,14 @@ def _thermal(dynamics: Dynamics, positions: Tensor) -> Tensor:
     return torch.cat([positions, scale * torch.randn(len(positions), scale.shape[-1], dtype=positions.dtype)], -1)
 
 
-def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
+def exact(dynamics: OverdampedLangevin, wells: xr.Dataset, interval: float | None = None) -> xr.Dataset:
     """Dwell, passage, relaxation times and rates between cores from the generator on a grid: one or two axes.
 
     Parameters
     ----------
     dynamics: with fixed quantities. wells: from `landscape.minima`.
+    interval: between two looks; if given, there is `dwell_seen (state)`, too, which misses visits in between. All else
+        is for an observer who never looks away.
     """
     temperature = float(dynamics.temperature)
     width = MARGIN * np.sqrt(temperature / wells["curvature"].values.min())
@@ -250,7 +257,13 @@ def exact(dynamics: OverdampedLangevin, wells: xr.Dataset) -> xr.Dataset:
     dwell, rate = generators.core_kinetics(grid, core, wells.sizes["state"])
     passage = generators.core_passage_times(grid, core, wells.sizes["state"])
     relaxation = generators.core_relaxation_times(grid, core, wells.sizes["state"])
-    return of_rates(rate, dwell).assign(passage=(("state", "to"), passage), relaxation=("mode", relaxation))
+    found = of_rates(rate, dwell).assign(passage=(("state", "to"), passage), relaxation=("mode", relaxation))
+    if interval is None:
+        return found
+    grid = generators.generator(dynamics, low, high, SEEN[dynamics.latent])
+    core = cores(dynamics.potential, wells, torch.as_tensor(grid.centres), temperature).numpy()
+    seen = generators.seen_dwell(grid, core, wells.sizes["state"], interval)
+    return found.assign(dwell_seen=("state", seen))
 
 
 def routes(
@@ -287,7 +300,7 @@ def routes(
     )  # fmt: skip
     own = {"simulated": by_counting(run), "eyring_kramers": eyring_kramers(dynamics, wells, passes)}
     if isinstance(dynamics, OverdampedLangevin) and dynamics.latent <= 2:
-        own["exact"] = exact(dynamics, wells)
+        own["exact"] = exact(dynamics, wells, interval / time_unit)
     return counts, joined({"counted": counted} | {name: in_unit(route, time_unit) for name, route in own.items()})
 
 
@@ -311,7 +324,8 @@ def saddle_committors(
 
 def in_unit(route: xr.Dataset, unit: float) -> xr.Dataset:
     """A route with its times multiplied by `unit`, the user's time per unit of its own."""
-    return route.assign({name: route[name] / unit for name in RATES} | {name: route[name] * unit for name in TIMES})
+    times = {name: route[name] * unit for name in TIMES if name in route}
+    return route.assign({name: route[name] / unit for name in RATES} | times)
 
 
 def joined(routes: dict[str, xr.Dataset]) -> xr.Dataset:

@@ -18,9 +18,9 @@ from ..io.matching import dates_of
 from ..io.series import AXES
 
 TIMES = {
-    "dwell", "passage", "relaxation", "implied", "visit_mean", "visit_median", "visit_longest", "visit_duration",
-    "time", "times", "lead", "memory", "minimum_dwell", "minimum_memory", "process_time", "process_low", "process_high",
-    "process_partition", "process_states",
+    "dwell", "dwell_seen", "passage", "relaxation", "implied", "visit_mean", "visit_median", "visit_longest",
+    "visit_duration", "time", "times", "lead", "memory", "minimum_dwell", "minimum_memory", "process_time",
+    "process_low", "process_high", "process_partition", "process_states",
 }  # fmt: skip
 """Variables of results that are times, in the unit of the data; those with `_low` and `_high` are their intervals."""
 

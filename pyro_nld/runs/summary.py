@@ -17,7 +17,7 @@ from ..io.files import write_atomically
 from ..io.inference_data import Results
 from ..results.fit import Fit
 
-SCHEMA = 4
+SCHEMA = 5
 FIELDS: dict[str, tuple[str, ...]] = {
     "elbo": ("total", "log_likelihood", "path_kl", "initial_kl", "per_observation"),
     "heldout_elbo_per_observation": (),

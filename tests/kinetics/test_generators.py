@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.integrate import cumulative_trapezoid
 
 import pyro_nld as nld
@@ -91,6 +92,35 @@ def test_dwell_between_cores_is_the_passage_time_averaged_over_entries():
     assert dwell[0] == pytest.approx(there[core == 0][-1], rel=1e-2)
     assert dwell[1] == pytest.approx(back[core == 1][0], rel=1e-2)
     assert rates[0, 1] == pytest.approx(1 / dwell[0])
+
+
+def test_who_looks_rarely_sees_longer_visits():
+    """As rare looks at a path with steps a hundred times as fine; often enough, it is as if one never looked away."""
+    dynamics = nld.OverdampedLangevin(nld.Tilted(nld.DoubleWell(1.5), [0.2]))
+    grid = generators.generator(dynamics, [-3.0], [3.0], cells=500)
+    x = grid.centres[:, 0]
+    core = np.where(x < -0.7, 0, np.where(x > 0.7, 1, -1))
+    always, _ = generators.core_kinetics(grid, core, 2)
+    np.testing.assert_allclose(generators.seen_dwell(grid, core, 2, 1e-4), always, rtol=2e-2)
+    seen = generators.seen_dwell(grid, core, 2, 0.5)
+    assert (seen > 1.3 * always).all()
+    path = nld.kinetics.chain(
+        dynamics, nld.EulerMaruyama(), torch.zeros(2000, 1), interval=0.5, substeps=100, intervals=200
+    )[:, 20:, 0].numpy()
+    labels = np.where(path < -0.7, 0, np.where(path > 0.7, 1, -1))
+    times = np.broadcast_to(0.5 * np.arange(path.shape[1]), path.shape)
+    counted = nld.kinetics.by_counting(nld.kinetics.count(labels, times, 2))["dwell"].values
+    np.testing.assert_allclose(seen, counted, rtol=0.03)
+
+
+def test_who_looks_rarely_and_always_sees_a_state_has_a_chain_of_two():
+    """With cores everywhere, P alone tells: two cells that are left at rates a and b."""
+    a, b, interval = 0.5, 1.5, 0.7
+    rates = sparse.csr_matrix(np.array([[-a, a], [b, -b]]))
+    grid = generators.Generator(np.zeros((2, 1)), np.array([b, a]) / (a + b), rates, (2,))
+    left = 1 - np.exp(-(a + b) * interval)
+    exact = interval / (np.array([a, b]) / (a + b) * left)
+    np.testing.assert_allclose(generators.seen_dwell(grid, np.array([0, 1]), 2, interval), exact)
 
 
 def test_three_cores_share_their_exits():
