@@ -88,9 +88,9 @@ def cheapest(
 ) -> Tensor:
     """The change Δw that counts ask for, at the largest weight λ of the path KL with which they are met.
 
-    Met are counts of which each, and all exits of each state together, are as probable as with the smallest weight, up
-    to a quarter of a nat: the discrepancy principle, by which nothing is bent for what is within the noise of a count.
-    A total would be spent on the rarest.
+    Met means that all exits of each state together are as probable as with the smallest weight, up to a quarter of a
+    nat, and those to each other state within their 90 % interval: the discrepancy principle, by which nothing is bent
+    for what is within the noise of a count. A total would be spent on the rarest.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def judged(case: Case) -> verdicts.Verdict:
     routes = {"counted": kinetics.by_counting(counts), "simulated": kinetics.by_counting(simulated)}
     routes["eyring_kramers"] = kinetics.eyring_kramers(prior, wells, passes)
     if prior.state <= 2 and prior.state == prior.latent:
-        routes["exact"] = kinetics.exact(prior, wells)
+        routes["exact"] = kinetics.exact(prior, wells, interval)
     return verdicts.kinetics(story, counts, kinetics.joined(routes))
 
 
@@ -330,6 +330,26 @@ def test_a_balanced_landscape_says_its_price(price, exact, agree):
     assert "by construction" in verdict.messages[1]
     assert verdict.barriers_agree == agree
     assert f"{price / 400:.2g} nats per transition" in verdict.barrier_messages[0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "always", "exact", "said"),
+    [
+        (50.0, 50.0, 0.0, None),
+        (35.0, 30.0, 1.0, "for one who looks as often: the steps are too long"),
+        (50.0, 30.0, 0.0, "Visits to state 0 would be 1.67 times shorter for one who never looks away"),
+        (50.0, 30.0, 1.0, None),  # its price tells how paths cross
+    ],
+)
+def test_a_landscape_is_looked_at_as_often_as_its_chain(seen, always, exact, said):
+    story = STORY.assign_attrs(balance_path_kl=1.0, balance_transitions=400.0, balance_exact=exact)
+    routes = routes_of(counted=(50, 50), simulated=(50, 50), exact=(always, 50))
+    routes["dwell_seen"] = xr.full_like(routes["dwell"], np.nan)
+    routes["dwell_seen"].loc[{"route": "exact"}] = [seen, 50.0]
+    verdict = verdicts.kinetics(story, steady(), routes)
+    assert verdict.agree
+    assert verdict.barriers_agree == (said is None)
+    assert said is None or said in verdict.barrier_messages[0]
 
 
 def test_barriers_are_no_surer_than_times():

@@ -203,7 +203,7 @@ def test_a_run_of_the_first_schema_is_read(programs, finished, out):
     (out / "summary.json").write_text(json.dumps(kept | {"schema": 1}))
     ended = programs.run("landscape", out)
     assert ended.code == 0, ended.err
-    assert json.loads((out / "summary.json").read_text())["schema"] == 4
+    assert json.loads((out / "summary.json").read_text())["schema"] == 5
 
 
 def test_data_that_changed_are_refused(programs, out):
