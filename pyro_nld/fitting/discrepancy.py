@@ -52,7 +52,6 @@ class Counts(NamedTuple):
             exits, time = exits + OWN, time + OWN / self.prior
         return (time * log_rate.exp() - exits * log_rate)[apart]
 
-
     def of_states(self, log_rate: Tensor) -> Tensor:
         """The same for all exits of every state together, `(state,)`: what dwell times tell.
 

@@ -50,17 +50,17 @@ SHIFT = 0.1  # of the logarithm of a share by finite steps, up to which its firs
 def balance(fit: Posterior, seed: int = 0, *, exact: bool = False, known: Tensor | None = None) -> xr.Dataset | None:
     """Change w in U = w · φ(z) + … until the fitted chain leaves its states as often as the data do.
 
-    Minimised is λ/2 Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the
-    data hold of w, so that the first part is λ times the path KL of the change. λ is small: of all changes that make
-    the transitions it is the one that paths notice least. Where the prior has learned exactly, it is the largest with
-    which counts are still met within their noise, see `discrepancy.cheapest`. n_ij transitions and time t_i in state i are
+    Minimised is λ/2 Δwᵀ N Δw − Σ_ij log Poisson(n_ij | k_ij(w) t_i), with N the information that all steps of the data
+    hold of w, so that the first part is λ times the path KL of the change. λ is small: of all changes that make the
+    transitions it is the one that paths notice least. Where the prior has learned exactly, it is the largest with which
+    counts are still met within their noise, see `discrepancy.cheapest`. n_ij transitions and time t_i in state i are
     counted on posterior paths between the cores of the states, and k_ij(w) on a simulation of the fitted chain, which
     is looked at as often as the data; its shares of time are those of draws of exp(−U/T) where these tell more. Where
     sequences start in equilibrium, Σ_i b_i log π_i(w) is added for the number b_i of those that begin in state i. A
     turn takes the derivative of log k_ij from `kinetics.reactive`, as far as it is possible, solves, and simulates
     again. One that is worse than the best by more than noise is taken back, and the derivative is taken where it was
-    best; if it was already, the next change is half as long. The turns end where less is to gain than noise costs, after
-    exact rounds than a tenth of a nat; where they run out, the best of what was simulated is kept.
+    best; if it was already, the next change is half as long. The turns end where less is to gain than noise costs,
+    after exact rounds than a tenth of a nat; where they run out, the best of what was simulated is kept.
 
     Rates of a balanced landscape are those of the counts as far as these are known, and no second witness for them.
     The path KL per transition is what the Langevin equation has to say: small if the data are of its kind.

@@ -1,5 +1,6 @@
 """Rates from transitions: a double well that a fit has bent makes the transitions of the data again."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -172,6 +173,23 @@ def test_counts_are_met_and_no_more_is_paid():
     assert float(change.square() / exactly.square()) < 0.95
     same = counted([[0.0, 100.0], [0.0, 0.0]], [time, time])
     assert float(discrepancy.cheapest(nothing, metric, slope, expected, same).abs()) < 1e-6
+
+
+def test_a_dwell_time_is_met_more_closely_than_one_of_its_ways_out():
+    """State 0 is left 150 times for a hundred one way, and twice for nine the other."""
+    slope = torch.zeros(3, 3, 2, dtype=torch.float64)
+    slope[0, 1, 0] = slope[0, 2, 1] = 1.0
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    expected[0, 2] = math.log(0.09)
+    counts = counted([[0.0, 150.0, 2.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]], [100.0, 1.0, 1.0])
+    nothing, metric = torch.zeros(2).double(), 1e4 * torch.eye(2).double()
+    change = discrepancy.cheapest(nothing, metric, slope, expected, counts)
+    best = expected + slope @ discrepancy.solve(nothing, discrepancy.WEIGHTS[0] * metric, slope, expected, counts)
+    found = expected + slope @ change
+    assert float((counts.of_states(found) - counts.of_states(best))[0]) < discrepancy.MET
+    left = (counts.of_each(found) - counts.of_each(best))[:2]  # to either of the others
+    assert left[0] < left[1] < discrepancy.INSIDE
+    assert float((counts.of_states(expected) - counts.of_states(best))[0]) > 5
 
 
 def test_the_covariance_is_that_of_repeated_data():
