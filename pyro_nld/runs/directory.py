@@ -317,7 +317,9 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict, jobs: int | None
     path: of the run directory. pair, data: what to fit, on what. config: from `settings`. jobs: restarts at once.
     """
     schedule = Schedule(**config["schedule"])
-    if not pair[0].likelihood.decoder.supple:  # only axes that bend need exact rounds; states may switch at once
+    model = pair[0]
+    # Only axes that bend need exact rounds, for states may switch at once; and on a plane U follows the noise of data.
+    if not (model.likelihood.decoder.supple and model.dynamics.latent == 1):
         schedule = replace(schedule, exact=0)
     return results.fit(
         *pair,

@@ -168,8 +168,10 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
     assert runs.chosen(tmp_path / "new", model_file(), data, config, resume=False)["choice"] is None
 
 
-@pytest.mark.parametrize(("decoder", "rounds"), [(nld.LinearDecoder, 0), (nld.MLPDecoder, 10)])
-def test_exact_rounds_are_for_axes_that_bend(tmp_path, monkeypatch, decoder, rounds):
+@pytest.mark.parametrize(
+    ("decoder", "axes", "rounds"), [(nld.LinearDecoder, 1, 0), (nld.MLPDecoder, 1, 10), (nld.MLPDecoder, 2, 0)]
+)
+def test_exact_rounds_are_for_one_axis_that_bends(tmp_path, monkeypatch, decoder, axes, rounds):
     asked = []
 
     def fit(model, guide, data, schedule, **_):
@@ -177,8 +179,8 @@ def test_exact_rounds_are_for_axes_that_bend(tmp_path, monkeypatch, decoder, rou
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs.directory.results, "fit", fit)
-    prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1))
-    model = nld.LatentLangevin(prior, nld.Gaussian(decoder(1, 2)), 2, 1.0)
+    prior = nld.OverdampedLangevin(nld.NeuralPotential(axes))
+    model = nld.LatentLangevin(prior, nld.Gaussian(decoder(axes, 2)), 2, 1.0)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(2))
     config = {"schedule": vars(runs.BUDGETS["default"]), "seed": 0, "restarts": 1}
     with pytest.raises(KeyboardInterrupt):
