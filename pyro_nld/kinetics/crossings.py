@@ -116,8 +116,7 @@ def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
         if states and not story.attrs.get("balance_exact"):
             return [
                 f"Visits to {named('state', states)} would be {factors} shorter for one who never looks away: paths "
-                "cross between two observations, and nobody sees how. Sample more finely, or let the prior learn "
-                "exactly: Schedule(exact=10)."
+                "cross between two observations, and nobody sees how. Sample more finely."
             ]
     elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
         off = np.abs(log_ratio(routes, "simulated", "eyring_kramers"))
