@@ -33,7 +33,8 @@ from ..errors import ShapeError
 
 Mask = NDArray[np.bool_]
 CELLS = {1: 2000, 2: 150}  # per axis
-FAINT = 1e-9  # weight of a cell beside the largest, below which nobody is there
+FAINT = 1e-7  # weight of a cell beside the largest, below which nobody is there
+NOWHERE = 1e-12  # chance of being in no core ever after, so that a place from which none is reached has an answer
 SPARE = 4  # slow processes beyond those of the states, which may go on inside one of them
 
 
@@ -222,11 +223,11 @@ def seen_dwell(grid: Generator, core: NDArray[np.integer], states: int, interval
     root, core = np.sqrt(grid.weight[there]), core[there]
     ends = np.stack([root * (core == k) for k in range(states)])  # √π 1_k
     free, last = core < 0, ends.copy()
-    outside = np.eye(free.sum()) - step[free][:, free]
+    outside = (1 + NOWHERE) * np.eye(free.sum()) - step[free][:, free]
     last[:, free] = linalg.solve(outside, step[free] @ ends.T, assume_a="pos").T
     exits = last @ step @ ends.T
     np.fill_diagonal(exits, 0.0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # never left, or with a core between two cells
         return np.asarray(interval * (last @ root) / exits.sum(1))
 
 

@@ -39,7 +39,7 @@ TIMES = (
     *(f"{name}{end}" for name in ("dwell", "passage", "relaxation") for end in ("", "_low", "_high")),
 )
 RATES = ("rate", "rate_low", "rate_high")
-SEEN = {1: 500, 2: 60}  # cells per axis, between which transitions of a whole interval are dense
+SEEN = {1: 500, 2: 45}  # cells per axis, between which transitions of a whole interval are dense
 MARGIN = 6.0  # thermal widths between the outermost minimum and the edge of a grid
 LOOKS = (300, 2000)  # fewest and most observation intervals that the fitted prior is run for
 STRIDE = 20  # steps of a shot between two looks at who has arrived

@@ -113,6 +113,20 @@ def test_who_looks_rarely_sees_longer_visits():
     np.testing.assert_allclose(seen, counted, rtol=0.03)
 
 
+def test_a_place_from_which_no_core_is_reached_and_a_core_that_no_cell_has():
+    """Far behind it nobody is reached: states last as without that place, and one without a cell has no time."""
+    line = nld.OverdampedLangevin(nld.GaussianWells([[-1.0], [1.0], [9.0]], [0.3, 0.3, 0.4], 0.4))
+    alone = nld.OverdampedLangevin(nld.GaussianWells([[-1.0], [1.0]], [0.5, 0.5], 0.4))
+    grids = [generators.generator(one, [-3.0], [high], cells=500) for one, high in ((line, 12.0), (alone, 12.0))]
+    x = grids[0].centres[:, 0]
+    core = np.where(abs(x + 1) < 0.3, 0, np.where(abs(x - 1) < 0.3, 1, -1))
+    with_it, without = (generators.seen_dwell(grid, core, 2, 0.1) for grid in grids)
+    np.testing.assert_allclose(with_it, without, rtol=1e-3)
+    dwell = generators.seen_dwell(grids[1], core, 3, 0.1)
+    np.testing.assert_allclose(dwell[:2], without)
+    assert np.isnan(dwell[2])
+
+
 def test_who_looks_rarely_and_always_sees_a_state_has_a_chain_of_two():
     """With cores everywhere, P alone tells: two cells that are left at rates a and b."""
     a, b, interval = 0.5, 1.5, 0.7
