@@ -1,5 +1,7 @@
 """Axes that move against those of a decoder: volumes, an evidence that stays, a stretched axis that becomes even."""
 
+import math
+
 import pyro
 import pytest
 import torch
@@ -108,14 +110,38 @@ def test_only_axes_that_are_free_move(held):
     assert moving == [False, False, not held]
 
 
-def test_a_lattice_that_is_below_the_bound_is_refused(monkeypatch):
-    """No bound is above the evidence; a lattice that ends where data go on would say so, and learn nonsense."""
+def small_fit():
+    """A double well behind its own axis, and its data."""
     data = nld.datasets.langevin_wells(nld.DoubleWell(2.0), 10, 20, 0, interval=0.1, noise=0.1)
     torch.manual_seed(0)
     prior = nld.OverdampedLangevin(nld.NeuralPotential(latent=1, hidden=(8,)))
     model = nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1), 0.1), 4, 1.0)
     guide = nld.AmortizedGuide(model, nld.GRUEncoder(1, size=8, hidden=8))
-    fit = nld.fit(model, guide, data, nld.Schedule(steps=100), progress=False)
+    return nld.fit(model, guide, data, nld.Schedule(steps=100), progress=False)
+
+
+def test_a_guide_that_does_not_follow_leaves_the_fit_as_it_was(monkeypatch):
+    """All that is read of a fit is read along the guide's paths: on one recording some of them had no end."""
+
+    def astray(model, guide, *_, **__):
+        with torch.no_grad():
+            for value in guide.parameters():
+                value.add_(3.0)
+
+    fit = small_fit()
+    model, guide = fit.model, fit.guide
+    monkeypatch.setattr(exact, "follow", astray)
+    before = [value.clone() for part in (model, guide) for value in part.parameters()]
+    with pytest.raises(nld.FitError, match="the guide does not follow the prior that has learned exactly: the bound"):
+        exact.learn(model, guide, fit.times, fit.x, rounds=1)
+    after = [value for part in (model, guide) for value in part.parameters()]
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_a_lattice_that_is_below_the_bound_is_refused(monkeypatch):
+    """No bound is above the evidence; a lattice that ends where data go on would say so, and learn nonsense."""
+    fit = small_fit()
+    model, guide = fit.model, fit.guide
     monkeypatch.setattr(exact, "lattice_of", lambda *_: Lattice.line(model, {}, 0.0, 2.0, 64))
     before = [value.clone() for value in model.parameters()]
     with pytest.raises(nld.FitError, match="the lattice does not hold this posterior: its evidence is"):
@@ -158,6 +184,7 @@ def test_a_stretched_axis_becomes_even(monkeypatch):
     lattice = Lattice.line(model.float(), {}, float(z.min()) - 0.1, float(z.max()) + 0.1, 64)
     monkeypatch.setattr(exact, "lattice_of", lambda *_: lattice)
     monkeypatch.setattr(exact, "GUIDE_STEPS", (1, 1))
+    monkeypatch.setattr(exact, "FALL", math.inf)  # its guide never learned
     with pyro.get_param_store().scope():
         told, _ = exact.learn(model, guide, times, x.float(), rounds=12)
     assert told == sorted(told)
