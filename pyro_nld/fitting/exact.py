@@ -126,8 +126,8 @@ def learn(
         if now > bound - BELOW:
             break
     if not now > bound - FALL:  # all that is read of a fit is read along paths of its guide
-        for part, state in zip((model, guide), before, strict=True):
-            part.load_state_dict(state)
+        model.load_state_dict(before[0])
+        guide.load_state_dict(before[1])
         raise FitError(
             f"the guide does not follow the prior that has learned exactly: the bound fell from {bound:.3f} to "
             f"{now:.3f} nats per value. The fit is as it was. Use Schedule(polish=…) instead."
