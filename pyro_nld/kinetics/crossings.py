@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from .._typing import Array
 from .routes import log_ratio
 from .words import listed, named, times_of, where
 
@@ -105,37 +106,36 @@ def _crossed(story: xr.Dataset) -> list[str]:
 def _landscape(story: xr.Dataset, routes: xr.Dataset) -> list[str]:
     """The landscape against its own chain."""
     if "dwell_seen" in routes:
-        seen = routes["dwell_seen"].sel(route="exact")
-        states, factors = _apart(routes["dwell"].sel(route="simulated"), seen)
+        exact = routes.sel(route="exact")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missed = np.log(exact["dwell_seen"].values / exact["dwell"].values)  # by looking once an interval
+            states, factors = _apart(log_ratio(routes, "simulated", "exact") - missed, LOOSE)
         if states:
             return [
                 f"The chain leaves {named('state', states)} at a rate {factors} off what its landscape implies for one "
                 "who looks as often: the steps are too long. Use more substeps."
             ]
-        states, factors = _apart(seen, routes["dwell"].sel(route="exact"))
+        states, factors = _apart(missed, LOOSE)
         if states and not story.attrs.get("balance_exact"):
             return [
                 f"Visits to {named('state', states)} would be {factors} shorter for one who never looks away: paths "
                 "cross between two observations, and nobody sees how. Sample more finely."
             ]
     elif "eyring_kramers" in routes["route"] and _lowest(story) >= STEEP:
-        off = np.abs(log_ratio(routes, "simulated", "eyring_kramers"))
-        apart = where((off > np.log(2 * FACTOR)) & np.isfinite(off))
-        if apart:
+        states, factors = _apart(log_ratio(routes, "simulated", "eyring_kramers"), 2 * FACTOR, ".2g")
+        if states:
             return [
-                f"The law of Eyring and Kramers is {times_of(np.exp(off[apart]), '.2g')} off the simulated prior in "
-                f"{named('state', apart)} although barriers are high: the wells are not harmonic, or a saddle was "
-                "missed. Trust the simulation."
+                f"The law of Eyring and Kramers is {factors} off the simulated prior in {named('state', states)} "
+                "although barriers are high: the wells are not harmonic, or a saddle was missed. Trust the simulation."
             ]
     return []
 
 
-def _apart(one: xr.DataArray, other: xr.DataArray) -> tuple[list[int], str]:
-    """States whose dwell times are more than `LOOSE` apart, and by which factors, in words."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.abs(np.log(one.values / other.values))
-    states = where((off > np.log(LOOSE)) & np.isfinite(off))
-    return states, times_of(np.exp(off[states])) if states else ""
+def _apart(ratio: Array, factor: float, form: str = ".2f") -> tuple[list[int], str]:
+    """States whose dwell times are more than a factor apart, by the logarithm of their ratio; and which, in words."""
+    off = np.abs(ratio)
+    states = where((off > np.log(factor)) & np.isfinite(off))
+    return states, times_of(np.exp(off[states]), form) if states else ""
 
 
 def _saddles(story: xr.Dataset) -> list[str]:
