@@ -2,9 +2,10 @@
 
 Persistence ρ of a state: t, the time after which nobody can tell whether the system was in it, over r, the time after
 which nobody can tell where in it the system was. One well cut in two has ρ of about 2, a flat box of 3 to 4, for these
-are the ratios of their first two relaxation times; two wells that deserve the name have more. Barriers do not enter: a
-wide basin holds for long behind a low one. Where levels drift or decay within a visit, the place in a state is
-remembered for as long as the state; what tells then is that the data hop, see `hops`.
+are the ratios of their first two relaxation times; two wells that deserve the name have more. t is that beside those
+others where it is the shortest, see `_beside`. Barriers do not enter: a wide basin holds for long behind a low one.
+Where levels drift or decay within a visit, the place in a state is remembered for as long as the state; what tells then
+is that the data hop, see `hops`.
 
 The least persistent minimum joins the one it exchanges most with, all is counted again, and so on until one is left: a
 tree, which `cut` cuts where persistence suffices.
@@ -272,8 +273,9 @@ def _judged(record: _Record, tables: xr.Dataset, dips: Array, group: Integers) -
         ways = tables["core_axis"].values[group == k][:, group != k].reshape(-1, record.position.shape[-1])
         own = max(_memory(record, state == k, ways) if len(ways) else 0.0, FLOOR * record.gap)
         out, entered = exits[k].sum(), exits[:, k].sum()
-        counted = _exchanged(record.gap, out, time[k], entered, time.sum() - time[k])
-        apart = min(counted, _correlated(record, held[:, place], own))
+        counted, beside = _beside(record.gap, int(k), exits, time, speakers)
+        among = [np.ones(len(state), dtype=bool), np.isin(state, [k, *beside])]
+        apart = min(counted, *(_correlated(record, held[:, place], own, some) for some in among))
         said = _persistence(apart, own, out + entered, time[k])
         said |= {"time_share": time[k] / time.sum(), "dwell": time[k] / out if out else np.inf}
         crossed = hops.crossing(core, (state[:-1] == k) & (state[1:] != k) & np.isfinite(record.span[:-1])) * record.gap
@@ -319,6 +321,18 @@ def _begun(record: _Record, state: Integers, count: int) -> Array:
     return np.bincount(state[first], minlength=count) / record.draws
 
 
+def _beside(gap: float, k: int, exits: Array, time: Array, speakers: Integers) -> tuple[float, Integers]:
+    """The shortest t by counting of a group beside others, and these: the one it exchanges most with, or more, or all.
+
+    Beside no less than all, a half of one well would seem to last the longer, the more time is spent in other wells.
+    """
+    others = speakers[speakers != k]
+    nearest = others[(exits + exits.T)[k, others].argsort(kind="stable")[::-1]]
+    unions = [nearest[: size + 1] for size in range(len(nearest))] or [nearest]
+    found = [_exchanged(gap, exits[k, some].sum(), time[k], exits[some, k].sum(), time[some].sum()) for some in unions]
+    return min(zip(found, unions, strict=True), key=lambda one: one[0])
+
+
 def _exchanged(gap: float, out: float, inside: float, entered: float, outside: float) -> float:
     """t by counting: −Δt/log λ, λ = 1 − P(exit) − P(entry) per observation; 0 where chance alone keeps longer."""
     if not out + entered:
@@ -327,22 +341,24 @@ def _exchanged(gap: float, out: float, inside: float, entered: float, outside: f
     return -gap / math.log(kept) if kept > 0 else 0.0
 
 
-def _correlated(record: _Record, held: Array, memory: float) -> float:
+def _correlated(record: _Record, held: Array, memory: float, among: NDArray[np.bool_]) -> float:
     """t by the correlation C of the membership: ℓ/log(C(ℓ)/C(2ℓ)), ℓ as long as the memory; 0 where C is gone by then.
 
     Counting overrates diffusion that is looked at seldom: it takes many looks to meet the other core. And what turns
-    in circles is anticorrelated after half a turn.
+    in circles is anticorrelated after half a turn. Of two points, both are `among` those that are looked at.
     """
+    if not among.any():
+        return math.inf
     lag = max(1, round(memory / record.gap))
-    offset = held - held.mean()
-    near, far = (_covariance(record, offset, some) for some in (lag, 2 * lag))
-    if not (near > NOISE * float(offset.var()) and far > 0):
+    offset = held - held[among].mean()
+    near, far = (_covariance(record, offset, some, among) for some in (lag, 2 * lag))
+    if not (near > NOISE * float(offset[among].var()) and far > 0):
         return 0.0
     return lag * record.gap / math.log(near / far) if near > far else math.inf
 
 
-def _covariance(record: _Record, values: Array, lag: int) -> float:
-    both = record.sequence[lag:] == record.sequence[:-lag]
+def _covariance(record: _Record, values: Array, lag: int, among: NDArray[np.bool_]) -> float:
+    both = (record.sequence[lag:] == record.sequence[:-lag]) & among[lag:] & among[:-lag]
     return float((values[lag:] * values[:-lag])[both].mean()) if both.any() else 0.0
 
 

@@ -187,6 +187,19 @@ def test_false_minima_are_no_states(system):
     assert np.isnan(found["persistence"].values).all()
 
 
+@pytest.mark.parametrize("interval", [0.25, 0.5, 1.0])
+def test_a_well_cut_in_two_is_one_state_whatever_there_is_beside_it(interval):
+    """Half of the time is spent in another well, which is cut, too: of all that is outside one half, most is there."""
+    split = bumpy(1.0)
+    path = diffusing(lambda z: -z, 8000, interval, 2, 10)
+    both = np.concatenate([levels(switching(0.01, 0.01, 8000, 3)), path], -1)
+    found = read(lambda z: TWO(z[..., :1]) + split(z[..., 1:]), both)
+    assert found.sizes["minimum"] == 4
+    assert found.sizes["state"] == 2
+    gone = found["minimum_into"].values >= 0
+    assert (found["minimum_persistence"].values[gone] < 3).all()
+
+
 def test_why_a_minimum_is_none():
     potential, path = NOTHING["alternating"]
     assert set(read(potential, path)["minimum_reason"].values) == {"", "sampling"}
