@@ -121,10 +121,11 @@ def merged(landscape: xr.Dataset) -> str:
     if not len(gone):
         return ""
     some = landscape.isel(minimum=gone)
-    level = some["minimum_decoded"].isel(channel=int(np.ptp(landscape["minimum_decoded"].values, axis=0).argmax()))
+    channel = int(np.ptp(landscape["minimum_decoded"].values, axis=0).argmax())
+    level, name = some["minimum_decoded"].values[:, channel], some["minimum_decoded"]["channel"].values[channel]
     columns = {
         "minimum": [str(minimum) for minimum in gone],
-        f"level of {level['channel'].values}": [digits(value) for value in level.values],
+        f"level of {name}": [digits(value) for value in level],
         "share": numbers(some["minimum_share"], 3),
         "barrier kT": [digits(value) for value in some["minimum_barrier"].values],
         titled("dwell", unit(some, "minimum_dwell")): [digits(value) for value in some["minimum_dwell"].values],

@@ -250,6 +250,7 @@ def test_every_minimum_that_is_no_state_is_told_and_how_to_keep_it():
     assert lines[3].endswith("--min-persistence 0")
     assert lines[4].endswith("--min-barrier 0")
     assert tables.merged(MINIMA.isel(minimum=[0])) == ""
+    assert "level of 1" in tables.merged(MINIMA.drop_vars("channel"))  # a `Fit` of tensors has no names
 
 
 def test_visits_are_told_state_by_state():
