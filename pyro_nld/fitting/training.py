@@ -35,7 +35,6 @@ from .em import PARTICLES, maximise
 from .exact import learn
 from .isolation import own_parameters, own_randomness
 from .jobs import one_thread, side_by_side, workers
-from .lattices import obstacle
 from .posterior import Pair, Posterior
 from .processes import Crew, Fabric
 from .schedule import Schedule
@@ -213,11 +212,14 @@ def _polish(trainer: Trainer, path: Path | None, progress: bool, made: dict[str,
     try:
         for _ in range(trainer.schedule.polish):
             maximise(*fitted, particles=particles, progress=progress)
-        if trainer.schedule.exact and not obstacle(trainer.model, trainer.times):
-            with contextlib.suppress(FitError):  # its steps are too small for its length: the fit stays as it is
+        if trainer.schedule.exact:
+            try:
                 made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
                 if trainer.refine(growth=1.0):  # what has learned exactly may be more curved
                     made["exact"], known = learn(*fitted, rounds=trainer.schedule.exact, progress=progress)
+            except FitError as error:
+                said = "no exact rounds with finer steps" if made["exact"] else "no exact rounds"
+                warnings.warn(f"{said}: {error}", DoubtfulFitWarning, stacklevel=4)
         if trainer.schedule.balance:
             # FitError: no states, or they cannot be sampled; readers of the fit see that
             with evaluating(*fitted[:2]), contextlib.suppress(FitError):
