@@ -23,10 +23,11 @@ from .. import results
 from ..checks import stationarity
 from ..errors import DataError, RunDirectoryError
 from ..fitting.checkpoints import can_go_on, load_checkpoint
+from ..fitting.lattices import obstacle
 from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.matching import matched
-from ..io.series import joined
+from ..io.series import as_tensors, joined
 from ..results.fit import Fit
 from ..results.segmentation import segment
 from . import summary
@@ -317,9 +318,10 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict, jobs: int | None
     path: of the run directory. pair, data: what to fit, on what. config: from `settings`. jobs: restarts at once.
     """
     schedule = Schedule(**config["schedule"])
-    model = pair[0]
-    # Only axes that bend need exact rounds, for states may switch at once; and on a plane U follows the noise of data.
-    if not (model.likelihood.decoder.supple and model.dynamics.latent == 1):
+    model, (times, x) = pair[0], as_tensors(data)
+    # Only axes that bend need exact rounds, for states may switch at once; and three axes have too many cells.
+    bent = model.likelihood.decoder.supple and model.dynamics.latent <= 2
+    if not bent or obstacle(model, times.expand(x.shape[:2])):
         schedule = replace(schedule, exact=0)
     return results.fit(
         *pair,

@@ -169,9 +169,10 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("decoder", "axes", "rounds"), [(nld.LinearDecoder, 1, 0), (nld.MLPDecoder, 1, 10), (nld.MLPDecoder, 2, 0)]
+    ("decoder", "axes", "rounds"),
+    [(nld.LinearDecoder, 1, 0), (nld.MLPDecoder, 1, 10), (nld.MLPDecoder, 2, 10), (nld.MLPDecoder, 3, 0)],
 )
-def test_exact_rounds_are_for_one_axis_that_bends(tmp_path, monkeypatch, decoder, axes, rounds):
+def test_exact_rounds_are_for_one_or_two_axes_that_bend(tmp_path, monkeypatch, decoder, axes, rounds):
     asked = []
 
     def fit(model, guide, data, schedule, **_):
@@ -180,11 +181,11 @@ def test_exact_rounds_are_for_one_axis_that_bends(tmp_path, monkeypatch, decoder
 
     monkeypatch.setattr(runs.directory.results, "fit", fit)
     prior = nld.OverdampedLangevin(nld.NeuralPotential(axes))
-    model = nld.LatentLangevin(prior, nld.Gaussian(decoder(axes, 2)), 2, 1.0)
-    guide = nld.AmortizedGuide(model, nld.GRUEncoder(2))
+    model = nld.LatentLangevin(prior, nld.Gaussian(decoder(axes, 1)), 2, 1.0)
+    guide = nld.AmortizedGuide(model, nld.GRUEncoder(1))
     config = {"schedule": vars(runs.BUDGETS["default"]), "seed": 0, "restarts": 1}
     with pytest.raises(KeyboardInterrupt):
-        runs.fit(tmp_path, (model, guide), xr.Dataset(), config)
+        runs.fit(tmp_path, (model, guide), nld.datasets.ornstein_uhlenbeck(4, 10), config)
     assert asked == [rounds]
 
 
