@@ -80,6 +80,7 @@ def follow(
     x: Float[Tensor, "sequence time channel"],
     *,
     gradient_steps: int = GUIDE_STEPS,
+    batch_size: int = GUIDE_BATCH,
     progress: bool = False,
 ) -> None:
     """Maximise the bound over the guide alone, in place, so that its paths suit the prior as it is now.
@@ -91,12 +92,13 @@ def follow(
     ----------
     model, guide, times, x, progress: as for `learn_layers`; the model stays as it is.
     gradient_steps: of Adam; their learning rate falls along a cosine.
+    batch_size: sequences per step.
     """
     with frozen(model):
         learned = [value for value in guide.parameters() if value.requires_grad]
         adam = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=(0.9, 0.99))
-        elbo = PathELBO(path_stride=stride_for(x[:GUIDE_BATCH], model.substeps, ENOUGH_STEPS))
-        subsample = GUIDE_BATCH if len(x) > GUIDE_BATCH else None
+        elbo = PathELBO(path_stride=stride_for(x[:batch_size], model.substeps, ENOUGH_STEPS))
+        subsample = batch_size if len(x) > batch_size else None
         for step in tqdm(range(gradient_steps), desc="guide", disable=not progress, mininterval=1.0):
             _fall(adam, step / gradient_steps)
             loss = -elbo.combine(elbo.terms(model, guide, times, x, subsample)) / x.numel()

@@ -33,6 +33,7 @@ ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
 COARSE = (0.1, 0.03)  # curvature × step above its limit, at half a nat for each minimum; as long as steps may
 # become finer, and where they may not
+NEAR = (1.0, 0.9)  # of the limit, above which it costs: what may not become finer shall end below
 FEW, BELOW = 10, 0.05  # sequences on which bounds are compared, and nats per value an evidence may seem below one
 FALL = 0.3  # nats per value by which the bound may have fallen in the end: a poor guide hides what is true
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
@@ -45,6 +46,7 @@ AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at 
 MANY = 200_000  # times beyond which some sequences are enough
 FOLLOWS = 4  # times, at most, that a guide takes its steps until its bound is back
 GUIDE_STEPS = (100, 300)  # in which the guide follows at the end, on the same axes or on others
+GUIDE_BATCH = 16  # sequences in each: 32 take twice as long, for .002 nats per value
 
 
 @without_denormals()
@@ -121,7 +123,8 @@ def learn(
     learner.tell(model, guide)
     for _ in range(FOLLOWS):
         with frozen(guide.others):  # the bound would take them back to where they suit the guide
-            follow(model, guide, *every, gradient_steps=GUIDE_STEPS[learner.moves != []], progress=progress)
+            steps = GUIDE_STEPS[learner.moves != []]
+            follow(model, guide, *every, gradient_steps=steps, batch_size=GUIDE_BATCH, progress=progress)
         now = _bound(model, guide, times[few], x[few])
         if now > bound - BELOW:
             break
@@ -335,12 +338,12 @@ class _Learner:
         return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64)
 
     def _coarse(self, found: Found) -> Tensor:
-        """½ Σ max(κ − 0.2, 0)²/δ² over all minima, κ being curvature × step: steps shall tell how narrow each is.
+        """½ Σ max(κ − κ₀, 0)²/δ² over all minima, κ being curvature × step: steps shall tell how narrow each is.
 
         Where nobody ever is, or between two points, a maximum of the evidence might have one.
         """
         final = (self.lattice.model.most_substeps or 0) <= self.lattice.model.substeps
-        beyond = (self.lattice.coarseness(found.gaps.max()) - LIMIT).clamp(min=0) / COARSE[final]
+        beyond = (self.lattice.coarseness(found.gaps.max()) - NEAR[final] * LIMIT).clamp(min=0) / COARSE[final]
         return 0.5 * beyond.square().sum()
 
     def _fitted(self, drawn: Tensor) -> Tensor:

@@ -170,7 +170,7 @@ def test_what_a_model_file_chooses_is_chosen_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("decoder", "axes", "rounds"),
-    [(nld.LinearDecoder, 1, 0), (nld.MLPDecoder, 1, 10), (nld.MLPDecoder, 2, 10), (nld.MLPDecoder, 3, 0)],
+    [(nld.LinearDecoder, 1, 0), (nld.MLPDecoder, 1, 10), (nld.MLPDecoder, 2, 5), (nld.MLPDecoder, 3, 0)],
 )
 def test_exact_rounds_are_for_one_or_two_axes_that_bend(tmp_path, monkeypatch, decoder, axes, rounds):
     asked = []
