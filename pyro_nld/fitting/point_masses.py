@@ -38,6 +38,11 @@ from ..nn import condition_on
 from .displacements import Displacement
 
 FINER = (4, 2)  # times as many places, on one axis or several, between which a landscape could hide a minimum
+AROUND = (
+    0.501,
+    0.75,
+)  # of such a place, within which it is looked for: on a side it belongs to both, and near a corner
+# of several axes, where forces are not linear, every place might leave it to another
 AT_A_TIME = 4_000_000  # numbers held at once, of every array
 KEPT = 50_000_000  # densities of the data that are kept from one round to the next, where they do not change
 LEAST = 1e-30  # probability of any move, so that a filter in single precision comes back from an outlier
@@ -166,7 +171,7 @@ class Lattice:
         """Curvature × step in every minimum: the largest eigenvalue of 1 − ∂E[y']/∂y.
 
         In every part of a cell the force is linear, as it is between the middles of opposite sides; where that has its
-        zero in the same part, there is a minimum.
+        zero in the same part, or on several axes a little beyond, there is a minimum.
         """
         axes = len(self.spacing)
         finer = FINER[axes > 1]
@@ -180,7 +185,7 @@ class Lattice:
         stiff = torch.linalg.solve_ex(stretch, slope, left=False)[0]
         with torch.no_grad():
             there = torch.linalg.solve_ex(slope, pushed.mean((0, 1)).unsqueeze(-1))[0].squeeze(-1)
-            minimum = (there.abs() <= 0.501 * width).all(-1)  # on a side it belongs to both
+            minimum = (there.abs() <= AROUND[axes > 1] * width).all(-1)
             minimum &= (torch.linalg.eigvals(stiff.nan_to_num()).real > 0).all(-1)
         return torch.linalg.eigvals(stiff[minimum]).real.amax(-1)
 

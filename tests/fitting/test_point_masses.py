@@ -11,6 +11,7 @@ import torch
 from polynomials import Polynomial
 
 import pyro_nld as nld
+from pyro_nld.dynamics.potentials import hessian
 from pyro_nld.fitting import exact, lattices, trainer
 from pyro_nld.fitting.lattices import obstacle
 from pyro_nld.fitting.point_masses import Lattice
@@ -253,6 +254,35 @@ def test_coarseness_of_two_axes_is_that_of_the_stiffer_one():
     found = lattice.coarseness(torch.tensor(0.3))
     assert found.tolist() == pytest.approx([CURVATURES[0] * 0.1] * len(found), rel=1e-3)
     assert len(found) > 0
+
+
+class Notched(nld.Potential):
+    """A bowl with a notch at a place, as wide as a step of its chain and turned against the axes."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.latent = 2
+        self.place = torch.as_tensor(place)
+        self.turned = torch.tensor([[4.0, 3.0], [-1.2, 1.6]]).double()
+
+    def forward(self, z):
+        away = (z - self.place.to(z)) @ self.turned.to(z).mT
+        return 0.5 * z.square().sum(-1) - 0.6 * torch.exp(-away.square().sum(-1))
+
+
+def test_a_narrow_minimum_of_two_axes_is_seen_wherever_it_lies_in_a_cell():
+    spacing = torch.tensor([0.3, 0.3], dtype=torch.float64)
+    places = torch.cartesian_prod(*[torch.arange(-6.0, 7.0).double()] * 2) * spacing
+    found = []  # over what is true
+    for place in np.random.default_rng(0).uniform(-0.15, 0.15, (40, 2)):
+        model = nld.LatentLangevin(
+            nld.OverdampedLangevin(Notched(place), 1.0, 1.0), nld.Gaussian(nld.IdentityDecoder(2), 0.3), 8, 1.0
+        )
+        truth = 0.01 * np.linalg.eigvalsh(hessian(Notched(place), torch.as_tensor(place))).max()
+        seen = Lattice(model, {}, places, spacing, 1).coarseness(torch.tensor(0.08))
+        found.append(max(seen.tolist(), default=0.0) / truth)
+    assert min(found) > 0.6
+    assert max(found) < 1.4
 
 
 def test_what_leaves_the_lattice_is_lost():
