@@ -48,10 +48,9 @@ class Schedule:
         (`em.follow`), and learned frictions, masses and noise are fitted (`scales.fit_scales`). One M-step costs up to
         a whole fit, and is worth it where numbers matter.
     exact: rounds of expectation maximisation on a lattice of points, see `exact.learn`; 0 for none. It is for
-        overdamped models with one axis or two, whose evidence a filter gives exactly: seconds a round on one axis, a
-        quarter of a minute on two, where a free network also learns the noise of the data. Others stay as they are.
-        Neither guide nor particles have a part in it. The axes of a bent decoder are moved until diffusion is the same
-        everywhere.
+        overdamped models with one axis or two, whose evidence a filter gives exactly: seconds a round on one axis, ten
+        on two. Others stay as they are, and a warning says why. Neither guide nor particles have a part in it. The
+        axes of a bent decoder are moved until diffusion is the same everywhere.
     settle: rounds that are added, at most, while the bound still rises (`settling.late_rise`). Each takes the second
         half of the steps again, with a learning rate that falls from a half to zero. A fit that still rises at its end
         says so.

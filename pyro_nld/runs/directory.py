@@ -28,6 +28,7 @@ from ..fitting.posterior import Pair
 from ..fitting.schedule import Schedule
 from ..io.matching import matched
 from ..io.series import as_tensors, joined
+from ..model.latent_langevin import LatentLangevin
 from ..results.fit import Fit
 from ..results.segmentation import segment
 from . import summary
@@ -310,6 +311,17 @@ def _digest(file: Path) -> str:
 # What is done in it
 
 
+def _rounds(model: LatentLangevin, data: xr.Dataset, most: int) -> int:
+    """How many exact rounds a recipe takes.
+
+    Only axes that bend need them, for states may switch at once; and three axes have too many cells. On a plane half as
+    many bring nine tenths of the gain, and each takes longer.
+    """
+    axes, (times, x) = model.dynamics.latent, as_tensors(data)
+    possible = model.likelihood.decoder.supple and axes <= 2 and not obstacle(model, times.expand(x.shape[:2]))
+    return most // axes if possible else 0
+
+
 def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict, jobs: int | None = None) -> Fit:
     """Fit a model and guide, as built by `model_files.build`, with checkpoints in the run directory.
 
@@ -318,12 +330,12 @@ def fit(path: Path, pair: Pair, data: xr.Dataset, config: dict, jobs: int | None
     path: of the run directory. pair, data: what to fit, on what. config: from `settings`. jobs: restarts at once.
     """
     schedule = Schedule(**config["schedule"])
-    model, (times, x) = pair[0], as_tensors(data)
-    # Only axes that bend need exact rounds, for states may switch at once; and three axes have too many cells. On a
-    # plane half as many bring nine tenths of the gain, and each takes longer.
-    axes = model.dynamics.latent
-    possible = model.likelihood.decoder.supple and axes <= 2 and not obstacle(model, times.expand(x.shape[:2]))
-    schedule = replace(schedule, exact=schedule.exact // axes if possible else 0)
+    begun = path / "checkpoint.pt"
+    if begun.is_file():  # it goes on as it was begun, also where the recipe has changed
+        exact = load_checkpoint(begun)["schedule"].get("exact", 0)
+    else:
+        exact = _rounds(pair[0], data, schedule.exact)
+    schedule = replace(schedule, exact=exact)
     return results.fit(
         *pair,
         data,

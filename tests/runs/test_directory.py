@@ -189,6 +189,12 @@ def test_exact_rounds_are_for_one_or_two_axes_that_bend(tmp_path, monkeypatch, d
     assert asked == [rounds]
 
 
+def test_a_run_is_read_as_it_was_begun_though_recipes_take_other_rounds_now(finished, out, monkeypatch):
+    shutil.copytree(finished, out)
+    monkeypatch.setattr(runs.directory, "_rounds", lambda *_: 7)
+    assert runs.load(out).fit.runs[0]["exact"] == []
+
+
 def test_a_choice_that_is_none_is_refused(tmp_path):
     source, data = model_file(choose=lambda *_: {"latent": 2}), nld.datasets.ornstein_uhlenbeck(4, 10)
     with pytest.raises(nld.DataError, match=r"mine\.py: choose must return a Dataset: got dict\. Mend it\."):
