@@ -31,7 +31,7 @@ from .point_masses import Found, Lattice, moved
 
 ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
-COARSE = (0.1, 0.01)  # curvature × step above its limit, at half a nat for each minimum; as long as steps may
+COARSE = (0.1, 0.03)  # curvature × step above its limit, at half a nat for each minimum; as long as steps may
 # become finer, and where they may not
 NEAR = (1.0, 0.9)  # of the limit, above which it costs: what may not become finer shall end below
 FEW, BELOW = 10, 0.05  # sequences on which bounds are compared, and nats per value an evidence may seem below one
