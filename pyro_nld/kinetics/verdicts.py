@@ -97,7 +97,7 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
         "error of the counts is added."
     )
     times = [agreement, *_balanced(story), *_between(counts, coarse=False), *_uneven(routes), *_repeated(story)]
-    return Verdict(True, times, not doubts, doubts or crossings.notes(story))
+    return Verdict(True, times, not doubts, doubts or crossings.notes(story, routes))
 
 
 def _left_over(story: xr.Dataset) -> list[str]:

@@ -352,6 +352,25 @@ def test_a_landscape_is_looked_at_as_often_as_its_chain(seen, always, exact, sai
     assert said is None or said in verdict.barrier_messages[0]
 
 
+@pytest.mark.parametrize(
+    ("step", "seen", "said"),
+    [
+        (0.25, 50.0, None),
+        (0.25, 35.0, "for one who looks as often: the steps are too long"),
+        (0.25, np.nan, "Curvature × step is 0.250: chain and landscape disagree"),
+        (0.5, 50.0, "Curvature × step is 0.500: chain and landscape disagree"),
+    ],
+)
+def test_long_steps_are_a_doubt_unless_chain_and_landscape_were_compared(step, seen, said):
+    story = STORY.assign_attrs(ok=0, max_curvature_step=step, substeps_needed=30)
+    routes = routes_of(counted=(50, 50), simulated=(50, 50), exact=(50, 50))
+    routes["dwell_seen"] = xr.full_like(routes["dwell"], np.nan)
+    routes["dwell_seen"].loc[{"route": "exact"}] = [seen, 50.0]
+    verdict = verdicts.kinetics(story, steady(), routes)
+    assert verdict.barriers_agree == (said is None)
+    assert any((said or "Curvature × step is 0.250, which is long, but") in one for one in verdict.barrier_messages)
+
+
 def test_barriers_are_no_surer_than_times():
     """A prior that is cheap to make and holds a state too long."""
     story = STORY.assign_attrs(balance_path_kl=1.0, balance_transitions=400.0, ok=0, max_curvature_step=0.5)
