@@ -73,7 +73,8 @@ def kinetics(story: xr.Dataset, counts: xr.Dataset, routes: xr.Dataset) -> Verdi
     story: states and saddles: `barrier (state, to)` in kT, attrs `ok`, `max_curvature_step`, `substeps_needed`,
         what `witness.processes` says as `process_verdict` and `process_message`, where it was asked; `balance_path_kl`
         and `balance_transitions`, where rates were set by `fitting.balance`, and `balance_exact`, whether the prior had
-        learned exactly before; `saddle_committor`, where it is known.
+        learned exactly before; `saddle_committor`, where it is known; `bent_axes`, whether a decoder was free to bend
+        several.
     counts: from `kinetics.count` of posterior paths of the data.
     routes: from `kinetics.joined`: `counted` and `simulated`, perhaps `eyring_kramers` and `exact`.
     """

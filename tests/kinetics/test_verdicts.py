@@ -371,6 +371,15 @@ def test_long_steps_are_a_doubt_unless_chain_and_landscape_were_compared(step, s
     assert any((said or "Curvature × step is 0.250, which is long, but") in one for one in verdict.barrier_messages)
 
 
+def test_several_axes_that_a_decoder_bends_have_no_sure_barriers():
+    verdict = verdicts.kinetics(
+        STORY.assign_attrs(bent_axes=1), steady(), routes_of(counted=(50, 50), simulated=(50, 50))
+    )
+    assert verdict.agree
+    assert not verdict.barriers_agree
+    assert "half a kT" in verdict.barrier_messages[0]
+
+
 def test_barriers_are_no_surer_than_times():
     """A prior that is cheap to make and holds a state too long."""
     story = STORY.assign_attrs(balance_path_kl=1.0, balance_transitions=400.0, ok=0, max_curvature_step=0.5)
