@@ -226,8 +226,7 @@ class _Learner:
     def __init__(self, lattice: Lattice, model: LatentLangevin, guide: AmortizedGuide, x: Tensor) -> None:
         self.lattice, self.x = lattice, x.double()
         self.decoders = [part for part in lattice.model.likelihood.modules() if isinstance(part, Decoder)]
-        learn = (value.requires_grad for part in self.decoders for value in part.parameters())
-        if all(part.supple for part in self.decoders) and all(learn):
+        if all(part.bends for part in self.decoders):
             lattice.displacement = Displacement.over(lattice.points, lattice.spacing)
         self.moves = [] if lattice.displacement is None else list(lattice.displacement.parameters())
         self.laws = {

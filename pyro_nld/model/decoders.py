@@ -47,6 +47,11 @@ class Decoder(Pointwise):
         self.register_buffer("loc", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
 
+    @property
+    def bends(self) -> bool:
+        """Whether learning may bend the axes: it is supple, and none of its parameters is held."""
+        return self.supple and all(value.requires_grad for value in self.parameters())
+
     @abstractmethod
     def decode(self, q: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel"]:
         """The means of the channels in the unit of the decoder."""

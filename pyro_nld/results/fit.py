@@ -114,9 +114,8 @@ class Fit(Described, Posterior):
         `implied (route, lag, mode)`, lags in observations; `level (state, channel)`, the means of the observations of
         each state, beside `decoded`, what its minimum shows; the variables of `kinetics.visits` for the labels of
         `segment`; those of `processes`, slow ones that no pair of states carries; attrs `kinetics_agree` and
-        `barriers_agree` (1 or 0), the verdicts, `messages` and `barrier_messages`, their reasons, one per line. Where
-        rates were balanced, attrs `balance_path_kl`, `balance_transitions`, and 90 % intervals, see `intervals.given`;
-        `bent_axes`, whether a decoder was free to bend several axes.
+        `barriers_agree`, the verdicts, `bent_axes` (1 or 0), `messages` and `barrier_messages`, one per line. Where
+        rates were balanced, attrs `balance_path_kl`, `balance_transitions`, and 90 % intervals, see `intervals.given`.
 
         Raises
         ------
@@ -142,9 +141,7 @@ class Fit(Described, Posterior):
         sampled = occupancies.sampled(dynamics.potential, wells, starts, self.temperature, seed)
         committed = kinetics.saddle_committors(dynamics, integrator, wells, passes, step=self.step, seed=seed)
         said = wells.attrs | {f"balance_{name}": value for name, value in self.balance.items() if name != "covariance"}
-        decoder = self.model.likelihood.decoder
-        free = decoder.supple and any(value.requires_grad for value in decoder.parameters())
-        said["bent_axes"] = int(self.dynamics.latent > 1 and free)
+        said["bent_axes"] = int(self.dynamics.latent > 1 and self.model.likelihood.decoder.bends)
         found = found.assign(dict(sampled) | {"saddle_committor": committed, "level": level}).assign_attrs(said)
         judged = verdicts.kinetics(found, counts, routes).attrs()
         found = found.assign_attrs(judged | {"interval": counts.attrs["interval"]})

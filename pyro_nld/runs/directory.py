@@ -318,7 +318,7 @@ def _rounds(model: LatentLangevin, data: xr.Dataset, most: int) -> int:
     many bring nine tenths of the gain, and each takes longer.
     """
     axes, (times, x) = model.dynamics.latent, as_tensors(data)
-    possible = model.likelihood.decoder.supple and axes <= 2 and not obstacle(model, times.expand(x.shape[:2]))
+    possible = model.likelihood.decoder.bends and axes <= 2 and not obstacle(model, times.expand(x.shape[:2]))
     return most // axes if possible else 0
 
 
