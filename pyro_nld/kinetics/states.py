@@ -48,22 +48,11 @@ ALIKE = 0.5  # of the largest exchange of a group; those that have as much are t
 POINTS = 20_000  # of the data, whose density tells cores
 NUMBERS = 2_000_000_000  # committors of a tree, above which fewer draws are read
 
-MEASURES = (
-    "time_share", "dwell", "switches", "relaxation", "memory", "persistence", "persistence_low", "persistence_high",
-    "crossing", "dip", "hopping",
-)  # fmt: skip
 OWN = (
-    "dwell",
-    "memory",
-    "persistence",
-    "persistence_low",
-    "persistence_high",
-    "switches",
-    "crossing",
-    "dip",
-    "hopping",
-)
+    "dwell", "memory", "persistence", "persistence_low", "persistence_high", "switches", "crossing", "dip", "hopping",
+)  # fmt: skip
 """Measures that are told of every minimum, and of every state."""
+MEASURES = ("time_share", "relaxation", *OWN)
 
 
 def metastable(
@@ -112,8 +101,7 @@ def metastable(
     2
     1
     """
-    centre = torch.as_tensor(wells["minimum_position"].values)
-    there = torch.as_tensor(np.isfinite(times))
+    centre, there = torch.as_tensor(wells["minimum_position"].values), torch.as_tensor(np.isfinite(times))
     points = flows.some(paths[:, there].flatten(0, 1), POINTS, seed)
     basins = _basins(potential, wells, points)
     tables = between(points, basins, centre)
@@ -274,7 +262,7 @@ def _judged(record: _Record, tables: xr.Dataset, dips: Array, group: Integers) -
         own = max(_memory(record, state == k, ways) if len(ways) else 0.0, FLOOR * record.gap)
         out, entered = exits[k].sum(), exits[:, k].sum()
         counted, beside = _beside(record.gap, int(k), exits, time, speakers)
-        among = [np.ones(len(state), dtype=bool), np.isin(state, [k, *beside])]
+        among = np.ones(len(state), dtype=bool), np.isin(state, [k, *beside])
         apart = min(counted, *(_correlated(record, held[:, place], own, some) for some in among))
         said = _persistence(apart, own, out + entered, time[k])
         said |= {"time_share": time[k] / time.sum(), "dwell": time[k] / out if out else np.inf}
