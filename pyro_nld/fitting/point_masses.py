@@ -38,11 +38,9 @@ from ..nn import condition_on
 from .displacements import Displacement
 
 FINER = (4, 2)  # times as many places, on one axis or several, between which a landscape could hide a minimum
-AROUND = (
-    0.501,
-    0.75,
-)  # of such a place, within which it is looked for: on a side it belongs to both, and near a corner
-# of several axes, where forces are not linear, every place might leave it to another
+# Of such a place, within which a minimum is looked for: on a side it belongs to both, and near a corner of several
+# axes, where forces are not linear, every place might leave it to another.
+AROUND = (0.501, 0.75)
 AT_A_TIME = 4_000_000  # numbers held at once, of every array
 KEPT = 50_000_000  # densities of the data that are kept from one round to the next, where they do not change
 LEAST = 1e-30  # probability of any move, so that a filter in single precision comes back from an outlier
