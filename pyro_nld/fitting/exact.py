@@ -125,15 +125,15 @@ def learn(
         with frozen(guide.others):  # the bound would take them back to where they suit the guide
             steps = GUIDE_STEPS[learner.moves != []]
             follow(model, guide, *every, gradient_steps=steps, batch_size=GUIDE_BATCH, progress=progress)
-        now = _bound(model, guide, times[few], x[few])
-        if now > bound - BELOW:
+        ends = _bound(model, guide, times[few], x[few])
+        if ends > bound - BELOW:
             break
-    if not now > bound - FALL:  # all that is read of a fit is read along paths of its guide
+    if not ends > bound - FALL:  # all that is read of a fit is read along paths of its guide
         model.load_state_dict(before[0])
         guide.load_state_dict(before[1])
         raise FitError(
             f"the guide does not follow the prior that has learned exactly: the bound fell from {bound:.3f} to "
-            f"{now:.3f} nats per value. The fit is as it was. Use Schedule(polish=…) instead."
+            f"{ends:.3f} nats per value. The fit is as it was. Use Schedule(polish=…) instead."
         )
     return told, known
 
