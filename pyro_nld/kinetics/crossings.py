@@ -77,7 +77,7 @@ def _axes(story: xr.Dataset) -> list[str]:
     if not story.attrs.get("bent_axes"):
         return []
     return [
-        "A decoder that bends several axes makes them uneven, by 20 to 40 % where wells are known, and barriers were "
+        "A decoder that bends several axes makes them uneven, by 20 to 45 % where wells are known, and barriers were "
         "off by up to half a kT, more than their intervals say. Read them so, or give a decoder that knows its axes."
     ]
 
