@@ -75,7 +75,7 @@ def test_moves_count_every_interval_of_its_length():
     times, x = irregular()
     found = Lattice.line(harmonic(), {}, -7.0, 7.0, 100).explained(times, x)
     assert found.gaps.tolist() == pytest.approx([0.3, 0.5], rel=0.01)
-    assert [float(one.sum()) for one in found.moves] == pytest.approx([8 + 6, 16], abs=1e-6)
+    assert [float(one.sum()) for one in found.moves] == pytest.approx([8 + 6, 16], abs=1e-5)
     assert float(found.first.sum()) == pytest.approx(4.0)
 
 
