@@ -22,7 +22,7 @@ from .equations import (
 )  # fmt: skip
 from .driven import DrivenLangevin
 from .variable_friction import VariableFrictionLangevin
-from .integrators import BAOA, EulerMaruyama, Integrator, Leapfrog, default_integrator
+from .integrators import BAOA, EulerMaruyama, ExponentialEuler, Integrator, Leapfrog, default_integrator
 from .paths import ControlledPath, LangevinPath
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "ResidualPotential", "Tilted", "PerGroup", "Force", "NeuralForce", "SumOfForces", "Dynamics", "Overdamped",
     "OverdampedLangevin", "OverdampedSDE", "Underdamped", "UnderdampedLangevin", "UnderdampedSDE", "jacobian",
     "VariableFrictionLangevin", "DrivenLangevin",
-    "BAOA", "EulerMaruyama", "Integrator", "Leapfrog", "default_integrator", "ControlledPath", "LangevinPath",
+    "BAOA", "EulerMaruyama", "ExponentialEuler", "Integrator", "Leapfrog", "default_integrator", "ControlledPath",
+    "LangevinPath",
 ]  # fmt: skip

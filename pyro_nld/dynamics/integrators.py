@@ -8,9 +8,12 @@ argument: it may be that of the prior or that of a controlled posterior.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +54,8 @@ class Integrator(Described, ABC):
     steerable = True
     parts = 1
     """Of a state: 1, the position; 2, position and momentum."""
+    stiffness: tuple[float, ...] = (0.0,)
+    """s of every axis, or of all: a well of this stiffness has its own variance T/s, however long a step is."""
 
     @abstractmethod
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
@@ -70,9 +75,10 @@ class Integrator(Described, ABC):
 
     @abstractmethod
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
-        """k₀, half of the stiffness at which steps of length h become unstable.
+        """k₀, half of the stiffness beyond s at which steps of length h become unstable.
 
-        In a harmonic well of stiffness k, a steerable scheme has the variance T/k · 1/(1 − k/(2 k₀)).
+        In a harmonic well of stiffness k, a steerable scheme has the variance T/k · 1/(1 − (k − s)/(2 k₀)), with the s
+        of `stiffness`.
         """
 
 
@@ -93,9 +99,9 @@ class EulerMaruyama(Integrator):
 
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
-        mobility = h / dynamics.friction_at(z)
-        scale = (2 * dynamics.broadcast_quantity("temperature") * mobility).sqrt()
-        return Step(*torch.broadcast_tensors(z + mobility * force, scale))
+        free = h / dynamics.friction_at(z)
+        scale = (2 * dynamics.broadcast_quantity("temperature") * free * self._lost(free, 2)).sqrt()
+        return Step(*torch.broadcast_tensors(z + free * self._lost(free) * force, scale))
 
     def stochastic_component(self, z: State) -> Position:
         """z, the whole state."""
@@ -112,6 +118,66 @@ class EulerMaruyama(Integrator):
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/h."""
         return dynamics.broadcast_quantity("friction") / h
+
+    def _lost(self, free: Tensor, times: int = 1) -> Tensor | float:
+        """What of a mobility h/γ is left, once or of twice the time, to an axis that a spring pulls back meanwhile."""
+        return 1.0
+
+
+class ExponentialEuler(EulerMaruyama):
+    """z' = z + φ(x) h γ⁻¹ F(z) + √(2 T φ(2x) h/γ) ξ;  φ(x) = (1 − e^{−x})/x, x = s h/γ, for overdamped dynamics.
+
+    For axes that are held by a spring of known stiffness s, such as a bead by its linker: they may forget where they
+    were within one step. A harmonic well of stiffness s has its exact variance T/s and its exact decay; what other
+    forces do there is of weak order 1, as in Euler's scheme, which this is where s = 0.
+
+    Parameters
+    ----------
+    stiffness: s ≥ 0 of every axis, or one for all, energy/length².
+
+    Raises
+    ------
+    PriorError: not a number or numbers, or one below zero.
+
+    References
+    ----------
+    M. Hochbruck and A. Ostermann, Acta Numerica 19:209–286, 2010. T. Ozaki, Statistica Sinica 2:113–135, 1992.
+
+    Examples
+    --------
+    A step five times as long as the spring takes:
+
+    >>> prior = nld.OverdampedLangevin(nld.Quadratic([4.0]), temperature=1.0, friction=1.0)
+    >>> z, h = torch.tensor([[1.0]]), torch.tensor([[1.25]])
+    >>> step = nld.ExponentialEuler(4.0).step(prior, z, prior.force(z), h)
+    >>> f"{step.loc.item():.4f}, variance {step.scale.item() ** 2:.4f}"
+    '0.0067, variance 0.2500'
+    """
+
+    def __init__(self, stiffness: float | Sequence[float]) -> None:
+        try:
+            self.stiffness = tuple(np.atleast_1d(np.asarray(stiffness, float)).tolist())
+        except (TypeError, ValueError):
+            self.stiffness = ()
+        if not self.stiffness or not all(0 <= one < math.inf for one in self.stiffness):
+            raise PriorError(f"stiffness must be a number of at least 0, or one for every axis: got {stiffness!r}.")
+
+    def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """γ/(φ(x) h)."""
+        free = h / dynamics.broadcast_quantity("friction")
+        return 1 / (free * self._lost(free))
+
+    def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
+        """γ/(φ(x) h) − s/2."""
+        unit = self.unit_stiffness(dynamics, h)
+        return unit - 0.5 * self._spring(unit)
+
+    def _spring(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.stiffness, dtype=like.dtype, device=like.device)
+
+    def _lost(self, free: Tensor, times: int = 1) -> Tensor:
+        x = times * self._spring(free) * free
+        return torch.where(x > 0, -torch.expm1(-x) / torch.where(x > 0, x, 1.0), 1.0)
 
 
 class BAOA(Integrator):
@@ -234,8 +300,14 @@ def check_integrator(integrator: Integrator, dynamics: Dynamics) -> None:
 
     Raises
     ------
-    PriorError: the scheme is for states with a momentum and the dynamics has none, or the other way round.
+    PriorError: the scheme is for states with a momentum and the dynamics has none, or the other way round; or it knows
+        another number of axes.
     """
+    if len(integrator.stiffness) not in (1, dynamics.latent):
+        raise PriorError(
+            f"{type(integrator).__name__} has the stiffness of {len(integrator.stiffness)} axes: got dynamics of "
+            f"{dynamics.latent}. Give one for every axis, 0 where nothing holds it."
+        )
     if integrator.parts * dynamics.latent != dynamics.state:
         kinds = {1: "position alone", 2: "position and momentum"}
         raise PriorError(

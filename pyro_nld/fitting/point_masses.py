@@ -166,7 +166,9 @@ class Lattice:
         return torch.cdist(place, place, p=math.inf).round()
 
     def coarseness(self, gap: Tensor) -> Float[Tensor, "minimum"]:
-        """Curvature × step in every minimum: the largest eigenvalue of 1 − ∂E[y']/∂y.
+        """Curvature × step in every minimum: the largest eigenvalue of (k₁ (1 − ∂E[y']/∂y) − s)/k₀.
+
+        With the unit and the coarse stiffness k₁ and k₀ of the integrator, and its s; of Euler's it is 1 − ∂E[y']/∂y.
 
         In every part of a cell the force is linear, as it is between the middles of opposite sides; where that has its
         zero in the same part, or on several axes a little beyond, there is a minimum.
@@ -185,7 +187,16 @@ class Lattice:
             there = torch.linalg.solve_ex(slope, pushed.mean((0, 1)).unsqueeze(-1))[0].squeeze(-1)
             minimum = (there.abs() <= AROUND[axes > 1] * width).all(-1)
             minimum &= (torch.linalg.eigvals(stiff.nan_to_num()).real > 0).all(-1)
-        return torch.linalg.eigvals(stiff[minimum]).real.amax(-1)
+        return torch.linalg.eigvals(self._beyond_spring(stiff[minimum], gap)).real.amax(-1)
+
+    def _beyond_spring(self, stiff: Tensor, gap: Tensor) -> Tensor:
+        """(k₁ A − s)/k₀ of matrices A."""
+        scheme, h = self.model.integrator, (gap / self.model.substeps).view(1)
+        with self.known():
+            unit, coarse = (part(self.model.dynamics, h) for part in (scheme.unit_stiffness, scheme.coarse_stiffness))
+        axes = len(self.spacing)
+        unit, coarse, spring = (one.expand(axes) for one in (unit, coarse, stiff.new_tensor(scheme.stiffness)))
+        return (unit.unsqueeze(-1) * stiff - torch.diag(spring)) / coarse.unsqueeze(-1)
 
     def _step(self, places: Tensor, gap: Tensor) -> Step:
         """One step of the integrator out of every place."""

@@ -277,7 +277,7 @@ def _possible(slope: Tensor, information: Tensor, log_rate: Tensor, counts: Coun
 
 def _steps_are_known(fit: Posterior) -> bool:
     """Whether `_shift` holds: for Euler's steps with one friction everywhere."""
-    euler = isinstance(fit.model.integrator, EulerMaruyama)
+    euler = type(fit.model.integrator) is EulerMaruyama
     return euler and type(fit.dynamics).friction_at is Dynamics.friction_at
 
 

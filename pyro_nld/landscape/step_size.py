@@ -24,8 +24,9 @@ def discretisation(
 
     Where the force is no gradient, −∂F/∂q stands for ∇²U, and the modulus of its eigenvalues counts.
 
-    For Euler steps κ is curvature × step, the largest eigenvalue of ∇²U/γ times h. A well of the chain has variance
-    T/(k (1 − κ/2)), not the T/k that exp(−U/T) claims; at κ = 2 the chain explodes.
+    Of a scheme that is exact at a stiffness s, what is beyond s counts. For Euler steps κ is curvature × step, the
+    largest eigenvalue of ∇²U/γ times h. A well of the chain has variance T/(k (1 − κ/2)), not the T/k that exp(−U/T)
+    claims; at κ = 2 the chain explodes.
 
     Parameters
     ----------
@@ -41,6 +42,7 @@ def discretisation(
     DoubtfulFitWarning: above 0.2.
     """
     curvature = copy.deepcopy(dynamics).double().stiffness(torch.as_tensor(wells["position"].values))
+    curvature = curvature - torch.diag(curvature.new_tensor(integrator.stiffness).expand(curvature.shape[-1]))
 
     def coarseness(count: int) -> float:
         h = torch.full((1,), step * substeps / count, dtype=torch.float64)

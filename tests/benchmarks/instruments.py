@@ -39,8 +39,8 @@ TWEEZERS = load_model_file(Path(__file__).parents[2] / "models" / "tweezers.py")
 HAIRPIN = load_model_file(Path(__file__).parent / "hairpin.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
 SCHEDULES = {
-    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "exact": 10, "balance": True},
-    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "exact": 10, "balance": True},
+    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "exact": 20, "balance": True},
+    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "exact": 20, "balance": True},
     HAIRPIN: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
 }
 SYSTEMS = {
@@ -48,6 +48,11 @@ SYSTEMS = {
     "tweezers": (TWEEZERS, ("bead and linker", "bead alone")),
     "hairpin": (HAIRPIN, ("bead and linker", "bead alone")),
 }  # data, and by what they are fitted: the first with the instrument, the second without
+CLOCKS, DETECTORS = (
+    {TWEEZERS: 1.0, HAIRPIN: HAIRPIN.CLOCK},
+    {TWEEZERS: TWEEZERS.DETECTOR, HAIRPIN: HAIRPIN.PRIORS["noise_scale"]},
+)
+TRACES = {TWEEZERS: {"traces": 240}}  # a file of models/ takes fewer, to be run in a minute
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
 EM = 100  # iterations of Baum and Welch
@@ -67,23 +72,17 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
     The intervals of the first two are those of the landscape's last layer, that of D is the guide's.
     """
     torch.manual_seed(0)
-    started, pair, number, drag, unit = time.perf_counter(), source.build(data), source.barrier_and_distance, 0.0, 1.0
+    started, pair, number, unit = time.perf_counter(), source.build(data), source.barrier_and_distance, 1.0
     if kind == "distances":
         data = distances(data)
         pair = source.build(data, nld.Gaussian(nld.IdentityDecoder(1)))
-    elif source is TWEEZERS:
-        unit = TWEEZERS.LENGTH**2
+    elif source in (TWEEZERS, HAIRPIN):
+        unit = source.LENGTH**2 / CLOCKS[source]
         if kind == "bead alone":
-            pair = source.build(data, TWEEZERS.DETECTOR)
-        else:
-            drag = TWEEZERS.BEAD
-    elif source is HAIRPIN:
-        unit = HAIRPIN.LENGTH**2 / HAIRPIN.CLOCK
-        if kind == "bead alone":
-            pair = bead_alone()
+            pair = bead_alone(source)
 
             def number(potential: nld.Potential) -> tuple[float, float]:
-                return HAIRPIN.barrier_and_distance(SimpleNamespace(molecule=potential))
+                return source.barrier_and_distance(SimpleNamespace(molecule=potential))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +91,7 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
         friction = fit.guide.others.quantiles([0.05, 0.5, 0.95], fit.times[:1], fit.x[:1])["friction"]
     ends = nld.results.intervals.of_number(fit, number)
     middle = number(fit.potential)
-    high, diffusion, low = (unit / (np.asarray(friction, float).reshape(3, -1)[:, 0] - drag)).tolist()
+    high, diffusion, low = (unit / (np.asarray(friction, float).reshape(3, -1)[:, 0])).tolist()
     found = {}
     for name, value, between in zip(SMFRET.NAMES, [*middle, diffusion], [*ends.T.tolist(), [low, high]], strict=True):
         found |= {name: value, f"{name}_low": between[0], f"{name}_high": between[1]}
@@ -103,17 +102,16 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
     }
 
 
-def bead_alone() -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
+def bead_alone(source: ModuleType) -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
     """The bead's place as if it were the molecule's: one axis, and neither linker nor exposure."""
 
     def place(q: torch.Tensor) -> torch.Tensor:
-        return HAIRPIN.LENGTH * q
+        return source.LENGTH * q
 
     place.latent = place.channels = 1
     molecule, friction = nld.NeuralPotential(latent=1, hidden=(32, 32)), dist.LogNormal(0.0, 1.0)
     prior = nld.OverdampedLangevin(molecule, 1.0, friction)
-    seen = nld.Gaussian(place, HAIRPIN.PRIORS["noise_scale"])
-    model = nld.LatentLangevin(prior, seen, substeps=10, time_unit=HAIRPIN.CLOCK)
+    model = nld.LatentLangevin(prior, nld.Gaussian(place, DETECTORS[source]), 10, time_unit=CLOCKS[source])
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=32, hidden=32))
 
 
@@ -192,7 +190,7 @@ def main(seeds: int, first: int, without: int, out: Path, system: str) -> None:
         for kind in kinds[: 1 + (seed < without)]:
             file = rows / f"{kind.replace(' ', '-')}_{seed}.json"
             if not file.exists():
-                data = source.simulate(seed)
+                data = source.simulate(seed, **TRACES.get(source, {}))
                 truth = {key: float(data.attrs[key]) for key in SMFRET.NAMES}
                 file.write_text(json.dumps({"truth": truth, "found": fitted(source, kind, data)}, indent=1) + "\n")
                 print(file, flush=True)

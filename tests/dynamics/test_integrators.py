@@ -46,6 +46,39 @@ def test_euler_maruyama_has_the_variance_of_the_chain_not_of_the_equation():
     assert covariance[0, 0] == pytest.approx(TEMPERATURE / STIFFNESS / (1 - kh / 2), rel=1e-6)
 
 
+@pytest.mark.parametrize("h", [0.1, 1.0, 20.0])
+def test_exponential_euler_moves_in_its_spring_as_the_equation_does(h):
+    (matrix,), kick = affine_map(overdamped(), nld.ExponentialEuler(STIFFNESS), h)
+    left = math.exp(-STIFFNESS * h / FRICTION)
+    assert matrix[0] == pytest.approx(left, rel=1e-6, abs=1e-6)
+    assert kick[0] ** 2 == pytest.approx(TEMPERATURE / STIFFNESS * (1 - left**2), rel=1e-6)
+
+
+@pytest.mark.parametrize("spring", [0.0, 0.6, 3.0])
+def test_exponential_euler_has_the_variance_that_its_coarse_stiffness_says(spring):
+    dynamics, scheme, h = overdamped(), nld.ExponentialEuler(spring), 0.4
+    coarse = float(scheme.coarse_stiffness(dynamics, torch.tensor([h], dtype=torch.float64)))
+    wanted = TEMPERATURE / STIFFNESS / (1 - (STIFFNESS - spring) / (2 * coarse))
+    assert stationary_covariance(dynamics, scheme, h)[0, 0] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_exponential_euler_without_a_spring_is_euler_maruyama():
+    ways = [affine_map(overdamped(), scheme, 0.3) for scheme in (nld.ExponentialEuler(0.0), nld.EulerMaruyama())]
+    assert all(np.allclose(*pair) for pair in zip(*ways, strict=True))
+
+
+@pytest.mark.parametrize("stiffness", [-1.0, [1.0, float("nan")], [], "stiff", None])
+def test_a_stiffness_that_is_none_is_refused(stiffness, untyped):
+    with pytest.raises(nld.PriorError, match="stiffness must be a number of at least 0"):
+        nld.ExponentialEuler(stiffness)
+
+
+def test_a_scheme_of_other_axes_is_refused():
+    prior = nld.OverdampedLangevin(nld.Quadratic([1.0]))
+    with pytest.raises(nld.PriorError, match="stiffness of 2 axes"):
+        nld.LatentLangevin(prior, nld.Gaussian(nld.IdentityDecoder(1)), integrator=nld.ExponentialEuler([0.0, 1.0]))
+
+
 def error_of(integrator, h):
     """Error of the stationary variance of the position, overdamped."""
     return abs(stationary_covariance(overdamped(), integrator, h)[0, 0] - TEMPERATURE / STIFFNESS)
@@ -115,7 +148,9 @@ def test_baoa_conserves_energy_without_friction_to_second_order():
 
 
 @pytest.mark.parametrize(
-    ("make", "integrator"), [(overdamped, nld.EulerMaruyama()), (underdamped, nld.Leapfrog())], ids=["O", "U"]
+    ("make", "integrator"),
+    [(overdamped, nld.EulerMaruyama()), (overdamped, nld.ExponentialEuler(2.0)), (underdamped, nld.Leapfrog())],
+    ids=["O", "X", "U"],
 )
 def test_a_spring_of_unit_stiffness_closes_the_gap_in_one_step(make, integrator):
     dynamics, h = make(), torch.full((1, 1), 0.1, dtype=torch.float64)
@@ -128,14 +163,19 @@ def test_a_spring_of_unit_stiffness_closes_the_gap_in_one_step(make, integrator)
 
 @pytest.mark.parametrize(
     ("make", "integrator"),
-    [(overdamped, nld.EulerMaruyama()), (underdamped, nld.Leapfrog()), (underdamped, nld.BAOA())],
-    ids=["Euler", "leapfrog", "BAOA"],
+    [
+        (overdamped, nld.EulerMaruyama()),
+        (overdamped, nld.ExponentialEuler(0.7)),
+        (underdamped, nld.Leapfrog()),
+        (underdamped, nld.BAOA()),
+    ],
+    ids=["Euler", "exponential", "leapfrog", "BAOA"],
 )
 def test_steps_explode_at_twice_the_coarse_stiffness(make, integrator):
     dynamics, h = make(), 0.4
     coarse = float(integrator.coarse_stiffness(dynamics, torch.tensor([h], dtype=torch.float64)))
     for share, stable in ((1.99, True), (2.01, False)):
-        dynamics.potential = nld.Quadratic([share * coarse]).double()
+        dynamics.potential = nld.Quadratic([integrator.stiffness[0] + share * coarse]).double()
         matrix, _ = affine_map(dynamics, integrator, h)
         assert bool(abs(np.linalg.eigvals(matrix)).max() < 1) == stable
 
