@@ -15,11 +15,8 @@ import pyro_nld as nld
 LENGTH, DETECTOR, INTERVAL, KT = 9.0, 0.9, 0.05, 4.11  # nm, the unit of the axes; nm; ms; pN nm at 298 K
 LINK = 0.6 * LENGTH**2 / KT  # κ: pN/nm, in kT/LENGTH²
 BEAD = 8.4e-3 * LENGTH**2 / KT  # γ_b of a bead of 1 µm in water, by Stokes' law: pN ms/nm, in kT ms/LENGTH²
-KNOWN = (
-    torch.tensor([1.0, math.log(BEAD)]),
-    torch.tensor([1.0, 0.01]),
-)  # log γ of x and b: D is between 6 and 150 nm²/ms
-PRIORS = {"temperature": 1.0, "friction": dist.LogNormal(*KNOWN).to_event(1)}  # kT; kT ms/LENGTH²
+KNOWN = torch.tensor([[1.0, math.log(BEAD)], [1.0, 0.01]])  # mean and width of log γ, of the molecule and of the bead
+PRIORS = {"temperature": 1.0, "friction": pyro.distributions.LogNormal(*KNOWN).to_event(1)}  # kT; kT ms/LENGTH²
 BARRIER, DIFFUSION, NAMES = 3.0, 40.0, ("barrier", "distance", "diffusion")  # true ones; kT, nm, nm²/ms
 
 

@@ -61,8 +61,8 @@ def learn(
 ) -> tuple[list[float], Tensor | None]:
     """Rounds of exact expectation maximisation, in place: prior, start and noise learn; then the guide follows.
 
-    In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and on one axis
-    E[log p(x | z)] over those of the likelihood beside its decoder. The axes of a supple decoder that learns are moved
+    In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and E[log p(x | z)] over
+    those of the likelihood beside its decoder; the latter on several axes only where points are closer than the noise. The axes of a supple decoder that learns are moved
     with the dynamics, see `displacements`; in the end the decoder says the same on the new ones. Quantities of the
     dynamics that are random in an `AutoNormal` guide move to the maximum of the posterior, and have its width there,
     with the last layer of the potential unknown (Laplace's method); all other random ones stay at their medians. A
@@ -246,8 +246,9 @@ class _Learner:
         apart, shape = ({id(value) for value in part.parameters()} for part in (seen, seen.decoder))
         free = [value for value in lattice.model.parameters() if value.requires_grad]
         self.prior = [value for value in free if id(value) not in apart] + self.moves + list(self.sites.values())
-        several = len(lattice.spacing) > 1  # cells are then wider than what data leave open, which would seem noise
-        self.noise = [] if several else [value for value in free if id(value) in apart - shape]
+        # Cells of several axes that have parts are wider than what data leave open, which would seem noise.
+        wide = len(lattice.spacing) > 1 and len(lattice.inside) > 1
+        self.noise = [] if wide else [value for value in free if id(value) in apart - shape]
         self.spread: dict[str, Tensor] = {}
 
     def place(self) -> Tensor:

@@ -31,7 +31,7 @@ CELLS = 1000  # on several axes, at most: the time of a round grows with their t
 WIDE = 1.5  # noises of one step between two points of several axes: the trapezoidal rule is off by 2e-4
 SMOOTH = 1.6  # widths of what one observation tells, between two points: the same rule is off by 9e-4 at most
 JITTER = 0.03  # of the variance of an interval, that is added by not knowing where in its cell a path is
-REACH = 2  # cells, within which of a position there are points
+REACH = 3.0  # widths of a step, within which of a position there are points: paths go there between observations
 PARTS = (5, 3)  # of a cell, on one axis or on each of several, over which the density of the data is averaged
 AXES = 3  # at most: a point of ten has millions of cells around it
 GAPS = 200  # different times between observations, at most: every one has a matrix of its own
@@ -124,7 +124,7 @@ def _cells(model: LatentLangevin, latents: Mapping[str, Tensor], drawn: Tensor, 
     close = torch.minimum(WIDE * width, SMOOTH * _sharpness(probe, drawn, x[times.isfinite()]))
     wide = width * min(WIDE, math.sqrt(6 * JITTER * model.substeps))  # a cell has the variance Δ²/12, on both sides
     for spacing, parts in ((close, 1), (wide, PARTS[1])):
-        cells = _near(drawn, spacing)
+        cells = _near(drawn, spacing, REACH * width)
         if len(cells) <= CELLS:
             return Lattice(model, latents, cells * spacing, spacing, parts)
     raise FitError(
@@ -133,13 +133,14 @@ def _cells(model: LatentLangevin, latents: Mapping[str, Tensor], drawn: Tensor, 
     )
 
 
-def _near(drawn: Tensor, spacing: Tensor) -> Tensor:
-    """Numbers of all cells near a position; those in which there is one if these are too many already."""
+def _near(drawn: Tensor, spacing: Tensor, reach: Tensor) -> Tensor:
+    """Numbers of all cells within reach of a position; those in which there is one if these are too many already."""
     cells = (drawn / spacing).round().unique(dim=0)
     if len(cells) > CELLS:
         return cells
-    near = torch.cartesian_prod(*[torch.arange(-REACH, REACH + 1.0).double()] * len(spacing))
-    near = near[near.square().sum(-1) <= REACH**2]
+    counts = (reach / spacing + 1e-9).floor()
+    near = torch.cartesian_prod(*(torch.arange(-count, count + 1.0).double() for count in counts.tolist()))
+    near = near[(near * spacing / reach).square().sum(-1) <= 1 + 1e-9]
     return (cells.unsqueeze(1) + near).flatten(0, 1).unique(dim=0)
 
 

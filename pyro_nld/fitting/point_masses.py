@@ -328,7 +328,7 @@ class Lattice:
         return smoothed / smoothed.sum(-1, keepdim=True)
 
     def _drawn(self, smoothed: Tensor, x: Tensor) -> Tensor:
-        """Positions of every observation: a cell, a part of it by what is seen, and any place in that."""
+        """Positions of every observation: a point; of a cell with parts, one by what is seen, and any place in that."""
         below = smoothed.cumsum(-1)
         cell = torch.searchsorted(below, torch.rand(*below.shape[:2], DRAWS).double()).clamp(max=len(self.points) - 1)
         drawn = self.points[cell]
@@ -336,8 +336,8 @@ class Lattice:
             parts = drawn.unsqueeze(-2) + self.inside
             told = self._log_density(x.double().view(*x.shape[:2], 1, 1, -1), parts)
             which = torch.distributions.Categorical(logits=told).sample()
-            drawn = drawn + self.inside[which]
-        return (drawn + self.part * (torch.rand(drawn.shape).double() - 0.5)).movedim(2, 0)
+            drawn = drawn + self.inside[which] + self.part * (torch.rand(drawn.shape).double() - 0.5)
+        return drawn.movedim(2, 0)
 
 
 def _log_normal(law: Normal, x: Tensor) -> Float[Tensor, "*batch place"]:

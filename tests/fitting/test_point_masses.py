@@ -256,6 +256,83 @@ def test_coarseness_of_two_axes_is_that_of_the_stiffer_one():
     assert len(found) > 0
 
 
+WELL, LINK, BEAD = 1.5, 20.0, 0.1
+
+
+class Linked(nld.Potential):
+    """A molecule in a harmonic well, and a bead that a stiff spring holds to it."""
+
+    latent = 2
+
+    def forward(self, z):
+        return 0.5 * WELL * z[..., 0].square() + 0.5 * LINK * (z[..., 1] - z[..., 0]).square()
+
+
+class Second(nld.Decoder):
+    """The second axis alone is seen."""
+
+    def __init__(self):
+        super().__init__(latent=2, channels=1, standardise=False)
+
+    def decode(self, q):
+        return q[..., 1:]
+
+
+def linked(noise, substeps=4, gap=0.05):
+    """A bead that forgets within a step, seen sharply; and Kalman's filter for the chain of its exact spring."""
+    prior = nld.OverdampedLangevin(Linked(), 1.0, torch.tensor([1.0, BEAD]))
+    scheme, seen = nld.ExponentialEuler([0.0, LINK]), nld.Gaussian(Second(), noise)
+    model = nld.LatentLangevin(prior, seen, substeps, 1.0, "equilibrium", integrator=scheme)
+    stiff, h = np.array([[WELL + LINK, -LINK], [-LINK, LINK]]), gap / substeps
+    left = math.exp(-LINK * h / BEAD)
+    step = np.eye(2) - np.diag([h, (1 - left) / LINK]) @ stiff
+    kick = np.diag([2 * h, (1 - left**2) / LINK])
+    powers = [np.linalg.matrix_power(step, k) for k in range(substeps + 1)]
+    spread = sum(power @ kick @ power.T for power in powers[:-1])
+    draw, sequences, steps = np.random.default_rng(0), 8, 30
+    z, places, x = draw.multivariate_normal([0, 0], np.linalg.inv(stiff), sequences), [], []
+    for _ in range(steps):
+        places.append(z)
+        x.append(z[:, 1:] + noise * draw.normal(size=(sequences, 1)))
+        z = z @ powers[-1].T + draw.multivariate_normal([0, 0], spread, sequences)
+    chain = (np.broadcast_to(part, (sequences, steps - 1, 2, 2)) for part in (powers[-1], spread))
+    seen = np.array([[0.0, 1.0]])
+    known = nld.oracles.LinearGaussian(np.zeros(2), np.linalg.inv(stiff), *chain, seen, noise**2 * np.eye(1))
+    x, places = np.stack(x, 1), torch.as_tensor(np.stack(places, 1)).flatten(0, 1)
+    times = torch.arange(steps).mul(gap).repeat(sequences, 1)
+    return model, places, times, torch.as_tensor(x).float(), nld.oracles.kalman(x, known)["log_evidence"].values
+
+
+def test_cells_are_no_wider_than_what_is_seen_of_an_axis(monkeypatch):
+    """Wider ones have the density of the data over their parts, which is as if the noise were larger."""
+    model, places, times, x, wanted = linked(noise=0.1)
+    found = []
+    for smooth in (lattices.SMOOTH, math.inf):
+        monkeypatch.setattr(lattices, "SMOOTH", smooth)
+        lattice = lattices._cells(model, {}, places, times, x)
+        found.append(abs(lattice.evidence(times, x).numpy() - wanted).mean() / x.shape[1])
+    assert found[0] < 0.003  # nats per value
+    assert found[1] > 10 * found[0]
+
+
+def test_cells_that_would_be_too_many_are_wider_and_have_parts(monkeypatch):
+    model, places, times, x, wanted = linked(noise=0.1)
+    close = lattices._cells(model, {}, places, times, x)
+    monkeypatch.setattr(lattices, "CELLS", len(close.points) - 1)
+    wide = lattices._cells(model, {}, places, times, x)
+    assert [len(lattice.inside) for lattice in (close, wide)] == [1, lattices.PARTS[1] ** 2]
+    assert abs(wide.evidence(times, x).numpy() - wanted).mean() / x.shape[1] < 0.05
+
+
+def test_coarseness_beside_a_known_spring_is_what_is_beyond_it():
+    model, places, times, x, _ = linked(noise=0.3)
+    found = lattices._cells(model, {}, places, times, x).coarseness(torch.tensor(0.05))
+    wells = nld.landscape.minima(Linked(), torch.zeros(1, 2))
+    told = nld.landscape.discretisation(model.dynamics, model.integrator, wells, 0.05 / 4, 4)
+    assert found.tolist() == pytest.approx([told["max_curvature_step"]] * len(found), rel=1e-3)
+    assert len(found) > 0
+
+
 class Notched(nld.Potential):
     """A bowl with a notch at a place, as wide as a step of its chain and turned against the axes."""
 
