@@ -60,14 +60,13 @@ def simulate(seed, traces=60):
     with torch.random.fork_rng(), pyro.get_param_store().scope(), torch.no_grad():
         torch.manual_seed(seed)
         x = model(INTERVAL * torch.arange(420.0).expand(traces, -1))[:, 20:]
-    told = zip(NAMES, [BARRIER, 2 * LENGTH, DIFFUSION], strict=True)
-    return nld.io.from_arrays(INTERVAL * torch.arange(400.0), x).assign_attrs(told)
+    truth = zip(NAMES, [BARRIER, 2 * LENGTH, DIFFUSION], strict=True)
+    return nld.io.from_arrays(INTERVAL * torch.arange(400.0), x).assign_attrs(truth)
 
 
 def barrier_and_distance(potential):
     """Height of the pass above the mean of both wells in kT, and their distance in nm, on a line of points."""
-    with torch.no_grad():
-        energy = potential.molecule(torch.linspace(-2.0, 2.0, 801).unsqueeze(-1))
+    energy = potential.molecule(torch.linspace(-2.0, 2.0, 801).unsqueeze(-1)).detach()
     top = 250 + int(energy[250:551].argmax())
     left, right = int(energy[:top].argmin()), top + int(energy[top:].argmin())
     return float(energy[top] - (energy[left] + energy[right]) / 2), LENGTH * 0.005 * (right - left)
@@ -76,7 +75,7 @@ def barrier_and_distance(potential):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(300, 15, learning_rate=0.02, exact=20, balance=True))
-    found = [*barrier_and_distance(fit.potential), LENGTH**2 / float(fit.dynamics.friction[0])]
+    fit = nld.fit(*build(data), data, nld.Schedule(300, 15, learning_rate=0.02, exact=30, balance=True))
+    found = *barrier_and_distance(fit.potential), LENGTH**2 / float(fit.dynamics.friction[0])
     print("{:.2f} kT, {:.2f} nm, D = {:.1f} nm²/ms; true: {}".format(*found, data.attrs))
     assert all(abs(found[i] - data.attrs[NAMES[i]]) < (0.4, 0.6, 8.0)[i] for i in range(3))

@@ -36,8 +36,10 @@ COARSE = (0.1, 0.03)  # curvature × step above its limit, at half a nat for eac
 NEAR = (1.0, 0.9)  # of the limit, above which it costs: what may not become finer shall end below
 FEW, BELOW = 10, 0.05  # sequences on which bounds are compared, and nats per value an evidence may seem below one
 FALL = 0.3  # nats per value by which the bound may have fallen in the end: a poor guide hides what is true
+FIRST = 3  # rounds before the evidence itself is climbed, where nothing but the prior learns
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
 ENOUGH = 0.1  # nats that another round has to bring: evidence is nearly flat along some of what is asked
+SEARCHED = 8  # evaluations of the evidence along one direction, at most
 DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
 CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
 TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
@@ -62,12 +64,13 @@ def learn(
     """Rounds of exact expectation maximisation, in place: prior, start and noise learn; then the guide follows.
 
     In each, E[log p(z₀, z)] is maximised over all parameters of the dynamics and the start, and E[log p(x | z)] over
-    those of the likelihood beside its decoder; the latter on several axes only where points are closer than the noise. The axes of a supple decoder that learns are moved
-    with the dynamics, see `displacements`; in the end the decoder says the same on the new ones. Quantities of the
-    dynamics that are random in an `AutoNormal` guide move to the maximum of the posterior, and have its width there,
-    with the last layer of the potential unknown (Laplace's method); all other random ones stay at their medians. A
-    round goes farther than its maximum, the more the more rounds have raised the evidence, and back to it where that
-    lowers the evidence.
+    those of the likelihood beside its decoder, on several axes only where points are closer than an observation is
+    sharp. The axes of a supple decoder that learns are moved with the dynamics, see `displacements`; in the end the
+    decoder says the same on the new ones. Quantities of the dynamics that are random in an `AutoNormal` guide move to
+    the maximum of the posterior, and have its width there, with the last layer of the potential unknown (Laplace's
+    method); all other random ones stay at their medians. A round goes farther than its maximum, the more the more
+    rounds have raised the evidence, and back to it where that lowers the evidence. Where nothing but the prior learns,
+    as behind a calibrated instrument, all rounds after the third are iterations of L-BFGS on the evidence itself.
 
     Parameters
     ----------
@@ -89,6 +92,7 @@ def learn(
     R. S. Bucy and K. D. Senne, Automatica 7:287–298, 1971 (point masses). L. R. Rabiner, Proc. IEEE 77:257–286, 1989.
     R. Salakhutdinov and S. Roweis, Adaptive overrelaxed bound optimization methods, ICML 2003 (longer steps).
     C. Liu, D. B. Rubin and Y. N. Wu, Biometrika 85:755–770, 1998 (parameters that are expanded: the axes).
+    R. Salakhutdinov, S. Roweis and Z. Ghahramani, Optimization with EM and expectation-conjugate-gradient, ICML 2003.
     """
     chosen = torch.randperm(len(x))[: max(1, MANY // x.shape[1])] if x[..., 0].numel() > MANY else slice(None)
     every, times, x = (times, x), times[chosen], x[chosen]
@@ -113,6 +117,10 @@ def learn(
         told.append(now)
         best = learner.place()
         if len(told) > rounds or (len(told) > 1 and (now - told[-2]) * values < ENOUGH):
+            break
+        if learner.alone and len(told) > FIRST:
+            told += [height / values for height in learner.ascend(times, x, rounds - FIRST)]
+            best = learner.place()
             break
         nearer = learner.climb(found)
         learner.go(best + reach * (nearer - best))
@@ -174,7 +182,7 @@ def information(
 
     Returns
     -------
-    In double precision, by some of the sequences where all would take too long; None where derivatives of all matrices
+    By some of the sequences where all would take too long; None where derivatives of all matrices
     would be too many, or where it would be so few as to say little.
     """
     gaps, which = lattice.gaps(times)
@@ -186,9 +194,11 @@ def information(
         return None
     chosen = torch.linspace(0, len(x) - 1, min(affordable, len(x))).long()
     share, x, which = len(chosen) / len(x), x[chosen], which[chosen]
-    matrices = [lattice.transition(gap) for gap in gaps]
-    slopes = [_slopes(free, changed, lambda: lattice.transition(gap)) for gap in gaps]  # noqa: B023
+    kind = lattice.multiplied
+    matrices = [lattice.transition(gap).to(kind) for gap in gaps]
+    slopes = [_slopes(free, changed, lambda: lattice.transition(gap)).to(kind) for gap in gaps]  # noqa: B023
     start, start_slope = lattice.start().exp(), _slopes(free, changed, lambda: lattice.start().exp())
+    start, start_slope = start.to(kind), start_slope.to(kind)
     told = torch.zeros(len(free), len(free), dtype=torch.float64)
     for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(lattice.points)))):
         seen, _ = lattice.seen(x[rows])
@@ -196,15 +206,16 @@ def information(
         gaps_of = which[rows]
         for t in range(seen.shape[1]):
             joint = ahead * seen[:, t]
-            gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+            gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(kind).tiny)
             turned = tangent * seen[:, t].unsqueeze(1) / gained.unsqueeze(-1)
             score = turned.sum(-1)
-            told += score.mT @ score
+            told += (score.mT @ score).double()
             if t < gaps_of.shape[1]:
                 filtered = joint / gained
                 turned = turned - score.unsqueeze(-1) * filtered.unsqueeze(1)
                 ahead = moved(filtered, matrices, gaps_of[:, t])
-                tangent = torch.stack([moved(one, matrices, gaps_of[:, t]) for one in turned.unbind(1)], 1)
+                each = gaps_of[:, t].repeat_interleave(len(free))  # one product for all derivatives
+                tangent = moved(turned.flatten(0, 1), matrices, each).view_as(turned)
                 for number, slope in enumerate(slopes):
                     here = gaps_of[:, t] == number
                     tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
@@ -249,6 +260,7 @@ class _Learner:
         # Cells of several axes that have parts are wider than what data leave open, which would seem noise.
         wide = len(lattice.spacing) > 1 and len(lattice.inside) > 1
         self.noise = [] if wide else [value for value in free if id(value) in apart - shape]
+        self.alone = not self.noise and not self.moves
         self.spread: dict[str, Tensor] = {}
 
     def place(self) -> Tensor:
@@ -271,6 +283,46 @@ class _Learner:
         if self.noise:
             self._minimise(self.noise, lambda: -self._fitted(found.drawn))
         return self.place()
+
+    def ascend(self, times: Tensor, x: Tensor, iterations: int) -> list[float]:
+        """Climb log p(x) + log prior by L-BFGS, and end at the best place; log p(x) after every iteration that rose.
+
+        The gradient of the evidence is that of E[log p(z₀, z)] under the posterior of the same parameters. Rounds creep
+        where little is seen of the paths, for there an expectation holds what the last round believed; this does not.
+        """
+        values = [value for value in self.prior if value.requires_grad]
+        optimizer = torch.optim.LBFGS(
+            values, max_iter=1, max_eval=SEARCHED, history_size=20, line_search_fn="strong_wolfe"
+        )
+        start = [value.detach().clone() for value in values]
+        seen: list[
+            tuple[Tensor, Tensor, list[Tensor], float]
+        ] = []  # the last evaluation, which comes first in the next
+
+        def closure() -> Tensor:
+            if not seen or not torch.equal(seen[-1][0], self.place()):
+                optimizer.zero_grad()
+                self._set_sites()
+                found = self.lattice.explained(times, x)
+                held = torch.stack([(value - old).square().sum() for value, old in zip(values, start, strict=True)])
+                rest = self._coarse(found) - self._log_prior() + 0.5 * PRECISION * held.sum()
+                (rest - self.lattice.expected(found)).backward()
+                height = float(found.log_evidence.sum())
+                seen[:] = [(self.place(), rest.detach() - height, [value.grad.clone() for value in values], height)]
+            for value, slope in zip(values, seen[-1][2], strict=True):
+                value.grad = slope.clone()
+            return seen[-1][1]
+
+        best, lowest, told = self.place(), float(closure()), []
+        for _ in range(iterations):
+            optimizer.step(closure)
+            loss = float(closure())
+            if not loss < lowest - ENOUGH:
+                break
+            best, lowest = self.place(), loss
+            told.append(seen[-1][3])
+        self.go(best)
+        return told
 
     @torch.no_grad()
     def known(self, times: Tensor, x: Tensor, share: float) -> Tensor | None:

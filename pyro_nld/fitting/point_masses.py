@@ -101,7 +101,7 @@ class Lattice:
         self.part = self.spacing / parts
         self.displacement: Displacement | None = None
         several = len(spacing) > 1  # hundreds of cells: products of their matrices are most of the work
-        self._multiplied = torch.float32 if several else torch.float64
+        self.multiplied = torch.float32 if several else torch.float64
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -231,7 +231,7 @@ class Lattice:
         """
         keeps = x.shape[0] * x.shape[1] * len(self.points) <= KEPT
         gaps, which = self.gaps(times)
-        exact = [self.transition(gap, self._multiplied) for gap in gaps]
+        exact = [self.transition(gap, self.multiplied) for gap in gaps]
         matrices = [(matrix + LEAST).float() for matrix in exact]
         moves, first = [torch.zeros_like(matrix) for matrix in matrices], torch.zeros_like(self.points[:, 0])
         evidence, drawn = [], []
@@ -260,7 +260,7 @@ class Lattice:
         """E[log p(z₀, z)] under what was found, as a function of the parameters of the model."""
         total = found.first @ self.start()
         for gap, moves in zip(found.gaps, found.moves, strict=True):
-            matrix = self.transition(gap, self._multiplied)
+            matrix = self.transition(gap, self.multiplied)
             total = total + (moves * (matrix + torch.finfo(torch.float64).tiny).log()).sum()
         return total
 

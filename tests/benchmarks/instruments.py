@@ -39,8 +39,8 @@ TWEEZERS = load_model_file(Path(__file__).parents[2] / "models" / "tweezers.py")
 HAIRPIN = load_model_file(Path(__file__).parent / "hairpin.py")
 SPIKES = load_model_file(Path(__file__).parents[2] / "models" / "spike_counts.py")
 SCHEDULES = {
-    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "exact": 20, "balance": True},
-    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "exact": 15, "balance": True},
+    SMFRET: {"steps": 300, "batch_size": 8, "learning_rate": 0.02, "exact": 30, "balance": True},
+    TWEEZERS: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "exact": 30, "balance": True},
     HAIRPIN: {"steps": 300, "batch_size": 15, "learning_rate": 0.02, "balance": True},
 }
 SYSTEMS = {
@@ -52,7 +52,7 @@ CLOCKS, DETECTORS = (
     {TWEEZERS: 1.0, HAIRPIN: HAIRPIN.CLOCK},
     {TWEEZERS: TWEEZERS.DETECTOR, HAIRPIN: HAIRPIN.PRIORS["noise_scale"]},
 )
-TRACES = {TWEEZERS: {"traces": 160}}  # a file of models/ takes fewer, to be run in a minute
+TRACES = {TWEEZERS: {"traces": 120}}  # a file of models/ takes fewer, to be run in a minute
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
 EM = 100  # iterations of Baum and Welch

@@ -278,7 +278,7 @@ class Second(nld.Decoder):
         return q[..., 1:]
 
 
-def linked(noise, substeps=4, gap=0.05):
+def linked(noise, substeps=6, gap=0.05):
     """A bead that forgets within a step, seen sharply; and Kalman's filter for the chain of its exact spring."""
     prior = nld.OverdampedLangevin(Linked(), 1.0, torch.tensor([1.0, BEAD]))
     scheme, seen = nld.ExponentialEuler([0.0, LINK]), nld.Gaussian(Second(), noise)
@@ -311,8 +311,8 @@ def test_cells_are_no_wider_than_what_is_seen_of_an_axis(monkeypatch):
         monkeypatch.setattr(lattices, "SMOOTH", smooth)
         lattice = lattices._cells(model, {}, places, times, x)
         found.append(abs(lattice.evidence(times, x).numpy() - wanted).mean() / x.shape[1])
-    assert found[0] < 0.003  # nats per value
-    assert found[1] > 10 * found[0]
+    assert found[0] < 0.005  # nats per value
+    assert found[1] > 5 * found[0]
 
 
 def test_cells_that_would_be_too_many_are_wider_and_have_parts(monkeypatch):
@@ -321,14 +321,16 @@ def test_cells_that_would_be_too_many_are_wider_and_have_parts(monkeypatch):
     monkeypatch.setattr(lattices, "CELLS", len(close.points) - 1)
     wide = lattices._cells(model, {}, places, times, x)
     assert [len(lattice.inside) for lattice in (close, wide)] == [1, lattices.PARTS[1] ** 2]
-    assert abs(wide.evidence(times, x).numpy() - wanted).mean() / x.shape[1] < 0.05
+    off = abs(wide.evidence(times, x).numpy() - wanted).mean() / x.shape[1]
+    assert off < 0.02  # nats per value
 
 
 def test_coarseness_beside_a_known_spring_is_what_is_beyond_it():
     model, places, times, x, _ = linked(noise=0.3)
     found = lattices._cells(model, {}, places, times, x).coarseness(torch.tensor(0.05))
-    wells = nld.landscape.minima(Linked(), torch.zeros(1, 2))
-    told = nld.landscape.discretisation(model.dynamics, model.integrator, wells, 0.05 / 4, 4)
+    wells = nld.landscape.minima(Linked(), torch.tensor([[0.3, 0.1], [-0.2, 0.3]]))
+    with pytest.warns(nld.DoubtfulFitWarning, match="0.575"):  # by Euler's steps it would be 1.8
+        told = nld.landscape.discretisation(model.dynamics, model.integrator, wells, 0.05 / 6, 6)
     assert found.tolist() == pytest.approx([told["max_curvature_step"]] * len(found), rel=1e-3)
     assert len(found) > 0
 
@@ -475,7 +477,7 @@ def test_widths_of_random_quantities_are_those_of_data_and_prior(learned):
     widths, places = [], []
     for one in (model, copy.deepcopy(fit.model)):
         other = nld.AmortizedGuide(one, nld.GRUEncoder(1, size=16, hidden=16))
-        nld.fit(one, other, (fit.times, fit.x), nld.Schedule(steps=1, exact=8), progress=False)
+        nld.fit(one, other, (fit.times, fit.x), nld.Schedule(steps=1, exact=20), progress=False)
         widths.append(other.others.scales.friction.item())
         places.append(other.others.locs.friction.item())
     line = Lattice.line(model, {"friction": torch.ones(())}, -3.0, 3.0, 150)
