@@ -11,7 +11,6 @@ from collections.abc import Callable
 from operator import attrgetter
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 
@@ -27,7 +26,8 @@ from .elbo import evaluate
 from .em import COEFFICIENT_PRECISION, follow, frozen
 from .isolation import without_denormals
 from .lattices import lattice_of
-from .point_masses import Found, Lattice, moved
+from .observed_information import information
+from .point_masses import Found, Lattice
 
 ITERATIONS = 20  # of L-BFGS in one M-step
 PRECISION = 0.01  # of a Gaussian prior around the present parameters: holds those that no path informs
@@ -40,11 +40,7 @@ FIRST = 3  # rounds before the evidence itself is climbed, where nothing but the
 LONGER = 1.5  # every step of a round than the last, as long as the evidence rises
 ENOUGH = 0.1  # nats that another round has to bring: evidence is nearly flat along some of what is asked
 SEARCHED = 8  # evaluations of the evidence along one direction, at most
-DIFFERENCE = 1e-4  # of a coefficient or a logarithm, on both sides, over which derivatives are taken
 CURVED = 0.1  # of the same, on both sides, over which a prior's curvature is taken
-TANGENTS = 30_000_000  # numbers in the derivatives of all matrices, beyond which there is no information
-PRODUCTS = 1e11  # of two numbers, to carry derivatives along with the filter: half a minute
-AT_A_TIME = 4_000_000  # numbers in the derivatives of filters that are held at once
 MANY = 200_000  # times beyond which some sequences are enough
 FOLLOWS = 4  # times, at most, that a guide takes its steps until its bound is back
 GUIDE_STEPS = (100, 300)  # in which the guide follows at the end, on the same axes or on others
@@ -102,30 +98,8 @@ def learn(
     _is_above(bound, lattice, times[few], x[few])
     before = copy.deepcopy((model.state_dict(), guide.state_dict()))
     learner = _Learner(lattice, model, guide, x)
-    told: list[float] = []
-    best = nearer = learner.place()
-    reach = 1.0
-    while True:
-        found = lattice.explained(times, x, progress=progress)
-        now = float(found.log_evidence.sum()) / values
-        if told and not now > told[-1]:
-            if reach == 1.0:
-                break
-            reach = 1.0
-            learner.go(nearer)
-            continue
-        told.append(now)
-        best = learner.place()
-        if len(told) > rounds or (len(told) > 1 and (now - told[-2]) * values < ENOUGH):
-            break
-        if learner.alone and len(told) > FIRST:
-            told += [height / values for height in learner.ascend(times, x, rounds - FIRST)]
-            best = learner.place()
-            break
-        nearer = learner.climb(found)
-        learner.go(best + reach * (nearer - best))
-        reach *= LONGER
-    learner.go(best)
+    told, found = _climb(learner, times, x, rounds, progress)
+    told = [height / values for height in told]
     known = learner.known(times, x, len(every[1]) / len(x))
     learner.straighten(found)
     learner.tell(model, guide)
@@ -146,6 +120,39 @@ def learn(
     return told, known
 
 
+def _climb(
+    learner: _Learner, times: Tensor, x: Tensor, rounds: int, progress: bool = False
+) -> tuple[list[float], Found]:
+    """Take the rounds, and end at the best place: log p(x) before each and at the end, and what the last one found."""
+    told: list[float] = []
+    best = nearer = learner.place()
+    reach = 1.0
+    while True:
+        found = learner.lattice.explained(times, x, progress=progress)
+        now = float(found.log_evidence.sum())
+        if told and not now > told[-1]:
+            if reach == 1.0:
+                break
+            reach = 1.0
+            learner.go(nearer)
+            continue
+        told.append(now)
+        best = learner.place()
+        if len(told) > rounds or (len(told) > 1 and now - told[-2] < ENOUGH):
+            break
+        if learner.alone and len(told) == FIRST + 1:
+            told += learner.ascend(times, x, rounds - FIRST)
+            best, reach = learner.place(), 1.0
+            if len(told) > rounds:
+                break
+            found = learner.lattice.explained(times, x, progress=progress)
+        nearer = learner.climb(found)
+        learner.go(best + reach * (nearer - best))
+        reach *= LONGER
+    learner.go(best)
+    return told, found
+
+
 def _bound(model: LatentLangevin, guide: AmortizedGuide, times: Tensor, x: Tensor) -> float:
     """The bound of some sequences, nats per value."""
     with evaluating(model, guide):
@@ -162,79 +169,6 @@ def _is_above(bound: float, lattice: Lattice, times: Tensor, x: Tensor) -> None:
             f"the lattice does not hold this posterior: its evidence is {found:.3f} nats per value, below the bound of "
             f"{bound:.3f}. Use Schedule(polish=…) instead."
         )
-
-
-@torch.no_grad()
-def information(
-    lattice: Lattice, times: Tensor, x: Tensor, free: list[Tensor], changed: Callable[[], None] = lambda: None
-) -> Float[Tensor, "number number"] | None:
-    """What data tell of numbers θ: Σ s_t s_tᵀ with s_t = ∂ log p(x_t | x₁…x_{t−1})/∂θ, over all observations.
-
-    The increments of a score have no correlations at the true parameters, so that this estimates the information that
-    is observed. That of paths, which `transitions.balance` takes elsewhere, is larger: it knows what nobody saw.
-    Derivatives of the filter are carried along with it.
-
-    Parameters
-    ----------
-    lattice: at the maximum. times, x: checked data.
-    free: tensors of one number each, on which transitions or starts depend. They are moved and put back.
-    changed: is called whenever one of them has moved.
-
-    Returns
-    -------
-    By some of the sequences where all would take too long; None where derivatives of all matrices
-    would be too many, or where it would be so few as to say little.
-    """
-    gaps, which = lattice.gaps(times)
-    numbers = len(free) * len(lattice.points) ** 2
-    if not free or numbers * len(gaps) > TANGENTS:
-        return None
-    affordable = int(PRODUCTS / (numbers * which.shape[1]))
-    if affordable < min(FEW, len(x)):
-        return None
-    chosen = torch.linspace(0, len(x) - 1, min(affordable, len(x))).long()
-    share, x, which = len(chosen) / len(x), x[chosen], which[chosen]
-    kind = lattice.multiplied
-    matrices = [lattice.transition(gap).to(kind) for gap in gaps]
-    slopes = [_slopes(free, changed, lambda: lattice.transition(gap)).to(kind) for gap in gaps]  # noqa: B023
-    start, start_slope = lattice.start().exp(), _slopes(free, changed, lambda: lattice.start().exp())
-    start, start_slope = start.to(kind), start_slope.to(kind)
-    told = torch.zeros(len(free), len(free), dtype=torch.float64)
-    for rows in torch.arange(len(x)).split(max(1, AT_A_TIME // (len(free) * len(lattice.points)))):
-        seen, _ = lattice.seen(x[rows])
-        ahead, tangent = start.expand(len(rows), -1), start_slope.expand(len(rows), -1, -1)
-        gaps_of = which[rows]
-        for t in range(seen.shape[1]):
-            joint = ahead * seen[:, t]
-            gained = joint.sum(-1, keepdim=True).clamp(min=torch.finfo(kind).tiny)
-            turned = tangent * seen[:, t].unsqueeze(1) / gained.unsqueeze(-1)
-            score = turned.sum(-1)
-            told += (score.mT @ score).double()
-            if t < gaps_of.shape[1]:
-                filtered = joint / gained
-                turned = turned - score.unsqueeze(-1) * filtered.unsqueeze(1)
-                ahead = moved(filtered, matrices, gaps_of[:, t])
-                each = gaps_of[:, t].repeat_interleave(len(free))  # one product for all derivatives
-                tangent = moved(turned.flatten(0, 1), matrices, each).view_as(turned)
-                for number, slope in enumerate(slopes):
-                    here = gaps_of[:, t] == number
-                    tangent[here] += torch.einsum("si,pij->spj", filtered[here], slope)
-    return told / share
-
-
-def _slopes(free: list[Tensor], changed: Callable[[], None], value: Callable[[], Tensor]) -> Tensor:
-    """Central differences of a value by every number that is free, `(number, …)`."""
-    found = []
-    for number in free:
-        before, ends = number.clone(), []
-        for shift in (DIFFERENCE, -DIFFERENCE):
-            number.copy_(before + shift)
-            changed()
-            ends.append(value())
-        found.append((ends[0] - ends[1]) / (2 * DIFFERENCE))
-        number.copy_(before)
-        changed()
-    return torch.stack(found)
 
 
 class _Learner:

@@ -70,7 +70,7 @@ def balance(fit: Posterior, seed: int = 0, *, exact: bool = False, known: Tensor
     fit: its model's potential is changed in place, if it has `coefficients` and at least two states.
     seed: of posterior draws and of simulations.
     exact: whether the prior has learned exactly, so that its rates are right but for what counts tell beside.
-    known: what the data tell of w, see `exact.information`, for the covariance, in place of what paths would. The
+    known: what the data tell of w, see `observed_information`, for the covariance, in place of what paths would. The
         change of w is the one that paths notice least all the same: data do not see every spike that it could make.
 
     Returns
