@@ -100,8 +100,8 @@ class EulerMaruyama(Integrator):
     def step(self, dynamics: Dynamics, z: State, force: Position, h: Tensor) -> Step:
         """N(z + h F/γ, 2 T h/γ)."""
         free = h / dynamics.friction_at(z)
-        scale = (2 * dynamics.broadcast_quantity("temperature") * free * self._lost(free, 2)).sqrt()
-        return Step(*torch.broadcast_tensors(z + free * self._lost(free) * force, scale))
+        scale = (2 * dynamics.broadcast_quantity("temperature") * free * self._left(free, 2)).sqrt()
+        return Step(*torch.broadcast_tensors(z + free * self._left(free) * force, scale))
 
     def stochastic_component(self, z: State) -> Position:
         """z, the whole state."""
@@ -119,7 +119,7 @@ class EulerMaruyama(Integrator):
         """γ/h."""
         return dynamics.broadcast_quantity("friction") / h
 
-    def _lost(self, free: Tensor, times: int = 1) -> Tensor | float:
+    def _left(self, free: Tensor, times: int = 1) -> Tensor | float:
         """What of a mobility h/γ is left, once or of twice the time, to an axis that a spring pulls back meanwhile."""
         return 1.0
 
@@ -165,7 +165,7 @@ class ExponentialEuler(EulerMaruyama):
     def unit_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/(φ(x) h)."""
         free = h / dynamics.broadcast_quantity("friction")
-        return 1 / (free * self._lost(free))
+        return 1 / (free * self._left(free))
 
     def coarse_stiffness(self, dynamics: Dynamics, h: Tensor) -> Tensor:
         """γ/(φ(x) h) − s/2."""
@@ -175,7 +175,7 @@ class ExponentialEuler(EulerMaruyama):
     def _spring(self, like: Tensor) -> Tensor:
         return torch.tensor(self.stiffness, dtype=like.dtype, device=like.device)
 
-    def _lost(self, free: Tensor, times: int = 1) -> Tensor:
+    def _left(self, free: Tensor, times: int = 1) -> Tensor:
         x = times * self._spring(free) * free
         return torch.where(x > 0, -torch.expm1(-x) / torch.where(x > 0, x, 1.0), 1.0)
 

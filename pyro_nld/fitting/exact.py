@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,7 +142,7 @@ def _climb(
         if len(told) > rounds or (len(told) > 1 and now - told[-2] < ENOUGH):
             break
         if learner.alone and len(told) == FIRST + 1:
-            told += learner.ascend(times, x, rounds - FIRST)
+            told += learner.ascend(times, x, rounds - FIRST, progress)
             best, reach = learner.place(), 1.0
             if len(told) > rounds:
                 break
@@ -218,7 +219,7 @@ class _Learner:
             self._minimise(self.noise, lambda: -self._fitted(found.drawn))
         return self.place()
 
-    def ascend(self, times: Tensor, x: Tensor, iterations: int) -> list[float]:
+    def ascend(self, times: Tensor, x: Tensor, iterations: int, progress: bool = False) -> list[float]:
         """Climb log p(x) + log prior by L-BFGS, and end at the best place; log p(x) after every iteration that rose.
 
         The gradient of the evidence is that of E[log p(z₀, z)] under the posterior of the same parameters. Rounds creep
@@ -229,23 +230,22 @@ class _Learner:
             values, max_iter=1, max_eval=SEARCHED, history_size=20, line_search_fn="strong_wolfe"
         )
         start = [value.detach().clone() for value in values]
-        seen: list[
-            tuple[Tensor, Tensor, list[Tensor], float]
-        ] = []  # the last evaluation, which comes first in the next
+        last: dict[str, Any] = {}  # an iteration begins where the one before it ended
 
         def closure() -> Tensor:
-            if not seen or not torch.equal(seen[-1][0], self.place()):
+            if not last or not torch.equal(last["place"], self.place()):
                 optimizer.zero_grad()
                 self._set_sites()
-                found = self.lattice.explained(times, x)
+                found = self.lattice.explained(times, x, progress=progress)
                 held = torch.stack([(value - old).square().sum() for value, old in zip(values, start, strict=True)])
                 rest = self._coarse(found) - self._log_prior() + 0.5 * PRECISION * held.sum()
                 (rest - self.lattice.expected(found)).backward()
-                height = float(found.log_evidence.sum())
-                seen[:] = [(self.place(), rest.detach() - height, [value.grad.clone() for value in values], height)]
-            for value, slope in zip(values, seen[-1][2], strict=True):
+                height = found.log_evidence.sum()
+                last.update(place=self.place(), height=float(height), loss=rest.detach() - height)
+                last.update(slopes=[value.grad.clone() for value in values])
+            for value, slope in zip(values, last["slopes"], strict=True):
                 value.grad = slope.clone()
-            return seen[-1][1]
+            return last["loss"]
 
         best, lowest, told = self.place(), float(closure()), []
         for _ in range(iterations):
@@ -254,7 +254,7 @@ class _Learner:
             if not loss < lowest - ENOUGH:
                 break
             best, lowest = self.place(), loss
-            told.append(seen[-1][3])
+            told.append(last["height"])
         self.go(best)
         return told
 

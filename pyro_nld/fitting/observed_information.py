@@ -35,8 +35,8 @@ def information(
 
     Returns
     -------
-    By some of the sequences where all would take too long; None where derivatives of all matrices
-    would be too many, or where it would be so few as to say little.
+    By some of the sequences where all would take too long; None where these would be too few, or derivatives of all
+    matrices too many.
     """
     gaps, which = lattice.gaps(times)
     numbers = len(free) * len(lattice.points) ** 2
