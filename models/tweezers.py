@@ -74,7 +74,7 @@ def barrier_and_distance(potential):
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = simulate(0)
-    fit = nld.fit(*build(data), data, nld.Schedule(150, 15, learning_rate=0.02, exact=20))
+    fit = nld.fit(*build(data), data, nld.Schedule(300, 15, learning_rate=0.02, exact=16))
     found = *barrier_and_distance(fit.potential), LENGTH**2 / float(fit.dynamics.friction[0])
     print(found, "true:", data.attrs)
     assert all(abs(found[i] - data.attrs[NAMES[i]]) < (0.4, 0.6, 8.0)[i] for i in range(3))

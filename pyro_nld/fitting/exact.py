@@ -224,6 +224,8 @@ class _Learner:
 
         The gradient of the evidence is that of E[log p(z₀, z)] under the posterior of the same parameters. Rounds creep
         where little is seen of the paths, for there an expectation holds what the last round believed; this does not.
+        So it needs a prior, around where the rounds have come, which is that of `known`: behind a bead two wells went
+        .7 nm apart for three nats without one.
         """
         values = [value for value in self.prior if value.requires_grad]
         optimizer = torch.optim.LBFGS(
@@ -238,7 +240,7 @@ class _Learner:
                 self._set_sites()
                 found = self.lattice.explained(times, x, progress=progress)
                 held = torch.stack([(value - old).square().sum() for value, old in zip(values, start, strict=True)])
-                rest = self._coarse(found) - self._log_prior() + 0.5 * PRECISION * held.sum()
+                rest = self._coarse(found) - self._log_prior() + 0.5 * COEFFICIENT_PRECISION * held.sum()
                 (rest - self.lattice.expected(found)).backward()
                 height = found.log_evidence.sum()
                 last.update(place=self.place(), height=float(height), loss=rest.detach() - height)
