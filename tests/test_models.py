@@ -121,9 +121,14 @@ def test_what_is_not_run_directly_here_has_its_answer_in_a_notebook(name):
     assert [words for words in said if words not in code] == []
 
 
+MINUTES = {
+    "tweezers"
+}  # alone it takes four; what it stands on, a molecule and its bead, is in fitting/test_point_masses
+
+
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.science] * (path.stem in IN_A_NOTEBOOK)) for path in GALLERY],
+    [pytest.param(path, marks=[pytest.mark.science] * (path.stem in MINUTES | {*IN_A_NOTEBOOK})) for path in GALLERY],
     ids=NAMES,
 )
 def test_a_model_file_run_directly_finds_its_answer(programs, path):
