@@ -1,8 +1,7 @@
 """Claim: a molecule hops between two lengths; seen is a bead that it pulls at through a linker, at constant force.
 
-U(x, b) = U(x) + ½ κ (b − x)² of molecule x and bead b. The bead settles in γ_b/κ = 14 µs, the molecule in 84, and one
-is seen every 50: both are axes, and the integrator knows the spring. Linker and bead are calibrated. Known answers:
-barrier, found within .4 kT; distance of the wells, within .6 nm; D, within 20 %.
+U(x, b) = U(x) + ½ κ (b − x)² of molecule x and bead b, which settle in 84 and γ_b/κ = 14 µs; the bead is seen every 50.
+Linker and bead are calibrated. Known answers: barrier within .4 kT, distance of wells within .6 nm, D within 20 %.
 """
 
 import math
@@ -44,23 +43,24 @@ def bead(z):
 bead.latent, bead.channels = 2, 1
 
 
-def build(data, molecule=None, friction=PRIORS["friction"], substeps=10, start="equilibrium"):
+def build(data, truth=None, substeps=10, start="equilibrium"):
     """A neural potential of the molecule, two axes of which the bead is seen, two-sided guide."""
-    how = {"time_unit": 1.0, "integrator": nld.ExponentialEuler([0.0, LINK]), "start": start}
-    molecule = molecule or nld.NeuralPotential(1, (32, 32))
+    molecule, friction = truth or (nld.NeuralPotential(1, (32, 32)), PRIORS["friction"])
     prior = nld.OverdampedLangevin(Assembly(molecule), PRIORS["temperature"], friction)
-    model = nld.LatentLangevin(prior, nld.Gaussian(bead, DETECTOR), substeps, **how)
+    scheme, seen = nld.ExponentialEuler([0.0, LINK]), nld.Gaussian(bead, DETECTOR)
+    model = nld.LatentLangevin(prior, seen, substeps, 1.0, start, integrator=scheme)
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=32, hidden=32))
 
 
 def simulate(seed, traces=60):
     """Traces of 20 ms of a double well, begun 1 ms before the first value."""
-    model, _ = build(None, nld.DoubleWell(BARRIER), torch.tensor([LENGTH**2 / DIFFUSION, BEAD]), 40, "normal")
+    truth = nld.DoubleWell(BARRIER), torch.tensor([LENGTH**2 / DIFFUSION, BEAD])
     with torch.random.fork_rng(), pyro.get_param_store().scope(), torch.no_grad():
+        model, _ = build(None, truth, substeps=20, start="normal")
         torch.manual_seed(seed)
         x = model(INTERVAL * torch.arange(420.0).expand(traces, -1))[:, 20:]
-    truth = zip(NAMES, [BARRIER, 2 * LENGTH, DIFFUSION], strict=True)
-    return nld.io.from_arrays(INTERVAL * torch.arange(400.0), x).assign_attrs(truth)
+    told = zip(NAMES, [BARRIER, 2 * LENGTH, DIFFUSION], strict=True)
+    return nld.io.from_arrays(INTERVAL * torch.arange(400.0), x).assign_attrs(told)
 
 
 def barrier_and_distance(potential):
@@ -68,7 +68,7 @@ def barrier_and_distance(potential):
     energy = potential.molecule(torch.linspace(-2.0, 2.0, 801).unsqueeze(-1)).detach()
     top = 250 + int(energy[250:551].argmax())
     left, right = int(energy[:top].argmin()), top + int(energy[top:].argmin())
-    return float(energy[top] - (energy[left] + energy[right]) / 2), LENGTH * 0.005 * (right - left)
+    return float(energy[top] - energy[[left, right]].mean()), LENGTH * 0.005 * (right - left)
 
 
 if __name__ == "__main__":
