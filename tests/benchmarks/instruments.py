@@ -9,9 +9,9 @@ Every data set of `models/smfret.py` is fitted twice, by photon counts and by th
 acceptor's share E of the photons suggests, with a Gaussian noise that is learned. One file per fit, and what has
 a file is not fitted again: barrier above the shallower well (kT), distance of the wells (nm) and D (nm²/ms), each with
 its 90 % interval, and seconds. The table of all files is written to `smfret.md`, or that of another system, at the end,
-and at once with --table. With --system tweezers it is the data of `models/tweezers.py`, by that model and as if the
-bead were the molecule, with the detector's noise alone; with --system hairpin, those of `tests/benchmarks/hairpin.py`,
-whose molecule is as fast as its bead.
+and at once with --table. With --system tweezers it is the data of `models/tweezers.py`: by that model, on one axis with
+the bead for noise and drag of known size, and as if the bead were the molecule, with the detector's noise alone; with
+--system hairpin, those of `tests/benchmarks/hairpin.py`, whose molecule is as fast as its bead.
 
 With --spikes, `models/spike_counts.py` is fitted by its counts and by a Gaussian of their square roots, and hidden
 Markov models with Poisson emissions are fitted to the same counts: bits per spike of the neurons that were hidden, and
@@ -20,6 +20,7 @@ at the true rates. The table is docs/evidence/instruments/README.md.
 
 import argparse
 import json
+import math
 import time
 import warnings
 from pathlib import Path
@@ -45,13 +46,11 @@ SCHEDULES = {
 }
 SYSTEMS = {
     "smfret": (SMFRET, ("photons", "distances")),
-    "tweezers": (TWEEZERS, ("bead and linker", "bead alone")),
+    "tweezers": (TWEEZERS, ("bead and linker", "bead as noise", "bead alone")),
     "hairpin": (HAIRPIN, ("bead and linker", "bead alone")),
-}  # data, and by what they are fitted: the first with the instrument, the second without
-CLOCKS, DETECTORS = (
-    {TWEEZERS: 1.0, HAIRPIN: HAIRPIN.CLOCK},
-    {TWEEZERS: TWEEZERS.DETECTOR, HAIRPIN: HAIRPIN.PRIORS["noise_scale"]},
-)
+}  # data, and by what they are fitted: the first with the instrument, the last without
+CLOCKS = {TWEEZERS: 1.0, HAIRPIN: HAIRPIN.CLOCK}
+DETECTORS = {TWEEZERS: TWEEZERS.DETECTOR, HAIRPIN: HAIRPIN.PRIORS["noise_scale"]}
 TRACES = {TWEEZERS: {"traces": 120}}  # a file of models/ takes fewer, to be run in a minute
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
@@ -72,14 +71,17 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
     The intervals of the first two are those of the landscape's last layer, that of D is the guide's.
     """
     torch.manual_seed(0)
-    started, pair, number, unit = time.perf_counter(), source.build(data), source.barrier_and_distance, 1.0
+    started, pair, number, drag, unit = time.perf_counter(), source.build(data), source.barrier_and_distance, 0.0, 1.0
     if kind == "distances":
         data = distances(data)
         pair = source.build(data, nld.Gaussian(nld.IdentityDecoder(1)))
     elif source in (TWEEZERS, HAIRPIN):
         unit = source.LENGTH**2 / CLOCKS[source]
-        if kind == "bead alone":
-            pair = bead_alone(source)
+        if kind != "bead and linker":
+            noise = DETECTORS[source]
+            if kind == "bead as noise":
+                noise, drag = math.hypot(noise, source.LENGTH / source.LINK**0.5), source.BEAD
+            pair = one_axis(source, noise)
 
             def number(potential: nld.Potential) -> tuple[float, float]:
                 return source.barrier_and_distance(SimpleNamespace(molecule=potential))
@@ -91,7 +93,7 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
         friction = fit.guide.others.quantiles([0.05, 0.5, 0.95], fit.times[:1], fit.x[:1])["friction"]
     ends = nld.results.intervals.of_number(fit, number)
     middle = number(fit.potential)
-    high, diffusion, low = (unit / (np.asarray(friction, float).reshape(3, -1)[:, 0])).tolist()
+    high, diffusion, low = (unit / (np.asarray(friction, float).reshape(3, -1)[:, 0] - drag)).tolist()
     found = {}
     for name, value, between in zip(SMFRET.NAMES, [*middle, diffusion], [*ends.T.tolist(), [low, high]], strict=True):
         found |= {name: value, f"{name}_low": between[0], f"{name}_high": between[1]}
@@ -102,8 +104,8 @@ def fitted(source: ModuleType, kind: str, data: xr.Dataset) -> dict[str, float]:
     }
 
 
-def bead_alone(source: ModuleType) -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
-    """The bead's place as if it were the molecule's: one axis, and neither linker nor exposure."""
+def one_axis(source: ModuleType, noise: float) -> tuple[nld.LatentLangevin, nld.AmortizedGuide]:
+    """The bead's place as if it were the molecule's, in white noise: one axis, and neither linker nor exposure."""
 
     def place(q: torch.Tensor) -> torch.Tensor:
         return source.LENGTH * q
@@ -111,7 +113,8 @@ def bead_alone(source: ModuleType) -> tuple[nld.LatentLangevin, nld.AmortizedGui
     place.latent = place.channels = 1
     molecule, friction = nld.NeuralPotential(latent=1, hidden=(32, 32)), dist.LogNormal(0.0, 1.0)
     prior = nld.OverdampedLangevin(molecule, 1.0, friction)
-    model = nld.LatentLangevin(prior, nld.Gaussian(place, DETECTORS[source]), 10, time_unit=CLOCKS[source])
+    substeps = 15 if source is TWEEZERS else 10
+    model = nld.LatentLangevin(prior, nld.Gaussian(place, noise), substeps, time_unit=CLOCKS[source])
     return model, nld.AmortizedGuide(model, nld.GRUEncoder(1, size=32, hidden=32))
 
 
@@ -187,7 +190,7 @@ def main(seeds: int, first: int, without: int, out: Path, system: str) -> None:
     rows = out / system
     rows.mkdir(parents=True, exist_ok=True)
     for seed in range(first, first + seeds):
-        for kind in kinds[: 1 + (seed < without)]:
+        for kind in kinds if seed < without else kinds[:1]:
             file = rows / f"{kind.replace(' ', '-')}_{seed}.json"
             if not file.exists():
                 data = source.simulate(seed, **TRACES.get(source, {}))
@@ -202,7 +205,7 @@ def write_table(out: Path, system: str) -> None:
     (out / f"{system}.md").write_text(table(out / system, SYSTEMS[system][1]))
 
 
-def table(rows: Path, kinds: tuple[str, str]) -> str:
+def table(rows: Path, kinds: tuple[str, ...]) -> str:
     """One line per fit, and under each kind of data how many fits are as near to the truth as asked."""
     lines = []
     for name in kinds:
