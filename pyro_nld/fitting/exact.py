@@ -67,7 +67,7 @@ def learn(
     the maximum of the posterior, and have its width there, with the last layer of the potential unknown (Laplace's
     method); all other random ones stay at their medians. A round goes farther than its maximum, the more the more
     rounds have raised the evidence, and back to it where that lowers the evidence. Where nothing but the prior learns,
-    as behind a calibrated instrument, the evidence itself is climbed by L-BFGS after the third; an iteration is a round.
+    as behind a calibrated instrument, the evidence itself is climbed by L-BFGS after the third round.
 
     Parameters
     ----------

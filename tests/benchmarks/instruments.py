@@ -51,7 +51,7 @@ SYSTEMS = {
 }  # data, and by what they are fitted: the first with the instrument, the last without
 CLOCKS = {TWEEZERS: 1.0, HAIRPIN: HAIRPIN.CLOCK}
 DETECTORS = {TWEEZERS: TWEEZERS.DETECTOR, HAIRPIN: HAIRPIN.PRIORS["noise_scale"]}
-TRACES = {TWEEZERS: {"traces": 120}}  # 60, as the file itself takes, leave the distance open by more than is asked
+TRACES = {TWEEZERS: {"traces": 120}}  # 60, as in the file, tell the distance too poorly
 WITHIN = {"barrier": 0.3, "distance": 0.2, "diffusion": 0.3}  # kT, nm, and a share of D
 CHAINS = (3, 6, 12, 24)  # states of hidden Markov models, of which the best is as many as the data can tell apart
 EM = 100  # iterations of Baum and Welch
